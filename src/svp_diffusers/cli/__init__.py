@@ -1,0 +1,1 @@
+"""The `svp` command: parses, calls, prints."""

@@ -1,0 +1,30 @@
+"""The `svp` command. Modules of this package import only typer and the standard library at the top:
+`svp --help` must answer at once, so everything heavy is imported inside the commands."""
+
+import sys
+
+import typer
+
+app = typer.Typer(
+    name="svp",
+    help="Portrait + speech + style in, talking-head video out.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    add_completion=False,
+)
+
+
+@app.callback()
+def callback() -> None:
+    """Portrait + speech + style in, talking-head video out."""
+
+
+def main() -> None:
+    """Run the command line; our own errors become one message and exit status 1."""
+    from svp_diffusers.errors import SVPError
+
+    try:
+        app()
+    except SVPError as error:
+        typer.echo(f"error: {error}", err=True)
+        sys.exit(1)

@@ -1,0 +1,1 @@
+"""Procedural talkers, preparation of real video, shards and datasets."""

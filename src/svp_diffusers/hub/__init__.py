@@ -1,0 +1,1 @@
+"""Packaging a checkpoint with its code, model cards, push and pull."""

@@ -1,0 +1,1 @@
+"""Bytes in, arrays out: audio, video, faces and head keypoints."""

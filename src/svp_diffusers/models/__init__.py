@@ -1,0 +1,1 @@
+"""The trainable components, one self-contained file each."""

@@ -1,0 +1,1 @@
+"""Named styles, schedules and the readers of expression coefficients."""
