@@ -1,0 +1,252 @@
+"""One talking clip, in memory (`ClipSample`) and as the bytes that a shard stores (`StoredClip`).
+
+A clip keyed `K` is stored in the WebDataset convention as consecutive tar members `K.json`,
+`K.flac`, `K.head_keypoints.npy`, `K.expression.npy`, and either `K.000000.jpg`, `K.000001.jpg`, ...
+or, once cached, `K.latents.npy` and `K.audio_embeddings.npy`. Nothing is pickled. Our choice.
+"""
+
+import io
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from fractions import Fraction
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from svp_diffusers.errors import DatasetError
+
+SAMPLING_RATE = 16_000
+AUDIO_EMBEDDING_RATE = 50
+"""Vectors a second of cached audio embeddings: wav2vec2's own rate."""
+SPLITS = ("train", "validation", "test")
+HEAD_KEYPOINT_LAYOUTS = {"head8": 8, "v3": 3}
+_KEY = re.compile(r"[A-Za-z0-9_-]+(/[A-Za-z0-9_-]+)*")
+_ARRAYS = ("head_keypoints", "expression", "latents", "audio_embeddings")
+
+
+@dataclass(frozen=True)
+class ClipSample:
+    """A talking clip of `f` frames.
+
+    Args:
+        key: unique in the dataset; letters, digits, `_`, `-` and `/`, at most 80 characters.
+        fps: exact frame rate.
+        waveform: `(n,)` float32 in [-1, 1], mono, 16 kHz, starting with frame 0.
+        frames: `(f, H, W, 3)` uint8 RGB, or None once the clip is cached as latents.
+        head_keypoints: `(f, 8, 2)` ("head8") or `(f, 3, 2)` ("v3": left eye, right eye, nose),
+            float pixels of the stored frames, x then y, or None.
+        expression: `(f, expression_dim)` float32 or None.
+        expression_space: "arkit52" or "bfm64"; None exactly when `expression` is.
+        latents: `(f, c, h, w)` float16, scaled as the UNet sees them, or None.
+        audio_embeddings: `(t, d)` float16, 50 Hz, or None.
+        metadata: JSON values; `split` ("train", "validation" or "test") is required, and speaker,
+            emotion, identity, sentence, licence, consent, source are the usual others.
+    """
+
+    key: str
+    fps: Fraction
+    waveform: np.ndarray
+    metadata: Mapping[str, Any]
+    frames: np.ndarray | None = None
+    head_keypoints: np.ndarray | None = None
+    expression: np.ndarray | None = None
+    expression_space: str | None = None
+    latents: np.ndarray | None = None
+    audio_embeddings: np.ndarray | None = None
+
+    @property
+    def number_of_frames(self) -> int:
+        """Length of the clip in frames."""
+        stored = self.frames if self.frames is not None else self.latents
+        if stored is None:
+            raise DatasetError(f"clip {self.key!r} has neither frames nor latents")
+        return len(stored)
+
+    @property
+    def head_keypoints_layout(self) -> str | None:
+        """Name of the keypoint layout, known from the number of points."""
+        if self.head_keypoints is None:
+            return None
+        points = self.head_keypoints.shape[1]
+        return next(name for name, number in HEAD_KEYPOINT_LAYOUTS.items() if number == points)
+
+
+@dataclass(frozen=True)
+class StoredClip:
+    """A clip as bytes: what travels between processes, into shards and out of them.
+
+    Args:
+        key: the clip's key.
+        header: the JSON member: fps, frames, height, width, expression_space, layout, metadata.
+        members: the other members, name without the key (`"flac"`, `"000000.jpg"`) to bytes.
+    """
+
+    key: str
+    header: Mapping[str, Any]
+    members: Mapping[str, bytes] = field(repr=False)
+
+    @property
+    def number_of_frames(self) -> int:
+        """Length of the clip in frames."""
+        return int(self.header["frames"])
+
+    @property
+    def metadata(self) -> Mapping[str, Any]:
+        """The clip's own metadata (speaker, emotion, split, ...)."""
+        return self.header["metadata"]
+
+    @property
+    def fps(self) -> Fraction:
+        """Exact frame rate."""
+        return Fraction(self.header["fps"])
+
+    def decode(self, start: int = 0, stop: int | None = None) -> ClipSample:
+        """Decode frames `start` to `stop` (not included) and all that goes with them.
+
+        The waveform and audio embeddings are cut to the same span of time. Only the frames asked
+        for are decompressed.
+
+        Raises:
+            DatasetError: the span is empty or outside the clip, or a member is damaged.
+        """
+        stop = self.number_of_frames if stop is None else stop
+        if not 0 <= start < stop <= self.number_of_frames:
+            raise DatasetError(
+                f"frames {start}:{stop} are not inside clip {self.key!r} of "
+                f"{self.number_of_frames} frames"
+            )
+        try:
+            arrays = {name: self._array(name) for name in _ARRAYS}
+            waveform = _decode_waveform(self.members["flac"])
+            frames = self._frames(start, stop) if arrays["latents"] is None else None
+        except (KeyError, OSError, ValueError, RuntimeError) as error:
+            raise DatasetError(
+                f"clip {self.key!r} is damaged ({error}); run `svp data verify`"
+            ) from error
+        embeddings = arrays.pop("audio_embeddings")
+        return ClipSample(
+            key=self.key,
+            fps=self.fps,
+            waveform=_cut(waveform, start / self.fps, stop / self.fps, SAMPLING_RATE),
+            metadata=self.metadata,
+            frames=frames,
+            expression_space=self.header["expression_space"],
+            audio_embeddings=(
+                None
+                if embeddings is None
+                else _cut(embeddings, start / self.fps, stop / self.fps, AUDIO_EMBEDDING_RATE)
+            ),
+            **{name: None if a is None else a[start:stop] for name, a in arrays.items()},
+        )
+
+    def _array(self, name: str) -> np.ndarray | None:
+        data = self.members.get(f"{name}.npy")
+        return None if data is None else np.load(io.BytesIO(data), allow_pickle=False)
+
+    def _frames(self, start: int, stop: int) -> np.ndarray:
+        names = [f"{index:06d}.jpg" for index in range(start, stop)]
+        return np.stack([np.asarray(Image.open(io.BytesIO(self.members[n]))) for n in names])
+
+
+def encode_clip(sample: ClipSample, quality: int = 95) -> StoredClip:
+    """Compress a clip; the same clip gives the same bytes.
+
+    Args:
+        sample: the clip.
+        quality: JPEG quality of the frames, 4:4:4 chroma so that lips keep their colour.
+
+    Raises:
+        DatasetError: the key, shapes, dtypes or lengths break the rules in `ClipSample`.
+    """
+    _check(sample)
+    shape = sample.frames.shape if sample.frames is not None else (0, None, None)
+    header = {
+        "fps": str(sample.fps),
+        "frames": sample.number_of_frames,
+        "height": shape[1],
+        "width": shape[2],
+        "samples": len(sample.waveform),
+        "sampling_rate": SAMPLING_RATE,
+        "expression_space": sample.expression_space,
+        "head_keypoints": sample.head_keypoints_layout,
+        "metadata": dict(sample.metadata),
+    }
+    members = {"flac": _encode_waveform(sample.waveform)}
+    for name in _ARRAYS:
+        array = getattr(sample, name)
+        if array is not None:
+            members[f"{name}.npy"] = _encode_array(array)
+    for index, frame in enumerate(() if sample.frames is None else sample.frames):
+        members[f"{index:06d}.jpg"] = _encode_frame(frame, quality)
+    return StoredClip(sample.key, header, members)
+
+
+def _check(sample: ClipSample) -> None:
+    def fail(problem: str) -> None:
+        raise DatasetError(f"clip {sample.key!r}: {problem}")
+
+    if not _KEY.fullmatch(sample.key) or len(sample.key) > 80:
+        fail("a key has letters, digits, '_', '-' and '/' only, at most 80 of them")
+    if sample.metadata.get("split") not in SPLITS:
+        fail(f"metadata['split'] must be one of {', '.join(SPLITS)}")
+    if sample.waveform.ndim != 1 or sample.waveform.dtype != np.float32:
+        fail("the waveform must be (n,) float32")
+    if not np.isfinite(sample.waveform).all() or np.abs(sample.waveform).max(initial=0) > 1:
+        fail("the waveform must be finite and within [-1, 1]")
+    frames = sample.frames
+    if frames is not None and (
+        frames.ndim != 4 or frames.shape[-1] != 3 or frames.dtype != np.uint8
+    ):
+        fail(f"frames must be (f, H, W, 3) uint8, not {frames.shape} {frames.dtype}")
+    length = sample.number_of_frames
+    if length == 0:
+        fail("has no frame")
+    for name in ("head_keypoints", "expression", "latents"):
+        array = getattr(sample, name)
+        if array is not None and (len(array) != length or not np.isfinite(array).all()):
+            fail(f"{name} must be finite, one row for each of the {length} frames")
+    keypoints = sample.head_keypoints
+    if keypoints is not None and keypoints.shape[1:] not in ((8, 2), (3, 2)):
+        fail(f"head_keypoints must be (f, 8, 2) or (f, 3, 2), not {keypoints.shape}")
+    if (sample.expression is None) != (sample.expression_space is None):
+        fail("expression and expression_space go together")
+
+
+def _cut(values: np.ndarray, start: Fraction, stop: Fraction, rate: int) -> np.ndarray:
+    return values[round(start * rate) : round(stop * rate)]
+
+
+def _encode_array(array: np.ndarray) -> bytes:
+    stream = io.BytesIO()
+    np.save(stream, array, allow_pickle=False)
+    return stream.getvalue()
+
+
+def _encode_frame(frame: np.ndarray, quality: int) -> bytes:
+    stream = io.BytesIO()
+    Image.fromarray(frame).save(stream, "JPEG", quality=quality, subsampling=0)
+    return stream.getvalue()
+
+
+def _encode_waveform(waveform: np.ndarray) -> bytes:
+    import soundfile
+
+    stream = io.BytesIO()
+    samples = np.clip(np.round(waveform * 32768.0), -32768, 32767).astype(np.int16)
+    soundfile.write(stream, samples, SAMPLING_RATE, format="FLAC", subtype="PCM_16")
+    return stream.getvalue()
+
+
+def _decode_waveform(data: bytes) -> np.ndarray:
+    import soundfile
+
+    waveform, _ = soundfile.read(io.BytesIO(data), dtype="float32")
+    return np.asarray(waveform)
+
+
+def encode_header(header: Mapping[str, Any]) -> bytes:
+    """JSON member of a stored clip, the same bytes for the same values."""
+    return json.dumps(header, sort_keys=True, ensure_ascii=False).encode()

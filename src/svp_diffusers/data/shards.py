@@ -1,0 +1,265 @@
+"""Datasets on disk: tar shards in the WebDataset convention, and one `index.json` with checksums.
+
+The shards are plain tar files that the `webdataset` library and `tar` itself can read. The index
+adds what a stream of tar files lacks: for every clip the byte range it occupies and its metadata,
+so that a loader can pick clips in any order, and for every shard its SHA-256. Equal clips written
+in equal order give equal bytes. Our choice.
+"""
+
+import hashlib
+import io
+import json
+import tarfile
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from svp_diffusers.data.clips import ClipSample, StoredClip, encode_clip, encode_header
+from svp_diffusers.errors import DatasetError
+
+__all__ = [
+    "INDEX_NAME",
+    "ClipEntry",
+    "ClipSample",
+    "DatasetIndex",
+    "ShardEntry",
+    "ShardWriter",
+    "StoredClip",
+    "encode_clip",
+    "parse_clip",
+    "parse_index",
+    "read_index",
+    "verify",
+]
+
+INDEX_NAME = "index.json"
+_FORMAT = "svp-clips-1"
+
+
+@dataclass(frozen=True)
+class ShardEntry:
+    """A shard: file name, split, size in bytes, number of clips, SHA-256 of the file."""
+
+    name: str
+    split: str
+    bytes: int
+    clips: int
+    sha256: str
+
+
+@dataclass(frozen=True)
+class ClipEntry:
+    """Where a clip lies (shard, byte range) and its header (fps, frames, metadata, ...)."""
+
+    key: str
+    shard: str
+    offset: int
+    bytes: int
+    header: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class DatasetIndex:
+    """All shards and clips of a dataset, in the order they were written."""
+
+    shards: tuple[ShardEntry, ...]
+    clips: tuple[ClipEntry, ...]
+
+    def dump(self) -> str:
+        """Serialize to JSON with a checksum of its own content."""
+        content = {
+            "format": _FORMAT,
+            "shards": [asdict(shard) for shard in self.shards],
+            "clips": [asdict(clip) for clip in self.clips],
+        }
+        return json.dumps(content | {"sha256": _digest(content)}, indent=1, sort_keys=True) + "\n"
+
+
+def parse_index(text: str, where: str) -> DatasetIndex:
+    """Parse `index.json`.
+
+    Raises:
+        DatasetError: not JSON, another format, or changed since it was written.
+    """
+    try:
+        content = json.loads(text)
+        recorded = content.pop("sha256")
+    except (ValueError, KeyError, AttributeError) as error:
+        raise DatasetError(f"{where} is not a dataset index ({error})") from error
+    if content.get("format") != _FORMAT:
+        raise DatasetError(f"{where} has format {content.get('format')!r}, expected {_FORMAT!r}")
+    if recorded != _digest(content):
+        raise DatasetError(f"{where} was changed after it was written; copy the dataset again")
+    return DatasetIndex(
+        tuple(ShardEntry(**shard) for shard in content["shards"]),
+        tuple(ClipEntry(**clip) for clip in content["clips"]),
+    )
+
+
+def read_index(directory: Path) -> DatasetIndex:
+    """Read the index of a dataset on disk.
+
+    Raises:
+        DatasetError: there is none, or `parse_index` refuses it.
+    """
+    path = directory / INDEX_NAME
+    if not path.is_file():
+        raise DatasetError(
+            f"{directory} holds no {INDEX_NAME}: not a dataset, or its writing was not finished"
+        )
+    return parse_index(path.read_text(), str(path))
+
+
+class ShardWriter:
+    """Write clips into shards, one series of shards a split; the index comes last, on success only.
+
+        with ShardWriter(directory) as writer:
+            writer.write(encode_clip(sample))
+
+    Args:
+        directory: created if absent.
+        shard_bytes: a shard is closed once it holds this many bytes.
+
+    Raises:
+        DatasetError: the directory already holds an index, or a key comes twice.
+    """
+
+    def __init__(self, directory: Path, shard_bytes: int = 256 * 2**20) -> None:
+        if (directory / INDEX_NAME).exists():
+            raise DatasetError(
+                f"{directory} already holds a finished dataset; choose another folder"
+            )
+        directory.mkdir(parents=True, exist_ok=True)
+        self.directory = directory
+        self.shard_bytes = shard_bytes
+        self._open: dict[str, _OpenShard] = {}
+        self._shards: list[ShardEntry] = []
+        self._clips: list[ClipEntry] = []
+        self._keys: set[str] = set()
+
+    def __enter__(self) -> "ShardWriter":
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        for shard in self._open.values():
+            if kind is None:
+                self._shards.append(shard.finish())
+            else:
+                shard.discard()
+        if kind is None:
+            _write_text(self.directory / INDEX_NAME, self.index().dump())
+
+    def write(self, clip: StoredClip) -> None:
+        """Append a clip to the open shard of its split."""
+        if clip.key in self._keys:
+            raise DatasetError(f"two clips have the key {clip.key!r}")
+        self._keys.add(clip.key)
+        split = clip.metadata["split"]
+        if split not in self._open:
+            number = sum(shard.split == split for shard in self._shards)
+            self._open[split] = _OpenShard(self.directory, f"{split}-{number:06d}.tar", split)
+        shard = self._open[split]
+        self._clips.append(shard.append(clip))
+        if shard.bytes >= self.shard_bytes:
+            self._shards.append(shard.finish())
+            del self._open[split]
+
+    def index(self) -> DatasetIndex:
+        """Index of the shards closed and clips written so far."""
+        return DatasetIndex(tuple(sorted(self._shards, key=lambda s: s.name)), tuple(self._clips))
+
+
+class _OpenShard:
+    """A tar file under a temporary name."""
+
+    def __init__(self, directory: Path, name: str, split: str) -> None:
+        self.path = directory / name
+        self.split = split
+        self.clips = 0
+        self.temporary = directory / f".{name}.partial"
+        self.tar = tarfile.open(self.temporary, "w", format=tarfile.USTAR_FORMAT)  # noqa: SIM115
+
+    @property
+    def bytes(self) -> int:
+        return int(self.tar.offset)
+
+    def append(self, clip: StoredClip) -> ClipEntry:
+        offset = self.bytes
+        for name, data in {"json": encode_header(clip.header), **clip.members}.items():
+            member = tarfile.TarInfo(f"{clip.key}.{name}")
+            member.size = len(data)
+            self.tar.addfile(member, io.BytesIO(data))
+        self.clips += 1
+        return ClipEntry(clip.key, self.path.name, offset, self.bytes - offset, dict(clip.header))
+
+    def finish(self) -> ShardEntry:
+        self.tar.close()
+        self.temporary.replace(self.path)
+        size = self.path.stat().st_size
+        return ShardEntry(self.path.name, self.split, size, self.clips, hash_file(self.path))
+
+    def discard(self) -> None:
+        self.tar.close()
+        self.temporary.unlink()
+
+
+def parse_clip(data: bytes, entry: ClipEntry) -> StoredClip:
+    """Parse the bytes of one clip, cut out of its shard.
+
+    Raises:
+        DatasetError: the bytes are not the clip that the index tells of.
+    """
+    members: dict[str, bytes] = {}
+    try:
+        with tarfile.open(fileobj=io.BytesIO(data), mode="r:") as tar:
+            for member in tar:
+                stream = tar.extractfile(member)
+                assert stream is not None
+                members[member.name.removeprefix(f"{entry.key}.")] = stream.read()
+        header = json.loads(members.pop("json"))
+    except (tarfile.TarError, ValueError, KeyError, AssertionError) as error:
+        raise DatasetError(
+            f"clip {entry.key!r} in {entry.shard} is damaged ({error}); run `svp data verify`"
+        ) from error
+    if header != entry.header:
+        raise DatasetError(f"clip {entry.key!r} in {entry.shard} is not the one in the index")
+    return StoredClip(entry.key, header, members)
+
+
+def verify(directory: Path) -> list[str]:
+    """Compare every shard with the index; return one sentence a problem, none if all is well.
+
+    Raises:
+        DatasetError: the index itself is missing or damaged.
+    """
+    index = read_index(directory)
+    expected = {shard.name: shard for shard in index.shards}
+    present = {path.name for path in directory.glob("*.tar")}
+    problems = [f"{name}: missing" for name in sorted(expected.keys() - present)]
+    problems += [f"{name}: not in the index" for name in sorted(present - expected.keys())]
+    for name in sorted(expected.keys() & present):
+        size = (directory / name).stat().st_size
+        if size != expected[name].bytes:
+            problems.append(f"{name}: {size} bytes, expected {expected[name].bytes}")
+        elif hash_file(directory / name) != expected[name].sha256:
+            problems.append(f"{name}: content differs from its SHA-256")
+    return problems
+
+
+def hash_file(path: Path) -> str:
+    """SHA-256 of a file, in hexadecimal."""
+    digest = hashlib.sha256()
+    with path.open("rb") as stream:
+        while block := stream.read(2**20):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+def _digest(content: dict[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+
+
+def _write_text(path: Path, text: str) -> None:
+    temporary = path.with_name(f".{path.name}.partial")
+    temporary.write_text(text)
+    temporary.replace(path)

@@ -1,0 +1,66 @@
+from dataclasses import replace
+from fractions import Fraction
+
+import numpy as np
+import pytest
+
+from svp_diffusers.data.clips import encode_clip
+from svp_diffusers.errors import DatasetError
+
+
+def test_a_clip_survives_encoding(make_clip):
+    sample = make_clip(frames=7)
+    decoded = encode_clip(sample).decode()
+    assert decoded.fps == Fraction(25)
+    assert decoded.metadata == sample.metadata
+    assert decoded.expression_space == "arkit52"
+    np.testing.assert_array_equal(decoded.expression, sample.expression)
+    np.testing.assert_array_equal(decoded.head_keypoints, sample.head_keypoints)
+    # 16-bit sound: half a step. JPEG at quality 95 on a smooth picture: a few grey levels.
+    assert np.abs(decoded.waveform - sample.waveform).max() <= 0.5 / 32768 + 1e-7
+    assert np.abs(decoded.frames.astype(int) - sample.frames).max() <= 4
+
+
+def test_the_same_clip_gives_the_same_bytes(make_clip):
+    assert encode_clip(make_clip()) == encode_clip(make_clip())
+    assert encode_clip(make_clip(seed=1)).members != encode_clip(make_clip(seed=2)).members
+
+
+def test_a_span_carries_its_own_sound_and_arrays(make_clip):
+    sample = make_clip(frames=9)
+    span = encode_clip(sample).decode(3, 5)
+    assert span.frames.shape == (2, 32, 32, 3)
+    np.testing.assert_array_equal(span.expression, sample.expression[3:5])
+    np.testing.assert_allclose(span.waveform, sample.waveform[3 * 640 : 5 * 640], atol=2e-5)
+
+
+@pytest.mark.parametrize(("start", "stop"), [(-1, 2), (2, 2), (0, 6)])
+def test_a_span_outside_the_clip_is_refused(make_clip, start, stop):
+    with pytest.raises(DatasetError, match="not inside clip"):
+        encode_clip(make_clip(frames=5)).decode(start, stop)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"key": "a.b"}, "a key has"),
+        ({"metadata": {}}, "split"),
+        ({"waveform": np.full(10, np.nan, np.float32)}, "finite"),
+        ({"waveform": np.zeros(10)}, "float32"),
+        ({"frames": np.zeros((5, 32, 32), np.uint8)}, "frames must be"),
+        ({"frames": np.zeros((0, 32, 32, 3), np.uint8)}, "no frame"),
+        ({"expression": np.zeros((4, 52), np.float32)}, "one row for each"),
+        ({"head_keypoints": np.zeros((5, 4, 2), np.float32)}, "head_keypoints must be"),
+        ({"expression_space": None}, "go together"),
+    ],
+)
+def test_an_inconsistent_clip_is_refused(make_clip, change, message):
+    with pytest.raises(DatasetError, match=message):
+        encode_clip(replace(make_clip(), **change))
+
+
+def test_a_damaged_member_is_named(make_clip):
+    clip = encode_clip(make_clip(key="who"))
+    broken = replace(clip, members={**clip.members, "000001.jpg": b"\xff\xd8nothing"})
+    with pytest.raises(DatasetError, match="'who' is damaged"):
+        broken.decode()
