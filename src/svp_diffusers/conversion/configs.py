@@ -1,0 +1,49 @@
+"""The configuration of our UNets that fits a Stable Diffusion 1.5 UNet."""
+
+import inspect
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from diffusers import UNet2DConditionModel
+
+from svp_diffusers.errors import CheckpointError
+from svp_diffusers.models.temporal_unet_svp import TemporalUNet
+
+
+def read_unet_config(path: str | Path) -> dict[str, Any]:
+    """Read the configuration of a 2-D UNet: its JSON file, its folder, or a pipeline's folder.
+
+    Raises:
+        CheckpointError: if there is no such file or it is not a 2-D UNet's.
+    """
+    path = Path(path)
+    places = [path, path / "config.json", path / "unet" / "config.json"]
+    found = next((place for place in places if place.is_file()), None)
+    if found is None:
+        raise CheckpointError(
+            f"No UNet configuration at {path}: give the unet/config.json of Stable Diffusion "
+            "1.5, or the folder that holds it."
+        )
+    try:
+        config = json.loads(found.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise CheckpointError(f"{found} is not JSON ({error}).") from error
+    if not isinstance(config, dict) or "block_out_channels" not in config:
+        raise CheckpointError(f"{found} is not the configuration of a 2-D UNet.")
+    known = inspect.signature(UNet2DConditionModel.__init__).parameters
+    return {key: value for key, value in config.items() if key in known}
+
+
+def temporal_unet_config(unet_config: Mapping[str, Any]) -> dict[str, Any]:
+    """Translate the configuration of a 2-D UNet into that of the `TemporalUNet` it grows into."""
+    known = inspect.signature(TemporalUNet.__init__).parameters
+    config = {key: value for key, value in unet_config.items() if key in known}
+    for key in ("down_block_types", "up_block_types"):
+        config[key] = tuple(name.replace("2D", "Motion") for name in unet_config[key])
+    # diffusers 2-D UNets store the number of heads under the name of their size.
+    config["num_attention_heads"] = (
+        unet_config.get("num_attention_heads") or unet_config["attention_head_dim"]
+    )
+    return config

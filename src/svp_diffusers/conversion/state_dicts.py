@@ -1,0 +1,87 @@
+"""Reading published weight files and accounting for every key of them."""
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import torch
+from safetensors.torch import load_file
+
+from svp_diffusers.errors import CheckpointError
+
+StateDict = dict[str, torch.Tensor]
+
+
+def read_weights(path: str | Path) -> StateDict:
+    """Read a file of weights: safetensors, or a pickled dict of tensors and nothing else.
+
+    Raises:
+        CheckpointError: if the file is missing, damaged, or holds anything but tensors.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise CheckpointError(f"No weight file at {path}: give the path of a published file.")
+    try:
+        if path.suffix == ".safetensors":
+            return load_file(path)
+        weights = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:
+        raise CheckpointError(
+            f"{path} cannot be read as weights ({error}). It must be safetensors, or a PyTorch "
+            "file holding only a dict of tensors; download it again if it was cut."
+        ) from error
+    if not isinstance(weights, Mapping) or not all(
+        isinstance(value, torch.Tensor) for value in weights.values()
+    ):
+        raise CheckpointError(f"{path} does not hold a plain dict of tensors.")
+    return dict(weights)
+
+
+def rename(weights: StateDict, new_name: Callable[[str], str | None], source: str) -> StateDict:
+    """Rename every key; a name of None drops the key, which must be deliberate.
+
+    Raises:
+        CheckpointError: if two keys get the same name.
+    """
+    renamed: StateDict = {}
+    for key, value in weights.items():
+        name = new_name(key)
+        if name is None:
+            continue
+        if name in renamed:
+            raise CheckpointError(f"{source} has two weights for {name}; one of them is {key}.")
+        renamed[name] = value
+    return renamed
+
+
+def load_exactly(
+    model: torch.nn.Module,
+    weights: StateDict,
+    source: str,
+    may_be_missing: Callable[[str], bool] = lambda key: False,
+) -> None:
+    """Load weights into a model, with no key left over, none lacking and every shape right.
+
+    Args:
+        model: the model to fill in place.
+        weights: named as in `model`.
+        source: what the weights came from, for the message.
+        may_be_missing: says of a key of `model` that the source is known not to have it.
+
+    Raises:
+        CheckpointError: listing every key that is unexpected, missing or of another shape.
+    """
+    own = model.state_dict()
+    problems = [f"unexpected {key}" for key in weights if key not in own]
+    problems += [f"missing {key}" for key in own if key not in weights and not may_be_missing(key)]
+    problems += [
+        f"{key} is {tuple(weights[key].shape)}, not {tuple(own[key].shape)}"
+        for key in own
+        if key in weights and weights[key].shape != own[key].shape
+    ]
+    if problems:
+        listed = "\n  ".join(problems)
+        raise CheckpointError(
+            f"{source} does not fit {type(model).__name__}; {len(problems)} keys differ:"
+            f"\n  {listed}"
+        )
+    model.load_state_dict(weights, strict=False)  # the keys were all accounted for above
