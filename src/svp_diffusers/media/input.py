@@ -1,0 +1,48 @@
+"""Opening the files a user hands in: what can be said before anything is decoded."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import av
+from av.container import InputContainer
+
+from svp_diffusers.errors import MediaError
+
+
+def check_input(path: str | Path) -> Path:
+    """The path of a regular file that is not empty.
+
+    Raises `MediaError` for a file that is missing, is a folder or another special file, is empty,
+    or may not be read.
+    """
+    path = Path(path)
+    if path.is_dir():
+        raise MediaError(f"{path} is a folder; name a file inside it")
+    if not path.exists():
+        raise MediaError(f"{path} does not exist; check the name and the folder")
+    if not path.is_file():
+        raise MediaError(f"{path} is not a regular file; copy its content into one")
+    if path.stat().st_size == 0:
+        raise MediaError(f"{path} is empty (0 bytes); make or download it again")
+    try:
+        with path.open("rb"):
+            pass
+    except OSError as error:
+        raise MediaError(f"{path} cannot be read: {error.strerror}") from error
+    return path
+
+
+@contextmanager
+def open_container(path: str | Path) -> Iterator[InputContainer]:
+    """Open whatever container FFmpeg reads; a failure to open *or to decode* is a `MediaError`."""
+    path = check_input(path)
+    try:
+        # Tags in an unknown encoding are no reason to refuse sound or pictures.
+        with av.open(str(path), metadata_errors="replace") as container:
+            yield container
+    except (av.FFmpegError, UnicodeDecodeError) as error:
+        raise MediaError(
+            f"{path} cannot be decoded: it is damaged, cut short, or not audio or video "
+            f"(FFmpeg: {error}); make or download it again"
+        ) from error

@@ -1,0 +1,55 @@
+"""Files are written beside their final name and renamed when complete."""
+
+import os
+import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from svp_diffusers.errors import OutputError
+
+
+def check_output(path: str | Path) -> Path:
+    """The path, when a file can be written there; nothing is created.
+
+    Raises `OutputError` when it is a folder or a special file, when a part of the path is a file,
+    or when the folder (or the nearest existing one above it) may not be written.
+    """
+    path = Path(path)
+    if path.is_dir():
+        raise OutputError(f"{path} is a folder; name a file inside it")
+    if path.exists() and not path.is_file():
+        raise OutputError(f"{path} is not a regular file; name another output")
+    folder = path.parent
+    while not folder.exists():
+        folder = folder.parent
+    if not folder.is_dir():
+        raise OutputError(f"{path} cannot be written: {folder} is a file, not a folder")
+    if not os.access(folder, os.W_OK | os.X_OK):
+        raise OutputError(f"{path} cannot be written: no permission to write in {folder}")
+    return path
+
+
+@contextmanager
+def atomic_path(path: str | Path) -> Iterator[Path]:
+    """Yield a temporary name in the same folder; it becomes `path` when the block ends well.
+
+    The temporary file has the same suffix and a hidden name starting with `.partial-`. Whatever
+    ends the block otherwise removes it, and leaves an older file at `path` as it was; a killed
+    process leaves only the hidden file. An `OSError` inside the block (a full disk) is raised as
+    `OutputError`. Missing folders are created.
+    """
+    path = check_output(path)
+    temporary = path.parent / f".partial-{secrets.token_hex(6)}{path.suffix}"
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        yield temporary
+        with temporary.open("rb") as file:
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    except OSError as error:
+        raise OutputError(
+            f"{path} cannot be written: {error.strerror or error}; nothing was left there"
+        ) from error
+    finally:
+        temporary.unlink(missing_ok=True)

@@ -1,0 +1,285 @@
+"""Video files: frames out of any container, and H.264 + AAC with sound and mark into MP4."""
+
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import closing
+from dataclasses import dataclass
+from fractions import Fraction
+from itertools import chain
+from pathlib import Path
+
+import av
+import numpy as np
+from av.audio.stream import AudioStream
+from av.container import InputContainer, OutputContainer
+from av.video.reformatter import ColorPrimaries, ColorRange, Colorspace, ColorTrc
+from av.video.stream import VideoStream
+from numpy.typing import NDArray
+
+from svp_diffusers.errors import ConfigurationError, MediaError
+from svp_diffusers.media.audio import Recording
+from svp_diffusers.media.input import open_container
+from svp_diffusers.media.mark import SYNTHETIC_MARK
+from svp_diffusers.media.output import atomic_path
+
+MAXIMUM_FPS = 120
+# Our choices: visually lossless at portrait sizes; speech without artefacts.
+CONSTANT_RATE_FACTOR = "17"
+AUDIO_BITS_PER_CHANNEL = 96_000
+
+
+@dataclass(frozen=True)
+class VideoInfo:
+    """What a video file declares about its first video stream.
+
+    width, height: as displayed, that is after the rotation
+    fps: mean frame rate
+    frames: as declared, else duration · fps
+    duration: s
+    rotation: degrees counter-clockwise that the frames are turned before display
+    """
+
+    width: int
+    height: int
+    fps: Fraction
+    frames: int
+    duration: float
+    has_audio: bool
+    rotation: int
+
+
+def parse_fps(value: str | float | Fraction) -> Fraction:
+    """A frame rate as an exact fraction.
+
+    "30000/1001" and 25 are taken as they are; decimals near an NTSC rate (23.976, 29.97, 59.94)
+    mean that rate. Raises `ConfigurationError` unless 1 <= fps <= 120.
+    """
+    try:
+        fps = Fraction(value)
+    except (ValueError, ZeroDivisionError, OverflowError) as error:
+        raise ConfigurationError(
+            f"frame rate {value!r} is not a number; write 25, 29.97 or 30000/1001"
+        ) from error
+    if not 1 <= fps <= MAXIMUM_FPS:
+        raise ConfigurationError(f"frame rate {value} is not between 1 and {MAXIMUM_FPS}")
+    ntsc = Fraction(round(fps) * 1000, 1001)
+    if abs(fps - ntsc) < Fraction(1, 200):
+        return ntsc
+    return fps.limit_denominator(1001)
+
+
+def number_of_frames(duration: float, fps: Fraction) -> int:
+    """Frames that show `duration` seconds: the nearest whole number, at least one."""
+    return max(1, round(duration * fps))
+
+
+def probe(path: str | Path) -> VideoInfo:
+    """What a file says of its video; decodes the first frame only. Raises `MediaError`."""
+    with open_container(path) as container:
+        stream = _get_video_stream(container)
+        frame = next(container.decode(stream), None)
+        if frame is None:
+            raise MediaError(f"{path} has a video stream without a single frame")
+        fps = stream.average_rate or stream.guessed_rate
+        if fps is None:
+            raise MediaError(f"{path} does not say its frame rate; convert it to MP4")
+        if stream.duration is not None and stream.time_base is not None:
+            duration = float(stream.duration * stream.time_base)
+        elif container.duration is not None:
+            duration = container.duration / av.time_base
+        else:
+            duration = float(stream.frames / fps)
+        height, width = _to_upright_rgb(frame).shape[:2]
+        return VideoInfo(
+            width=width,
+            height=height,
+            fps=Fraction(fps),
+            frames=stream.frames or round(duration * fps),
+            duration=duration,
+            has_audio=bool(container.streams.audio),
+            rotation=frame.rotation,
+        )
+
+
+def read_frames(path: str | Path, fps: Fraction | None = None) -> Iterator[NDArray[np.uint8]]:
+    """Yield (height, width, 3) uint8 RGB frames, upright, one at a time.
+
+    With `fps`, at that constant rate from the first frame on: each instant shows the source frame
+    that is nearest to it, so tempo and duration stay. Without, every frame as it is stored.
+    Raises `MediaError` for what cannot be opened or decoded.
+    """
+    with open_container(path) as container:
+        stream = _get_video_stream(container)
+        frames = container.decode(stream)
+        if fps is None:
+            for frame in frames:
+                yield _to_upright_rgb(frame)
+            return
+        shown: NDArray[np.uint8] | None = None
+        start, end, count = 0.0, 0.0, 0
+        for frame in frames:
+            if shown is None:
+                start = frame.time
+            slot = round((frame.time - start) * fps)
+            while shown is not None and count < slot:
+                yield shown
+                count += 1
+            shown = _to_upright_rgb(frame)
+            end = _end_of(frame, stream)
+        while shown is not None and count < number_of_frames(end - start, fps):
+            yield shown
+            count += 1
+
+
+def write_video(
+    path: str | Path,
+    frames: Iterable[NDArray[np.uint8]],
+    fps: Fraction,
+    recording: Recording | None = None,
+    metadata: Mapping[str, str] | None = None,
+) -> None:
+    """Write frames and sound to an MP4 (H.264 yuv420p, AAC) that says it is synthetic.
+
+    frames: (height, width, 3) uint8 RGB, even height and width, taken one at a time
+    fps: exact and constant
+    recording: sound that lasts as long as the frames, within one frame; nothing of it is cut. Its
+        rate is kept where AAC knows it, else the next higher one that AAC knows is used
+    metadata: further container tags, beside the mark of `svp_diffusers.media.mark`
+
+    The file appears under its name when it is complete. Raises `ConfigurationError` for odd or
+    changing sizes, no frames, or a tag of the mark; `MediaError` for sound of another duration;
+    `OutputError` when the file cannot be written.
+    """
+    tags = dict(metadata or {})
+    if reserved := tags.keys() & SYNTHETIC_MARK.keys():
+        raise ConfigurationError(f"the tags {sorted(reserved)} carry the synthetic mark; rename")
+    frames = iter(frames)
+    first = next(frames, None)
+    if first is None:
+        raise ConfigurationError(f"there are no frames to write to {path}")
+    _check_frame(first, first.shape)
+    with (
+        atomic_path(path) as temporary,
+        closing(_open_mp4(temporary)) as container,
+    ):
+        container.metadata.update(tags | SYNTHETIC_MARK)
+        video = _add_video_stream(container, first, fps)
+        sound = None if recording is None else _SoundTrack(container, recording)
+        count = 0
+        for frame in chain([first], frames):
+            _check_frame(frame, first.shape)
+            container.mux(video.encode(_to_video_frame(frame, count, fps)))
+            count += 1
+            if sound is not None:
+                sound.write_until(count / fps)
+        container.mux(video.encode(None))
+        if sound is not None:
+            sound.finish()
+            _check_durations(sound.recording, count, fps)
+
+
+class _SoundTrack:
+    """The AAC stream, fed along with the pictures so that neither waits in memory."""
+
+    def __init__(self, container: OutputContainer, recording: Recording) -> None:
+        supported = sorted(av.Codec("aac", "w").audio_rates or [])
+        rate = next((r for r in supported if r >= recording.sampling_rate), supported[-1])
+        channels = recording.samples.shape[0]
+        self.layout = "mono" if channels == 1 else "stereo"
+        self.stream: AudioStream = container.add_stream("aac", rate=rate, layout=self.layout)
+        # AAC holds at most 6144 bits a channel in 1024 samples.
+        self.stream.bit_rate = min(AUDIO_BITS_PER_CHANNEL, 6 * rate) * channels
+        self.container = container
+        self.recording = recording
+        self.written = 0
+
+    def write_until(self, seconds: Fraction) -> None:
+        rate = self.recording.sampling_rate
+        samples = self.recording.samples[:, self.written : round(seconds * rate)]
+        if samples.shape[1] == 0:
+            return
+        frame = av.AudioFrame.from_ndarray(
+            np.ascontiguousarray(samples, dtype=np.float32), format="fltp", layout=self.layout
+        )
+        frame.sample_rate = rate
+        frame.pts, frame.time_base = self.written, Fraction(1, rate)
+        self.written += samples.shape[1]
+        self.container.mux(self.stream.encode(frame))
+
+    def finish(self) -> None:
+        self.write_until(Fraction(self.recording.samples.shape[1], self.recording.sampling_rate))
+        self.container.mux(self.stream.encode(None))
+
+
+def _open_mp4(path: Path) -> OutputContainer:
+    # use_metadata_tags: without it MP4 drops every tag it has no four-letter name for.
+    # faststart: the index comes first, so that a browser plays the file while it loads.
+    return av.open(
+        str(path), "w", format="mp4", options={"movflags": "+faststart+use_metadata_tags"}
+    )
+
+
+def _add_video_stream(
+    container: OutputContainer, frame: NDArray[np.uint8], fps: Fraction
+) -> VideoStream:
+    stream: VideoStream = container.add_stream(
+        "libx264", rate=fps, options={"crf": CONSTANT_RATE_FACTOR}
+    )
+    stream.height, stream.width = frame.shape[:2]
+    stream.pix_fmt = "yuv420p"
+    # Without these, players guess the matrix from the size and colours shift.
+    stream.codec_context.colorspace = Colorspace.ITU709
+    stream.codec_context.color_primaries = ColorPrimaries.BT709
+    stream.codec_context.color_trc = ColorTrc.BT709
+    stream.codec_context.color_range = ColorRange.MPEG
+    return stream
+
+
+def _to_video_frame(frame: NDArray[np.uint8], index: int, fps: Fraction) -> av.VideoFrame:
+    picture = av.VideoFrame.from_ndarray(np.ascontiguousarray(frame), format="rgb24").reformat(
+        format="yuv420p", dst_colorspace=Colorspace.ITU709, dst_color_range=ColorRange.MPEG
+    )
+    picture.pts, picture.time_base = index, 1 / fps
+    return picture
+
+
+def _to_upright_rgb(frame: av.VideoFrame) -> NDArray[np.uint8]:
+    """Raises `MediaError` for a rotation that is not a multiple of 90 degrees."""
+    if frame.rotation % 90:
+        raise MediaError(f"frames are rotated by {frame.rotation} degrees; rotate them yourself")
+    pixels = frame.to_ndarray(format="rgb24").astype(np.uint8, copy=False)
+    return np.ascontiguousarray(np.rot90(pixels, frame.rotation // 90))
+
+
+def _get_video_stream(container: InputContainer) -> VideoStream:
+    for stream in container.streams.video:
+        if not stream.disposition & av.stream.Disposition.attached_pic:
+            return stream
+    raise MediaError(f"{container.name} has no video stream; give a file with moving pictures")
+
+
+def _end_of(frame: av.VideoFrame, stream: VideoStream) -> float:
+    if frame.duration and frame.time_base:
+        return frame.time + float(frame.duration * frame.time_base)
+    return frame.time + float(1 / stream.average_rate if stream.average_rate else 0)
+
+
+def _check_frame(frame: NDArray[np.uint8], shape: tuple[int, ...]) -> None:
+    if frame.dtype != np.uint8 or frame.ndim != 3 or frame.shape[2] != 3:
+        raise ConfigurationError(
+            f"a frame is {frame.dtype} {frame.shape}; expected uint8 (height, width, 3)"
+        )
+    if frame.shape != shape:
+        raise ConfigurationError(f"a frame has shape {frame.shape}, the first one {shape}")
+    if frame.shape[0] % 2 or frame.shape[1] % 2:
+        raise ConfigurationError(
+            f"frames of {frame.shape[1]}x{frame.shape[0]} pixels cannot be H.264; "
+            "use an even width and height"
+        )
+
+
+def _check_durations(recording: Recording, count: int, fps: Fraction) -> None:
+    if abs(count / fps - Fraction(recording.duration)) > 1 / fps:
+        raise MediaError(
+            f"{count} frames at {float(fps):g} fps last {float(count / fps):.3f} s but "
+            f"{recording.source} lasts {recording.duration:.3f} s; use number_of_frames"
+        )
