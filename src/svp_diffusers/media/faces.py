@@ -1,0 +1,206 @@
+"""Faces in a picture: found by a detector, or given by hand so that nothing needs one."""
+
+import warnings
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from svp_diffusers.errors import CheckpointError, FaceError, MissingDependencyError
+
+# Our choice: the head with hair and a little of the shoulders around a detector's face box.
+CROP_MARGIN = 2.0
+
+
+@dataclass(frozen=True)
+class Face:
+    """One face; all in pixels of the picture it was found in.
+
+    bbox: (4,) float32 left, top, right, bottom
+    keypoints: (8, 2) float32 x, y of the head keypoints, or None when only the box is known
+    score: the detector's confidence in [0, 1]; 1 when given by hand
+    """
+
+    bbox: NDArray[np.float32]
+    keypoints: NDArray[np.float32] | None
+    score: float
+
+    @property
+    def area(self) -> float:
+        """Square pixels of the box."""
+        left, top, right, bottom = self.bbox
+        return float((right - left) * (bottom - top))
+
+
+class FaceDetector(Protocol):
+    """Anything that finds faces in an RGB picture."""
+
+    def detect(self, image: Image.Image) -> list[Face]:
+        """All faces, the largest first; empty when there is none."""
+
+
+class InsightFaceDetector:
+    """InsightFace's detector and 68 landmarks (extra `faces`).
+
+    The model pack is not downloaded by us: its licence allows non-commercial use only, so having it
+    is the user's decision. Raises `MissingDependencyError` without insightface, `CheckpointError`
+    without the models.
+    """
+
+    def __init__(self, root: str | Path = "~/.insightface", name: str = "buffalo_l") -> None:
+        try:
+            from insightface.app import FaceAnalysis
+        except ImportError as error:
+            raise MissingDependencyError(
+                'finding faces needs insightface: pip install "svp-diffusers[faces]", '
+                "or give the box or the keypoints of the face by hand"
+            ) from error
+        folder = Path(root).expanduser() / "models" / name
+        if not any(folder.glob("*.onnx")):
+            raise CheckpointError(
+                f"no face models in {folder}. They may be used for non-commercial research only: "
+                "if that is your case, unpack "
+                "https://github.com/deepinsight/insightface/releases/download/model-zoo/"
+                f"{name}.zip there; else give the box or the keypoints of the face by hand"
+            )
+        self._analysis = FaceAnalysis(
+            name=str(folder), allowed_modules=["detection", "landmark_3d_68"]
+        )
+        if "landmark_3d_68" not in self._analysis.models:
+            raise CheckpointError(f"{folder} has no 68-landmark model (1k3d68.onnx); unpack again")
+        self._analysis.prepare(ctx_id=0)
+
+    def detect(self, image: Image.Image) -> list[Face]:
+        """All faces, the largest first, with their head keypoints."""
+        bgr = np.asarray(image.convert("RGB"))[:, :, ::-1]
+        faces = [
+            Face(
+                bbox=np.asarray(found.bbox, dtype=np.float32),
+                keypoints=head_keypoints_from_landmarks(found.landmark_3d_68[:, :2]),
+                score=float(found.det_score),
+            )
+            for found in self._analysis.get(np.ascontiguousarray(bgr))
+        ]
+        return sorted(faces, key=lambda face: face.area, reverse=True)
+
+
+def head_keypoints_from_landmarks(landmarks: NDArray[np.floating]) -> NDArray[np.float32]:
+    """The 8 head keypoints among the 68 landmarks (68, 2) of the iBUG scheme: (8, 2) float32.
+
+    Jaw 0, 1, 15, 16, nose bridge 27, 28, and the centres of the eyes at the left and the right of
+    the picture: they move with the head and not with the mouth (our reading of the paper's figure).
+    """
+    eyes = [landmarks[36:42].mean(axis=0), landmarks[42:48].mean(axis=0)]
+    return np.stack([*landmarks[[0, 1, 15, 16, 27, 28]], *eyes]).astype(np.float32)
+
+
+def face_from_bbox(bbox: Sequence[float], width: int, height: int) -> Face:
+    """A face whose box (left, top, right, bottom, pixels) is given by hand.
+
+    Its keypoints are those of a frontal face in that box (our choice). Raises `FaceError` for a box
+    that is empty, not finite, or reaches beyond the picture.
+    """
+    box = np.asarray(bbox, dtype=np.float32)
+    if box.shape != (4,) or not np.isfinite(box).all():
+        raise FaceError(f"face box {list(bbox)} is not four numbers: left, top, right, bottom")
+    left, top, right, bottom = box
+    if not (0 <= left < right <= width and 0 <= top < bottom <= height):
+        raise FaceError(
+            f"face box {list(bbox)} does not lie in the {width}x{height} picture; "
+            "give left, top, right, bottom in pixels"
+        )
+    frontal = [
+        (0.00, 0.36), (0.01, 0.47), (0.99, 0.47), (1.00, 0.36),
+        (0.50, 0.35), (0.50, 0.43), (0.29, 0.36), (0.71, 0.36),
+    ]  # fmt: skip
+    keypoints = box[:2] + np.array(frontal, dtype=np.float32) * (box[2:] - box[:2])
+    return Face(box, keypoints, 1.0)
+
+
+def select_face(faces: Sequence[Face], index: int | None = None) -> Face:
+    """The face with that index (0 is the largest); without an index the largest, with a warning
+    when there are others.
+
+    Raises `FaceError` when there is no face, or none of that index.
+    """
+    if not faces:
+        raise FaceError(
+            "no face was found; use a picture with one face seen from the front, "
+            "or give its box or keypoints by hand"
+        )
+    faces = sorted(faces, key=lambda face: face.area, reverse=True)
+    if index is not None:
+        if not 0 <= index < len(faces):
+            raise FaceError(f"there is no face {index}; the faces are 0 to {len(faces) - 1}")
+        return faces[index]
+    if len(faces) > 1:
+        boxes = ", ".join(f"{i}: {face.bbox.round().tolist()}" for i, face in enumerate(faces))
+        warnings.warn(
+            f"{len(faces)} faces were found ({boxes}); the largest is used, "
+            "choose another by its index",
+            stacklevel=2,
+        )
+    return faces[0]
+
+
+def track_head(frames: Iterable[NDArray[np.uint8]], detector: FaceDetector) -> NDArray[np.float32]:
+    """Head keypoints (f, 8, 2) of one person through a video's (height, width, 3) frames.
+
+    The largest face of the first frame (with a warning when there are others), then the face whose
+    box is nearest to the last one. Raises `FaceError` naming the first frame without a face.
+    """
+    tracked: list[NDArray[np.float32]] = []
+    last: Face | None = None
+    for index, frame in enumerate(frames):
+        faces = detector.detect(Image.fromarray(frame))
+        if not faces:
+            raise FaceError(f"no face was found in frame {index} of the driving video; cut it out")
+        last = select_face(faces) if last is None else _nearest(faces, last)
+        if last.keypoints is None:
+            raise FaceError(f"{type(detector).__name__} gives no keypoints, so it cannot track")
+        tracked.append(last.keypoints)
+    if not tracked:
+        raise FaceError("the driving video has no frames")
+    return np.stack(tracked)
+
+
+def _nearest(faces: Sequence[Face], last: Face) -> Face:
+    return min(faces, key=lambda face: float(np.abs(face.bbox - last.bbox).sum()))
+
+
+@dataclass(frozen=True)
+class FaceCrop:
+    """A square cut around a face and scaled.
+
+    image: (size, size) RGB
+    left, top: corner of the cut in the picture, pixels
+    scale: pixels of the crop for one pixel of the picture
+    """
+
+    image: Image.Image
+    left: int
+    top: int
+    scale: float
+
+    def map_points(self, points: NDArray[np.floating]) -> NDArray[np.float32]:
+        """Points (..., 2) of the picture, in pixels of the crop."""
+        corner = np.array([self.left, self.top], dtype=np.float32)
+        return ((points - corner) * self.scale).astype(np.float32)
+
+
+def crop_around_face(image: Image.Image, bbox: NDArray[np.floating], size: int) -> FaceCrop:
+    """The square of 2 face sizes around a face box, scaled to `size` pixels.
+
+    Where the square would leave the picture it is moved inside, and made smaller if it must, so
+    that no pixel is invented.
+    """
+    left, top, right, bottom = (float(value) for value in bbox)
+    side = min(round(CROP_MARGIN * max(right - left, bottom - top)), *image.size)
+    x = min(max(0, round((left + right - side) / 2)), image.width - side)
+    y = min(max(0, round((top + bottom - side) / 2)), image.height - side)
+    cut = image.resize((size, size), Image.Resampling.LANCZOS, box=(x, y, x + side, y + side))
+    return FaceCrop(cut, x, y, size / side)

@@ -1,0 +1,182 @@
+"""Head keypoints: reading, retargeting and drawing them. They carry the pose, never the mouth.
+
+Arrays are (frames, points, 2): x to the right and y down, in pixels. There are 8 points (the
+paper's; see `head_keypoints_from_landmarks`), or the 3 of V-Express (eye at the left of the
+picture, eye at its right, nose) for converted checkpoints.
+"""
+
+from fractions import Fraction
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from svp_diffusers.errors import FaceError
+from svp_diffusers.media.input import check_input
+from svp_diffusers.media.video import number_of_frames
+
+# V-Express draws dots of 4 pixels in pictures of 512; ours keep that proportion at every size.
+DOT_RADIUS = 4 / 512
+V3_RADIUS = 4
+V3_STICK_BRIGHTNESS = 0.6
+
+
+def check_keypoints(keypoints: NDArray[np.floating], points: int = 8) -> NDArray[np.float32]:
+    """Keypoints as (frames, points, 2) float32; a single picture's (points, 2) gets one frame.
+
+    Raises `FaceError` for another shape, no frames, or values that are not finite.
+    """
+    if keypoints.ndim == 2:
+        keypoints = keypoints[None]
+    if keypoints.ndim != 3 or keypoints.shape[1:] != (points, 2) or len(keypoints) == 0:
+        raise FaceError(
+            f"head keypoints have shape {keypoints.shape}; expected (frames, {points}, 2), x and y"
+        )
+    if not np.isfinite(keypoints).all():
+        raise FaceError("head keypoints have NaN or infinite values")
+    return keypoints.astype(np.float32)
+
+
+def read_keypoints(path: str | Path, points: int = 8) -> NDArray[np.float32]:
+    """Keypoints (frames, points, 2) of a `.npy` file. Raises `MediaError` or `FaceError`."""
+    path = check_input(path)
+    try:
+        array = np.load(path, allow_pickle=False)
+    except (ValueError, OSError, EOFError) as error:
+        raise FaceError(f"{path} is not a NumPy array of numbers: {error}") from error
+    if not isinstance(array, np.ndarray) or not np.issubdtype(array.dtype, np.number):
+        raise FaceError(f"{path} is not one array of numbers; save it with numpy.save")
+    return check_keypoints(array, points)
+
+
+def retarget(driver: NDArray[np.floating], portrait: NDArray[np.floating]) -> NDArray[np.float32]:
+    """The portrait's keypoints moved as the driver's: (frames, points, 2).
+
+    driver: (frames, points, 2); portrait: (points, 2)
+
+    portrait + s · (driver_t - driver_0), where s is the ratio of the face sizes (spread of the
+    points around their centre). The first frame is the portrait itself; what the driver moves to
+    the right, moves to the right.
+    """
+    if portrait.shape != driver.shape[1:]:
+        raise FaceError(
+            f"driver keypoints {driver.shape} and portrait keypoints {portrait.shape} do not match"
+        )
+    size = _spread(driver[0])
+    if size == 0:
+        raise FaceError("the driver's keypoints all lie on one point")
+    motion = driver - driver[0]
+    return (portrait + _spread(portrait) / size * motion).astype(np.float32)
+
+
+def resample_keypoints(
+    keypoints: NDArray[np.floating], source_fps: Fraction, fps: Fraction
+) -> NDArray[np.float32]:
+    """The same motion at another frame rate, with its tempo: linear between frames."""
+    frames = number_of_frames(float(len(keypoints) / source_fps), fps)
+    position = np.arange(frames) * float(source_fps / fps)
+    position = position.clip(0, len(keypoints) - 1)[:, None, None]
+    before = np.floor(position).astype(int)
+    after = np.minimum(before + 1, len(keypoints) - 1)
+    weight = position - before
+    before, after = before[:, 0, 0], after[:, 0, 0]
+    return ((1 - weight) * keypoints[before] + weight * keypoints[after]).astype(np.float32)
+
+
+def fit_motion(keypoints: NDArray[np.floating], frames: int) -> NDArray[np.float32]:
+    """Motion of exactly `frames` frames, at its own tempo.
+
+    A longer motion is cut at its end. A shorter one is played back and forth (our choice: the head
+    neither freezes nor jumps); one frame is a still head.
+    """
+    last = len(keypoints) - 1
+    index = np.arange(frames)
+    if last > 0:
+        index = last - np.abs(last - index % (2 * last))
+    return keypoints[np.minimum(index, last)].astype(np.float32)
+
+
+def draw_head_keypoints(
+    keypoints: NDArray[np.floating], height: int, width: int
+) -> NDArray[np.float32]:
+    """Eight dots on black in rainbow colours: (frames, 3, height, width) in [0, 1].
+
+    keypoints: (frames, 8, 2) pixels of that picture; dots outside it are not seen. Dots are smooth
+    at the rim, so that they move by fractions of a pixel. Raises `FaceError` as `check_keypoints`.
+    """
+    keypoints = check_keypoints(keypoints)
+    radius = max(1.0, DOT_RADIUS * min(height, width))
+    pictures = np.zeros((len(keypoints), 3, height, width), dtype=np.float32)
+    for picture, points in zip(pictures, keypoints, strict=True):
+        for point, colour in zip(points, _rainbow(8), strict=True):
+            _draw_dot(picture, point, radius, colour)
+    return pictures
+
+
+def draw_v3_keypoints(
+    keypoints: NDArray[np.floating], height: int, width: int
+) -> NDArray[np.float32]:
+    """V-Express's drawing of its three points: (frames, 3, height, width) in [0, 1].
+
+    keypoints: (frames, 3, 2) pixels: left eye (red), right eye (green), nose (blue). Each eye is
+    joined to the nose by a thin ellipse in 0.6 of the eye's colour; dots of 4 pixels lie on top.
+    Sizes do not scale with the picture, as checkpoints were trained (at 512 pixels).
+    """
+    keypoints = check_keypoints(keypoints, points=3)
+    pictures = np.zeros((len(keypoints), 3, height, width), dtype=np.float32)
+    y, x = np.mgrid[:height, :width]
+    for picture, points in zip(pictures, np.trunc(keypoints), strict=True):
+        for channel, eye in enumerate(points[:2]):
+            stick = _inside_stick(x, y, eye, points[2])
+            picture[:, stick] = 0
+            picture[channel, stick] = V3_STICK_BRIGHTNESS
+        for channel, (centre_x, centre_y) in enumerate(points):
+            dot = (x - centre_x) ** 2 + (y - centre_y) ** 2 <= V3_RADIUS**2
+            picture[:, dot] = 0
+            picture[channel, dot] = 1
+    return pictures
+
+
+def _spread(points: NDArray[np.floating]) -> float:
+    """Root mean square distance of (points, 2) from their centre."""
+    return float(np.sqrt(np.square(points - points.mean(axis=0)).sum(axis=1).mean()))
+
+
+def _rainbow(count: int) -> NDArray[np.float32]:
+    """Samples (count, 3) of the rainbow map of gnuplot and matplotlib, from violet to red."""
+    x = np.linspace(0, 1, count)
+    red, green, blue = np.abs(2 * x - 0.5), np.sin(np.pi * x), np.cos(np.pi * x / 2)
+    return np.stack([red, green, blue], axis=1).clip(0, 1).astype(np.float32)
+
+
+def _draw_dot(
+    picture: NDArray[np.float32],
+    point: NDArray[np.float32],
+    radius: float,
+    colour: NDArray[np.float32],
+) -> None:
+    """Blend a disc whose rim is one pixel wide into a (3, height, width) picture."""
+    height, width = picture.shape[1:]
+    x0, y0 = np.floor(point - radius - 1).clip(0, (width, height)).astype(int)
+    x1, y1 = np.ceil(point + radius + 2).clip(0, (width, height)).astype(int)
+    y, x = np.mgrid[y0:y1, x0:x1]
+    cover = (radius + 0.5 - np.hypot(x - point[0], y - point[1])).clip(0, 1).astype(np.float32)
+    patch = picture[:, y0:y1, x0:x1]
+    patch += cover * (colour[:, None, None] - patch)
+
+
+def _inside_stick(
+    x: NDArray[np.int_],
+    y: NDArray[np.int_],
+    start: NDArray[np.float32],
+    end: NDArray[np.float32],
+) -> NDArray[np.bool_]:
+    """Pixels of the ellipse whose long axis joins two points and whose short half axis is 4."""
+    along = end - start
+    length = float(np.hypot(*along))
+    direction = along / max(length, 1)
+    centre = np.trunc((start + end) / 2)
+    u = (x - centre[0]) * direction[0] + (y - centre[1]) * direction[1]
+    v = (y - centre[1]) * direction[0] - (x - centre[0]) * direction[1]
+    half = max(length / 2, 1)
+    return np.asarray((u / half) ** 2 + (v / V3_RADIUS) ** 2 <= 1)
