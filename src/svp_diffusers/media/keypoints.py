@@ -125,12 +125,12 @@ def draw_v3_keypoints(
     keypoints = check_keypoints(keypoints, points=3)
     pictures = np.zeros((len(keypoints), 3, height, width), dtype=np.float32)
     y, x = np.mgrid[:height, :width]
-    for picture, points in zip(pictures, np.trunc(keypoints), strict=True):
+    for picture, points in zip(pictures, keypoints, strict=True):
         for channel, eye in enumerate(points[:2]):
             stick = _inside_stick(x, y, eye, points[2])
             picture[:, stick] = 0
             picture[channel, stick] = V3_STICK_BRIGHTNESS
-        for channel, (centre_x, centre_y) in enumerate(points):
+        for channel, (centre_x, centre_y) in enumerate(np.trunc(points)):
             dot = (x - centre_x) ** 2 + (y - centre_y) ** 2 <= V3_RADIUS**2
             picture[:, dot] = 0
             picture[channel, dot] = 1
@@ -171,12 +171,14 @@ def _inside_stick(
     start: NDArray[np.float32],
     end: NDArray[np.float32],
 ) -> NDArray[np.bool_]:
-    """Pixels of the ellipse whose long axis joins two points and whose short half axis is 4."""
-    along = end - start
-    length = float(np.hypot(*along))
-    direction = along / max(length, 1)
-    centre = np.trunc((start + end) / 2)
-    u = (x - centre[0]) * direction[0] + (y - centre[1]) * direction[1]
-    v = (y - centre[1]) * direction[0] - (x - centre[0]) * direction[1]
-    half = max(length / 2, 1)
-    return np.asarray((u / half) ** 2 + (v / V3_RADIUS) ** 2 <= 1)
+    """Pixels of the ellipse whose long axis joins two points and whose short half axis is 4.
+
+    Length and angle are whole numbers and the rim counts as inside, as in V-Express.
+    """
+    along = start - end
+    angle = np.deg2rad(np.trunc(np.rad2deg(np.arctan2(along[1], along[0]))))
+    centre_x, centre_y = np.trunc((start + end) / 2)
+    u = (x - centre_x) * np.cos(angle) + (y - centre_y) * np.sin(angle)
+    v = (y - centre_y) * np.cos(angle) - (x - centre_x) * np.sin(angle)
+    half = np.trunc(np.hypot(*along) / 2)
+    return np.asarray((u / (half + 0.5)) ** 2 + (v / (V3_RADIUS + 0.5)) ** 2 <= 1)
