@@ -1,4 +1,6 @@
 import json
+import subprocess
+import sys
 import tarfile
 
 import pytest
@@ -113,3 +115,29 @@ def test_members_of_a_shard_carry_no_time_nor_owner(tmp_path, make_clip):
     index = write_dataset(tmp_path, make_clip)
     with tarfile.open(tmp_path / index.shards[0].name) as tar:
         assert {(m.mtime, m.uid, m.uname) for m in tar} == {(0, 0, "")}
+
+
+def test_a_full_disk_is_told_and_leaves_nothing(tmp_path):
+    script = """
+import resource, signal, sys
+from fractions import Fraction
+from pathlib import Path
+import numpy as np
+from svp_diffusers.data.shards import ClipSample, ShardWriter, encode_clip
+from svp_diffusers.errors import OutputError
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+resource.setrlimit(resource.RLIMIT_FSIZE, (50_000, 50_000))
+noise = np.random.default_rng(0).integers(0, 255, (40, 64, 64, 3), np.uint8)
+clip = ClipSample("a", Fraction(25), np.zeros(10, np.float32), {"split": "train"}, frames=noise)
+try:
+    with ShardWriter(Path(sys.argv[1])) as writer:
+        writer.write(encode_clip(clip))
+except OutputError as error:
+    print("told:", error)
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", script, tmp_path], capture_output=True, text=True, check=True
+    )
+    assert "told:" in done.stdout
+    assert "train-000000.tar cannot be written" in done.stdout
+    assert list(tmp_path.iterdir()) == []

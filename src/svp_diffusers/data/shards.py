@@ -10,12 +10,14 @@ import hashlib
 import io
 import json
 import tarfile
+from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from svp_diffusers.data.clips import ClipSample, StoredClip, encode_clip, encode_header
 from svp_diffusers.errors import DatasetError
+from svp_diffusers.media.output import atomic_path
 
 __all__ = [
     "INDEX_NAME",
@@ -122,6 +124,7 @@ class ShardWriter:
 
     Raises:
         DatasetError: the directory already holds an index, or a key comes twice.
+        OutputError: the directory cannot be written, or the disk is full.
     """
 
     def __init__(self, directory: Path, shard_bytes: int = 256 * 2**20) -> None:
@@ -140,14 +143,15 @@ class ShardWriter:
     def __enter__(self) -> "ShardWriter":
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+    def __exit__(self, *exception: Any) -> None:
+        stack = ExitStack()
         for shard in self._open.values():
-            if kind is None:
-                self._shards.append(shard.finish())
-            else:
-                shard.discard()
-        if kind is None:
-            _write_text(self.directory / INDEX_NAME, self.index().dump())
+            stack.push(shard.stack)
+        stack.__exit__(*exception)
+        if exception[0] is None:
+            self._shards += [shard.describe() for shard in self._open.values()]
+            with atomic_path(self.directory / INDEX_NAME) as path:
+                path.write_text(self.index().dump())
 
     def write(self, clip: StoredClip) -> None:
         """Append a clip to the open shard of its split."""
@@ -161,8 +165,9 @@ class ShardWriter:
         shard = self._open[split]
         self._clips.append(shard.append(clip))
         if shard.bytes >= self.shard_bytes:
-            self._shards.append(shard.finish())
             del self._open[split]
+            shard.stack.close()
+            self._shards.append(shard.describe())
 
     def index(self) -> DatasetIndex:
         """Index of the shards closed and clips written so far."""
@@ -170,14 +175,17 @@ class ShardWriter:
 
 
 class _OpenShard:
-    """A tar file under a temporary name."""
+    """A tar file that appears under its name when `stack` is closed without an exception."""
 
     def __init__(self, directory: Path, name: str, split: str) -> None:
         self.path = directory / name
         self.split = split
         self.clips = 0
-        self.temporary = directory / f".{name}.partial"
-        self.tar = tarfile.open(self.temporary, "w", format=tarfile.USTAR_FORMAT)  # noqa: SIM115
+        self.stack = ExitStack()
+        temporary = self.stack.enter_context(atomic_path(self.path))
+        self.tar = self.stack.enter_context(
+            tarfile.open(temporary, "w", format=tarfile.USTAR_FORMAT)  # noqa: SIM115
+        )
 
     @property
     def bytes(self) -> int:
@@ -192,15 +200,9 @@ class _OpenShard:
         self.clips += 1
         return ClipEntry(clip.key, self.path.name, offset, self.bytes - offset, dict(clip.header))
 
-    def finish(self) -> ShardEntry:
-        self.tar.close()
-        self.temporary.replace(self.path)
+    def describe(self) -> ShardEntry:
         size = self.path.stat().st_size
         return ShardEntry(self.path.name, self.split, size, self.clips, hash_file(self.path))
-
-    def discard(self) -> None:
-        self.tar.close()
-        self.temporary.unlink()
 
 
 def parse_clip(data: bytes, entry: ClipEntry) -> StoredClip:
@@ -257,9 +259,3 @@ def hash_file(path: Path) -> str:
 
 def _digest(content: dict[str, Any]) -> str:
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
-
-
-def _write_text(path: Path, text: str) -> None:
-    temporary = path.with_name(f".{path.name}.partial")
-    temporary.write_text(text)
-    temporary.replace(path)
