@@ -62,7 +62,8 @@ class ReferenceUNet(UNet2DConditionModel):
         ValueError: if a transformer has more than one layer a block.
     """
 
-    @functools.wraps(UNet2DConditionModel.__init__)  # the arguments are read off the signature
+    # diffusers reads the names of the arguments off the signature.
+    @functools.wraps(UNet2DConditionModel.__init__)  # type: ignore[misc]
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(**{"sample_size": 64, "cross_attention_dim": 768, **kwargs})
         self.conv_norm_out = None

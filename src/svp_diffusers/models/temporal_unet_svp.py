@@ -119,16 +119,11 @@ class PortraitTransformer(Transformer2DModel):
             use_linear_projection=use_linear_projection,
         )
         self.name = name
-        self.transformer_blocks = nn.ModuleList(
-            [
-                PortraitTransformerBlock(
-                    num_attention_heads * attention_head_dim,
-                    num_attention_heads,
-                    attention_head_dim,
-                    cross_attention_dim,
-                )
-            ]
+        self.dim = num_attention_heads * attention_head_dim
+        block = PortraitTransformerBlock(
+            self.dim, num_attention_heads, attention_head_dim, cross_attention_dim
         )
+        self.transformer_blocks = nn.ModuleList([block])
 
     def forward(
         self, hidden_states: torch.Tensor, *, cross_attention_kwargs: dict[str, Any], **kwargs: Any
@@ -138,8 +133,7 @@ class PortraitTransformer(Transformer2DModel):
         features = conditions.pop("reference_features")
         if features is None:
             # Attention over zeros gives its output bias, whatever the number of tokens.
-            dim = self.transformer_blocks[0].dim
-            conditions["reference"] = hidden_states.new_zeros(1, 1, dim)
+            conditions["reference"] = hidden_states.new_zeros(1, 1, self.dim)
         else:
             conditions["reference"] = features[self.name]
         return super().forward(hidden_states, cross_attention_kwargs=conditions, **kwargs)
@@ -279,10 +273,7 @@ class TemporalUNet(UNetMotionModel):
             cross_attention_dim=cross_attention_dim,
             num_image_text_embeds=num_style_tokens,
         )
-        conv = self.conv_in
-        self.conv_in = HeadConditionedConv(
-            conv.in_channels, conv.out_channels, conv.kernel_size, padding=conv.padding
-        )
+        self.conv_in = HeadConditionedConv(in_channels, block_out_channels[0], 3, padding=1)
         for path, module in list(self.named_modules()):
             if isinstance(module, Transformer2DModel):
                 if len(module.transformer_blocks) != 1:
