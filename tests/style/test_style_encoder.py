@@ -105,7 +105,8 @@ def test_the_bank_travels_with_the_weights(encoder: StyleEncoder, tmp_path: Path
     loaded.remove_style("happy")
     assert list(loaded.style_bank) == ["neutral"]
     torch.testing.assert_close(loaded.get_style("neutral").mean, neutral.mean)
-    with pytest.raises(ValueError, match=r"unknown style 'happy'.*neutral"):
+    assert "happy" not in loaded.style_bank
+    with pytest.raises(ValueError, match=r"^unknown style 'happy'.*neutral"):
         loaded.get_style("happy")
 
 

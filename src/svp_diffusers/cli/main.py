@@ -5,6 +5,8 @@ import sys
 
 import typer
 
+from svp_diffusers.cli import style
+
 app = typer.Typer(
     name="svp",
     help="Portrait + speech + style in, talking-head video out.",
@@ -12,6 +14,9 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     add_completion=False,
 )
+
+
+app.add_typer(style.app, name="style")
 
 
 @app.callback()

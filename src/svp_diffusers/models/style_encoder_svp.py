@@ -13,7 +13,7 @@ pooling a standard deviation beside the mean, and how a missing modality is hand
 
 import math
 import os
-import tempfile
+import secrets
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
@@ -157,10 +157,12 @@ class StyleDistribution:
         metadata = {key: text for key, text in texts.items() if text is not None}
         tensors = {"mean": self.mean.contiguous().cpu(), "std": self.std.contiguous().cpu()}
         path = Path(path)
-        with tempfile.TemporaryDirectory(prefix=f".{path.name}.", dir=path.parent) as folder:
-            temporary = Path(folder) / path.name
+        temporary = path.with_name(f".partial-{secrets.token_hex(6)}-{path.name}")
+        try:
             save_file(tensors, temporary, metadata={"format": STYLE_FILE_FORMAT, **metadata})
             temporary.replace(path)
+        finally:
+            temporary.unlink(missing_ok=True)
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> "StyleDistribution":
@@ -187,6 +189,12 @@ class StyleDistribution:
                 f"{other.mean.shape[-1]} of encoder {other.encoder_id}. "
                 "Encode both with the same style encoder."
             )
+
+
+class UnknownStyleError(ValueError, KeyError):
+    """A name that the style bank does not hold."""
+
+    __str__ = Exception.__str__  # a KeyError would show its message quoted
 
 
 class StyleBank(Mapping[str, StyleDistribution]):
@@ -260,7 +268,9 @@ class StyleEncoder(ModelMixin, ConfigMixin):
         style_names: names of the style bank, in the order of its rows.
 
     Every number is our choice (the paper gives none); 3 layers of 256 with 10-second windows is
-    what published style encoders of the same input use.
+    what published style encoders of the same input use. There is no dropout: noise on the
+    coefficients, missing modalities and sampled styles regularise, all drawn from the training's own
+    generator, so that a training run is reproducible whatever the number of processes.
     """
 
     config: Any
@@ -279,7 +289,6 @@ class StyleEncoder(ModelMixin, ConfigMixin):
         hidden_dim: int = 256,
         num_layers: int = 3,
         num_attention_heads: int = 8,
-        dropout: float = 0.1,
         max_frames: int = 256,
         min_frames: int = 5,
         encoder_id: str | None = None,
@@ -294,7 +303,7 @@ class StyleEncoder(ModelMixin, ConfigMixin):
                     hidden_dim,
                     num_attention_heads,
                     4 * hidden_dim,
-                    dropout,
+                    dropout=0.0,
                     activation="gelu",
                     batch_first=True,
                     norm_first=True,
@@ -308,7 +317,7 @@ class StyleEncoder(ModelMixin, ConfigMixin):
         # What the cross-attention sees when the audio is missing.
         self.no_audio = nn.Parameter(torch.randn(1, 1, hidden_dim) * 0.02)
         self.cross_attention = nn.MultiheadAttention(
-            hidden_dim, num_attention_heads, dropout, batch_first=True
+            hidden_dim, num_attention_heads, batch_first=True
         )
         self.norm = nn.LayerNorm(hidden_dim)
         self.pooling = AttentiveStatisticsPooling(hidden_dim)
@@ -405,10 +414,10 @@ class StyleEncoder(ModelMixin, ConfigMixin):
         return StyleBank(self)
 
     def get_style(self, name: str) -> StyleDistribution:
-        """A style of the bank. Raises `ValueError` listing the known names."""
+        """A style of the bank. Raises `UnknownStyleError` listing the known names."""
         names = list(self.config.style_names)
         if name not in names:
-            raise ValueError(f"unknown style {name!r}; this checkpoint knows {names}.")
+            raise UnknownStyleError(f"unknown style {name!r}; this checkpoint knows {names}.")
         row = names.index(name)
         return StyleDistribution(
             self.bank_mean[row], self.bank_std[row], name, encoder_id=self.config.encoder_id
@@ -432,7 +441,7 @@ class StyleEncoder(ModelMixin, ConfigMixin):
         self.register_to_config(style_names=[*names, name])
 
     def remove_style(self, name: str) -> None:
-        """Take a style out of the bank. Raises `ValueError` listing the known names."""
+        """Take a style out of the bank. Raises `UnknownStyleError` listing the known names."""
         self.get_style(name)
         names = list(self.config.style_names)
         kept = [row for row, known in enumerate(names) if known != name]

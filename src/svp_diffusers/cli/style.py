@@ -1,0 +1,225 @@
+"""`svp style ...`: take styles from clips, sample, blend, compare, draw and keep them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from svp_diffusers.models.style_encoder_svp import StyleDistribution
+
+app = typer.Typer(
+    help="Speaking styles: encode, sample, blend, compare, draw and keep them.",
+    no_args_is_help=True,
+)
+
+Output = Annotated[Path, typer.Option("-o", "--output", help="Where to write.")]
+Checkpoint = Annotated[
+    str | None,
+    typer.Option(help="Folder or Hub id of a style encoder or pipeline, to name its styles."),
+]
+NeededCheckpoint = Annotated[
+    str, typer.Option(help="Folder or Hub id of a style encoder, or of a pipeline that has one.")
+]
+Style = Annotated[str, typer.Argument(help="A .style.safetensors file, a name, or 'prior'.")]
+Styles = Annotated[list[str], typer.Argument(help="Style files, or names in the checkpoint.")]
+
+
+@app.command()
+def encode(
+    clip: Annotated[Path, typer.Argument(help=".mat/.npz/.csv coefficients, video or audio.")],
+    output: Output,
+    checkpoint: NeededCheckpoint,
+    audio: Annotated[Path | None, typer.Option(help="Sound of a coefficient file.")] = None,
+    fps: Annotated[
+        str | None, typer.Option(help="Frame rate of coefficients: 25 for .mat, 60 for .csv.")
+    ] = None,
+    voice_only: Annotated[bool, typer.Option(help="Use a video's sound alone.")] = False,
+    face_landmarker: Annotated[
+        Path | None, typer.Option(help="MediaPipe face_landmarker.task, for videos.")
+    ] = None,
+    audio_encoder: Annotated[
+        str | None, typer.Option(help="Speech encoder, for styles that hear wav2vec2.")
+    ] = None,
+    speaker_clip: Annotated[
+        list[Path] | None,
+        typer.Option(help="Coefficients of the speaker, for encoders with speaker centring."),
+    ] = None,
+    name: Annotated[str | None, typer.Option(help="Name of the style; default: OUTPUT's.")] = None,
+) -> None:
+    """Take the speaking style of a clip."""
+    from svp_diffusers.media.output import check_output
+    from svp_diffusers.media.video import parse_fps
+    from svp_diffusers.style.clip import encode_clip
+    from svp_diffusers.style.encode import load_style_encoder
+    from svp_diffusers.style.storage import STYLE_SUFFIX, save_style
+
+    check_output(output)
+    style = encode_clip(
+        load_style_encoder(checkpoint),
+        clip,
+        audio=audio,
+        fps=None if fps is None else parse_fps(fps),
+        voice_only=voice_only,
+        face_landmarker=face_landmarker,
+        audio_encoder=audio_encoder,
+        speaker_clips=speaker_clip or (),
+        name=name or output.name.removesuffix(STYLE_SUFFIX),
+    )
+    save_style(style, output)
+    typer.echo(f"{output}: {style.name}, from {style.source}, mean width {style.std.mean():.3f}")
+
+
+@app.command()
+def sample(
+    style: Style,
+    output: Annotated[Path, typer.Option("-o", "--output", help="Folder for the samples.")],
+    checkpoint: Checkpoint = None,
+    number: Annotated[int, typer.Option("-n", "--number", min=1, help="How many.")] = 4,
+    temperature: Annotated[float, typer.Option(min=0.0, help="0 is the mean.")] = 1.0,
+    seed: int = 0,
+) -> None:
+    """Draw single performances from a style; each is a style file without any spread."""
+    from dataclasses import replace
+
+    import torch
+
+    from svp_diffusers.style.storage import STYLE_SUFFIX, save_style
+
+    (distribution,) = _load([style], checkpoint)
+    generator = torch.Generator().manual_seed(seed)
+    for index, vector in enumerate(distribution.sample(number, temperature, generator)):
+        drawn = replace(
+            distribution,
+            mean=vector,
+            std=torch.zeros_like(vector),
+            source=f"sample {index} of {style}, temperature {temperature:g}, seed {seed}",
+        )
+        path = output / f"sample-{index:02d}{STYLE_SUFFIX}"
+        save_style(drawn, path)
+        typer.echo(path)
+
+
+@app.command()
+def interpolate(
+    first: Style,
+    second: Style,
+    output: Output,
+    weight: Annotated[float, typer.Option(min=0.0, max=1.0, help="0: first, 1: second.")] = 0.5,
+    checkpoint: Checkpoint = None,
+) -> None:
+    """Go from one style to another, along the Wasserstein-2 geodesic."""
+    start, end = _load([first, second], checkpoint)
+    _save(start.interpolate(end, weight), output, f"{first} to {second}, weight {weight:g}")
+
+
+@app.command()
+def mix(
+    styles: Styles,
+    output: Output,
+    weight: Annotated[
+        list[float] | None, typer.Option("-w", "--weight", help="One per style; default: equal.")
+    ] = None,
+    checkpoint: Checkpoint = None,
+) -> None:
+    """Mix styles (their Wasserstein-2 barycentre)."""
+    from svp_diffusers.errors import StyleError
+    from svp_diffusers.models.style_encoder_svp import StyleDistribution
+
+    weights = weight or [1.0] * len(styles)
+    loaded = _load(styles, checkpoint)
+    try:
+        mixed = StyleDistribution.mix(loaded, weights)
+    except ValueError as error:
+        raise StyleError(str(error)) from error
+    shares = ", ".join(f"{text} {w:g}" for text, w in zip(styles, weights, strict=True))
+    _save(mixed, output, f"mix of {shares}")
+
+
+@app.command("list")
+def list_styles(
+    checkpoint: Annotated[str, typer.Argument(help="Folder or Hub id.")],
+) -> None:
+    """List the styles that a checkpoint knows."""
+    from svp_diffusers.style.encode import load_style_encoder
+
+    encoder = load_style_encoder(checkpoint)
+    for name, style in encoder.style_bank.items():
+        distance = float(style.wasserstein(encoder.prior()))
+        typer.echo(f"{name}\twidth {style.std.mean():.3f}\tdistance from prior {distance:.3f}")
+
+
+@app.command()
+def compare(first: Style, second: Style, checkpoint: Checkpoint = None) -> None:
+    """How far two styles are from each other."""
+    a, b = _load([first, second], checkpoint)
+    typer.echo(f"Wasserstein-2 distance\t{a.wasserstein(b):.4f}")
+    typer.echo(f"distance of the means\t{(a.mean - b.mean).norm():.4f}")
+    if (a.std > 0).all() and (b.std > 0).all():
+        typer.echo(f"KL(first || second)\t{a.kl(b):.4f} nats")
+        typer.echo(f"KL(second || first)\t{b.kl(a):.4f} nats")
+
+
+@app.command()
+def plot(styles: Styles, output: Output, checkpoint: Checkpoint = None) -> None:
+    """Draw a map of styles: give style files and names, or one checkpoint for its whole bank."""
+    from svp_diffusers.style.encode import load_style_encoder
+    from svp_diffusers.style.plot import plot_styles
+
+    if len(styles) == 1 and not styles[0].endswith(".safetensors"):
+        loaded = list(load_style_encoder(styles[0]).style_bank.values())
+    else:
+        loaded = _load(styles, checkpoint)
+    plot_styles(loaded, output)
+    typer.echo(output)
+
+
+@app.command()
+def add(name: str, style: Style, checkpoint: Annotated[Path, typer.Option()]) -> None:
+    """Put a style into the bank of a local style encoder."""
+    from svp_diffusers.errors import StyleError
+    from svp_diffusers.style.encode import load_style_encoder, save_style_encoder
+
+    encoder = load_style_encoder(checkpoint)
+    (loaded,) = _load([style], str(checkpoint))
+    try:
+        encoder.add_style(name, loaded)
+    except ValueError as error:
+        raise StyleError(str(error)) from error
+    save_style_encoder(encoder, checkpoint)
+
+
+@app.command()
+def remove(name: str, checkpoint: Annotated[Path, typer.Option()]) -> None:
+    """Take a style out of the bank of a local style encoder."""
+    from svp_diffusers.errors import StyleError
+    from svp_diffusers.style.encode import load_style_encoder, save_style_encoder
+
+    encoder = load_style_encoder(checkpoint)
+    try:
+        encoder.remove_style(name)
+    except ValueError as error:
+        raise StyleError(str(error)) from error
+    save_style_encoder(encoder, checkpoint)
+
+
+def _load(texts: list[str], checkpoint: str | None) -> list[StyleDistribution]:
+    from svp_diffusers.style.encode import load_style_encoder
+    from svp_diffusers.style.storage import check_same_space, find_style
+
+    encoder = None if checkpoint is None else load_style_encoder(checkpoint)
+    styles = [find_style(text, encoder) for text in texts]
+    check_same_space(styles)
+    return styles
+
+
+def _save(style: StyleDistribution, output: Path, source: str) -> None:
+    from dataclasses import replace
+
+    from svp_diffusers.style.storage import STYLE_SUFFIX, save_style
+
+    name = output.name.removesuffix(STYLE_SUFFIX)
+    save_style(replace(style, name=name, source=source), output)
+    typer.echo(output)

@@ -1,0 +1,153 @@
+"""From a clip's expressions and/or voice to its style."""
+
+import tempfile
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from svp_diffusers.errors import (
+    CheckpointError,
+    ConfigurationError,
+    ExpressionError,
+    MediaError,
+    OutputError,
+)
+from svp_diffusers.media.audio import Recording, check_speech, to_mono
+from svp_diffusers.models.style_encoder_svp import StyleDistribution, StyleEncoder
+from svp_diffusers.style.audio_features import AudioFeatures
+from svp_diffusers.style.expressions import Expressions
+
+
+def load_style_encoder(checkpoint: str | Path) -> StyleEncoder:
+    """Load a style encoder from its folder, from a pipeline's folder, or from the Hub.
+
+    Raises `CheckpointError` when there is none.
+    """
+    folder = Path(checkpoint)
+    subfolder = "style_encoder" if (folder / "style_encoder").is_dir() else None
+    try:
+        encoder: StyleEncoder = StyleEncoder.from_pretrained(str(checkpoint), subfolder=subfolder)
+    except (OSError, ValueError, RuntimeError) as error:
+        raise CheckpointError(f"{checkpoint} holds no style encoder: {error}") from error
+    return encoder.eval()
+
+
+def save_style_encoder(encoder: StyleEncoder, checkpoint: str | Path) -> None:
+    """Write an encoder back to the local folder where `load_style_encoder` found it.
+
+    Raises `OutputError` when it cannot be written.
+    """
+    folder = Path(checkpoint)
+    if (folder / "style_encoder").is_dir():
+        folder = folder / "style_encoder"
+    try:
+        with tempfile.TemporaryDirectory(prefix=".partial-", dir=folder.parent) as temporary:
+            encoder.save_pretrained(temporary)
+            for file in Path(temporary).iterdir():
+                file.replace(folder / file.name)
+    except OSError as error:
+        raise OutputError(f"{folder} cannot be written: {error}") from error
+
+
+def average_expression(recordings: Sequence[Expressions]) -> NDArray[np.float32]:
+    """Mean expression `(dim,)` of one speaker: the mean of the recordings' means.
+
+    Recordings count alike whatever their length (our choice).
+    """
+    return np.mean([recording.values.mean(axis=0) for recording in recordings], axis=0)
+
+
+@torch.no_grad()
+def encode_style(
+    encoder: StyleEncoder,
+    expressions: Expressions | None = None,
+    recording: Recording | None = None,
+    audio_features: AudioFeatures | None = None,
+    speaker_average: NDArray[np.float32] | None = None,
+    name: str | None = None,
+) -> StyleDistribution:
+    """Encode one clip: expressions, voice or both.
+
+    Args:
+        expressions: coefficients at 25 frames per second, of the encoder's space.
+        recording: the clip's sound; `audio_features` turns it into what the encoder hears.
+        speaker_average: mean expression of the speaker, for an encoder with speaker centring.
+        name: what the style is to be called.
+
+    Returns:
+        A single `StyleDistribution` `(style_dim,)`, its source being the clip.
+
+    Raises:
+        ExpressionError: coefficients of another space, or too few frames.
+        MediaError: sound without speech, or too short.
+        ConfigurationError: neither modality is given, or a speaker average is missing or unused.
+    """
+    config = encoder.config
+    values: dict[str, torch.Tensor] = {}
+    if expressions is not None:
+        check_expressions(encoder, expressions)
+        centred = center_expressions(
+            expressions.values, config.expression_centring, speaker_average
+        )
+        values["expression"] = torch.from_numpy(centred)
+    if recording is not None:
+        if audio_features is None:
+            raise ConfigurationError("give the audio features to encode a recording with")
+        check_speech(recording)
+        if recording.duration * 25 < config.min_frames:
+            raise MediaError(
+                f"{recording.source} lasts {recording.duration:.2f} s; a style needs at least "
+                f"{config.min_frames / 25:.2f} s of speech"
+            )
+        values["audio"] = torch.from_numpy(audio_features(to_mono(recording)))
+        if values["audio"].shape[1] != config.audio_dim:
+            raise ConfigurationError(
+                f"the audio features have {values['audio'].shape[1]} dimensions, this style "
+                f"encoder hears {config.audio_dim} of {config.audio_features}"
+            )
+    if not values:
+        raise ConfigurationError("a style needs expressions, a recording or both")
+    batch = {key: value[None].to(encoder.device, encoder.dtype) for key, value in values.items()}
+    sources = [part.source for part in (expressions, recording) if part is not None]
+    source = " + ".join(Path(part).name for part in sources)
+    return replace(encoder(**batch)[0].to("cpu", torch.float32), name=name, source=source)
+
+
+def check_expressions(encoder: StyleEncoder, expressions: Expressions) -> None:
+    """Raise `ExpressionError` unless the encoder can take these coefficients."""
+    config = encoder.config
+    if expressions.space != config.expression_space:
+        raise ExpressionError(
+            f"{expressions.source} holds {expressions.space} coefficients, this style encoder "
+            f"takes {config.expression_space}; use an encoder of that space"
+        )
+    if len(expressions.values) < config.min_frames:
+        raise ExpressionError(
+            f"{expressions.source} has {len(expressions.values)} frames at 25 frames per second; "
+            f"a style needs at least {config.min_frames}"
+        )
+
+
+def center_expressions(
+    values: NDArray[np.float32], centring: str, speaker_average: NDArray[np.float32] | None
+) -> NDArray[np.float32]:
+    """Subtract the speaker's average if the encoder's config asks for it, and only then.
+
+    Raises `ConfigurationError` when it is asked for and missing, or given and not asked for.
+    """
+    if centring == "none":
+        if speaker_average is not None:
+            raise ConfigurationError(
+                "this style encoder takes expressions as they are; give no speaker recordings"
+            )
+        return values
+    if speaker_average is None:
+        raise ConfigurationError(
+            "this style encoder takes expressions relative to the speaker's average: give "
+            "recordings of the speaker, best in several moods (--speaker-clip, repeatable)"
+        )
+    return values - speaker_average

@@ -1,0 +1,159 @@
+"""`svp style`: from a clip to a style file, and what can be done with it, as a user types it."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+import torch
+from scipy.io import savemat
+from typer.testing import CliRunner
+
+from svp_diffusers.cli.main import app
+from svp_diffusers.errors import (
+    CheckpointError,
+    ConfigurationError,
+    ExpressionError,
+    MediaError,
+    StyleError,
+)
+from svp_diffusers.models.style_encoder_svp import StyleEncoder
+from svp_diffusers.style.storage import load_style
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """An encoder and clips: two .mat files, one of 3 frames, one with NaN, and a voice."""
+    torch.manual_seed(0)
+    sizes = {"audio_dim": 80, "audio_features": "log-mel-80", "encoder_id": "e1"}
+    StyleEncoder.tiny(**sizes).save_pretrained(tmp_path / "encoder")
+    StyleEncoder.tiny(**sizes, expression_centring="speaker").save_pretrained(tmp_path / "centred")
+    StyleEncoder.tiny(**sizes, expression_dim=52, expression_space="arkit52").save_pretrained(
+        tmp_path / "arkit"
+    )
+    random = np.random.default_rng(0)
+    for name, frames in (("happy", 60), ("sad", 60), ("short", 3), ("nan", 60)):
+        coeff = random.normal(size=(frames, 257)).astype(np.float32)
+        if name == "nan":
+            coeff[5, 100] = np.nan
+        savemat(tmp_path / f"{name}.mat", {"coeff": coeff})
+    voice = 0.3 * np.sin(np.arange(32000) / 16000 * 2 * np.pi * 200) * random.uniform(size=32000)
+    soundfile.write(tmp_path / "voice.wav", voice.astype(np.float32), 16000)
+    soundfile.write(tmp_path / "silence.wav", np.zeros(32000, np.float32), 16000)
+    return tmp_path
+
+
+def svp(*arguments: object) -> str:
+    result = CliRunner().invoke(app, [str(a) for a in arguments], catch_exceptions=False)
+    assert result.exit_code == 0, result.output
+    return result.output
+
+
+def encode(folder: Path, clip: str, output: str, *options: object) -> Path:
+    path = folder / f"{output}.style.safetensors"
+    checkpoint = options if "--checkpoint" in options else ("--checkpoint", folder / "encoder")
+    extra = () if "--checkpoint" in options else options
+    svp("style", "encode", folder / clip, "-o", path, *checkpoint, *extra)
+    return path
+
+
+def test_coefficients_with_sound_without_and_sound_alone(folder: Path) -> None:
+    styles = [
+        load_style(encode(folder, "happy.mat", "seen")),
+        load_style(encode(folder, "happy.mat", "both", "--audio", folder / "voice.wav")),
+        load_style(encode(folder, "voice.wav", "heard")),
+    ]
+    assert [style.name for style in styles] == ["seen", "both", "heard"]
+    assert [style.source for style in styles] == [
+        "happy.mat",
+        "happy.mat + voice.wav",
+        "voice.wav",
+    ]
+    assert {style.encoder_id for style in styles} == {"e1"}
+    for first, second in ((0, 1), (0, 2), (1, 2)):
+        assert float(styles[first].wasserstein(styles[second])) > 1e-3
+
+
+def test_speaker_centring_needs_and_uses_recordings_of_the_speaker(folder: Path) -> None:
+    centred = ("--checkpoint", folder / "centred")
+    clips = ("--speaker-clip", folder / "happy.mat", "--speaker-clip", folder / "sad.mat")
+    style = load_style(encode(folder, "happy.mat", "centred", *centred, *clips))
+    assert style.mean.isfinite().all()
+    with pytest.raises(ConfigurationError, match="relative to the speaker's average"):
+        encode(folder, "happy.mat", "x", *centred)
+    with pytest.raises(ConfigurationError, match="give no speaker recordings"):
+        encode(folder, "happy.mat", "x", *clips)
+
+
+def test_sampling_blending_and_comparing(folder: Path) -> None:
+    happy, sad = encode(folder, "happy.mat", "happy"), encode(folder, "sad.mat", "sad")
+    svp("style", "sample", happy, "-n", 3, "--seed", 5, "-o", folder / "samples")
+    again = folder / "again"
+    svp("style", "sample", happy, "-n", 3, "--seed", 5, "-o", again)
+    names = [f"sample-{i:02d}.style.safetensors" for i in range(3)]
+    drawn = [load_style(folder / "samples" / name) for name in names]
+    assert all(
+        torch.equal(d.mean, load_style(again / n).mean) for d, n in zip(drawn, names, strict=True)
+    )
+    assert not torch.equal(drawn[0].mean, drawn[1].mean)
+    assert float(drawn[0].std.max()) == 0
+
+    middle, mixed = folder / "middle.style.safetensors", folder / "mixed.style.safetensors"
+    svp("style", "interpolate", happy, sad, "--weight", 0.25, "-o", middle)
+    svp("style", "mix", happy, sad, "-w", 3, "-w", 1, "-o", mixed)
+    torch.testing.assert_close(load_style(middle).mean, load_style(mixed).mean)
+
+    distance = float(load_style(happy).wasserstein(load_style(sad)))
+    assert f"Wasserstein-2 distance\t{distance:.4f}" in svp("style", "compare", happy, sad)
+
+
+def test_the_bank_of_a_checkpoint(folder: Path) -> None:
+    happy, sad = encode(folder, "happy.mat", "happy"), encode(folder, "sad.mat", "sad")
+    encoder = folder / "encoder"
+    svp("style", "add", "happy", happy, "--checkpoint", encoder)
+    svp("style", "add", "sad", sad, "--checkpoint", encoder)
+    assert [line.split("\t")[0] for line in svp("style", "list", encoder).splitlines()] == [
+        "happy",
+        "sad",
+    ]
+    same = svp("style", "compare", "happy", happy, "--checkpoint", encoder)
+    assert "Wasserstein-2 distance\t0.0000" in same
+    svp("style", "plot", encoder, "-o", folder / "bank.png")
+    svp("style", "plot", happy, sad, "-o", folder / "files.png")
+    assert (folder / "bank.png").stat().st_size > 1000
+    svp("style", "remove", "happy", "--checkpoint", encoder)
+    assert "happy" not in svp("style", "list", encoder)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error", "message"),
+    [
+        (["nan.mat", "encoder"], ExpressionError, "first in frame 5"),
+        (["short.mat", "encoder"], ExpressionError, "has 3 frames"),
+        (["gone.mat", "encoder"], MediaError, "does not exist"),
+        (["silence.wav", "encoder"], MediaError, "silent"),
+        (["happy.mat", "arkit"], ExpressionError, "holds bfm64.*takes arkit52"),
+        (["happy.mat", "nowhere"], CheckpointError, "holds no style encoder"),
+    ],
+)
+def test_what_cannot_be_encoded(
+    folder: Path, arguments: list[str], error: type[ValueError], message: str
+) -> None:
+    clip, checkpoint = arguments
+    with pytest.raises(error, match=message):
+        encode(folder, clip, "x", "--checkpoint", folder / checkpoint)
+    assert not (folder / "x.style.safetensors").exists()
+
+
+def test_styles_that_do_not_fit(folder: Path) -> None:
+    happy = encode(folder, "happy.mat", "happy")
+    other = StyleEncoder.tiny(encoder_id="e2")
+    other.save_pretrained(folder / "other")
+    with pytest.raises(StyleError, match="made by encoder e1, this is encoder e2"):
+        svp("style", "add", "happy", happy, "--checkpoint", folder / "other")
+    with pytest.raises(StyleError, match="unknown style 'merry'; known here: prior"):
+        svp("style", "compare", "merry", happy, "--checkpoint", folder / "encoder")
+    with pytest.raises(StyleError, match="a name needs the checkpoint"):
+        svp("style", "compare", "merry", happy)
+    with pytest.raises(StyleError, match="at least two styles"):
+        svp("style", "plot", happy, "-o", folder / "one.png")

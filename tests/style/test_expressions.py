@@ -1,0 +1,123 @@
+"""Coefficient files are read as they are meant, and refused with a reason when they are not."""
+
+from fractions import Fraction
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+from scipy.io import savemat
+
+from svp_diffusers.errors import ExpressionError, MediaError
+from svp_diffusers.style.arkit import ARKIT_BLENDSHAPES
+from svp_diffusers.style.expressions import Expressions, read_expressions
+from svp_diffusers.style.face_landmarker import convert_blendshapes, read_video_expressions
+
+REAL_CLIP = (
+    Path(__file__).parents[3] / "shared/data/expressions/mead/M030_front_happy_level3_001.mat"
+)
+
+
+def write_mat(path: Path, frames: int = 20) -> np.ndarray:
+    coeff = np.arange(frames * 257, dtype=np.float32).reshape(frames, 257)
+    savemat(path, {"coeff": coeff})
+    return coeff
+
+
+def test_mat_gives_the_64_expression_columns(tmp_path: Path) -> None:
+    coeff = write_mat(tmp_path / "clip.mat")
+    expressions = read_expressions(tmp_path / "clip.mat")
+    assert expressions.space == "bfm64"
+    np.testing.assert_array_equal(expressions.values, coeff[:, 80:144])
+
+
+@pytest.mark.skipif(not REAL_CLIP.exists(), reason="needs the MEAD coefficients of shared/data")
+def test_a_real_mead_clip_is_read() -> None:
+    assert read_expressions(REAL_CLIP).values.shape == (94, 64)
+
+
+def test_another_frame_rate_is_resampled_to_25_and_keeps_the_duration(tmp_path: Path) -> None:
+    write_mat(tmp_path / "clip.mat", frames=60)
+    expressions = read_expressions(tmp_path / "clip.mat", Fraction(30))
+    assert (expressions.fps, len(expressions.values)) == (25, 50)
+    # The columns rise by 257 a frame at 30 fps, so by 257 * 30 / 25 at 25 fps.
+    np.testing.assert_allclose(np.diff(expressions.values, axis=0)[:-1], 308.4, rtol=1e-4)
+
+
+def test_npz_says_its_space_and_rate(tmp_path: Path) -> None:
+    values = np.random.default_rng(0).random((30, 52), dtype=np.float32)
+    np.savez(tmp_path / "clip.npz", expression=values, space="arkit52", fps=25)
+    expressions = read_expressions(tmp_path / "clip.npz")
+    assert expressions.space == "arkit52"
+    np.testing.assert_array_equal(expressions.values, values)
+    np.savez(tmp_path / "bare.npz", expression=values)
+    with pytest.raises(ExpressionError, match="lacks space, fps"):
+        read_expressions(tmp_path / "bare.npz")
+
+
+def write_live_link(path: Path, frames: int = 60) -> None:
+    """The layout of Live Link Face: capital names in its own order, then rotations."""
+    names = [name[0].upper() + name[1:] for name in reversed(ARKIT_BLENDSHAPES)]
+    header = ["Timecode", "BlendShapeCount", *names, "HeadYaw", "HeadPitch", "HeadRoll"]
+    rows = [
+        [f"14:35:27:{frame:02d}.000", "61", *(f"{0.01 * i:.2f}" for i in range(52)), "0", "0", "0"]
+        for frame in range(frames)
+    ]
+    path.write_text("\n".join(",".join(row) for row in [header, *rows]) + "\n")
+
+
+def test_live_link_face_columns_are_found_by_name_at_60_frames_per_second(tmp_path: Path) -> None:
+    write_live_link(tmp_path / "clip.csv")
+    expressions = read_expressions(tmp_path / "clip.csv")
+    assert expressions.values.shape == (25, 52)
+    assert expressions.values[0, ARKIT_BLENDSHAPES.index("tongueOut")] == 0.0
+    assert expressions.values[0, 0] == pytest.approx(0.51)  # browDownLeft was written last
+
+
+def test_face_landmarker_scores_are_put_in_arkit_order() -> None:
+    scores = [
+        SimpleNamespace(category_name=name, score=score)
+        for name, score in (("_neutral", 0.9), ("jawOpen", 0.7), ("browDownLeft", 0.2))
+    ]
+    values = convert_blendshapes(SimpleNamespace(face_blendshapes=[scores]), "frame 0")
+    assert values[ARKIT_BLENDSHAPES.index("jawOpen")] == pytest.approx(0.7)
+    assert values[0] == pytest.approx(0.2)
+    assert values.sum() == pytest.approx(0.9)
+    with pytest.raises(ExpressionError, match="no face in frame 3"):
+        convert_blendshapes(SimpleNamespace(face_blendshapes=[]), "frame 3")
+
+
+def test_a_missing_landmarker_model_is_told(tmp_path: Path) -> None:
+    with pytest.raises(MediaError, match=r"face_landmarker\.task does not exist"):
+        read_video_expressions(tmp_path / "clip.mp4", tmp_path / "face_landmarker.task")
+
+
+def test_files_that_are_not_coefficients_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(MediaError, match="does not exist"):
+        read_expressions(tmp_path / "none.mat")
+    (tmp_path / "text.mat").write_text("hello")
+    with pytest.raises(ExpressionError, match=r"not a readable \.mat"):
+        read_expressions(tmp_path / "text.mat")
+    savemat(tmp_path / "other.mat", {"x": np.zeros(3)})
+    with pytest.raises(ExpressionError, match="no variable `coeff`"):
+        read_expressions(tmp_path / "other.mat")
+    savemat(tmp_path / "narrow.mat", {"coeff": np.zeros((9, 64))})
+    with pytest.raises(ExpressionError, match=r"\(frames, 257\)"):
+        read_expressions(tmp_path / "narrow.mat")
+    (tmp_path / "sheet.csv").write_text("a,b\n1,2\n")
+    with pytest.raises(ExpressionError, match="no Live Link Face export"):
+        read_expressions(tmp_path / "sheet.csv")
+    (tmp_path / "clip.txt").write_text("1")
+    with pytest.raises(ExpressionError, match="no coefficient file"):
+        read_expressions(tmp_path / "clip.txt")
+
+
+def test_nan_and_unknown_spaces_are_refused() -> None:
+    values = np.zeros((10, 64), np.float32)
+    values[7, 3] = np.nan
+    with pytest.raises(ExpressionError, match="first in frame 7"):
+        Expressions(values, "bfm64", Fraction(25), "clip.mat")
+    with pytest.raises(ExpressionError, match="known are bfm64, arkit52"):
+        Expressions(np.zeros((10, 50), np.float32), "flame50", Fraction(25), "clip.npz")
+    with pytest.raises(ExpressionError, match=r"\(frames, 52\)"):
+        Expressions(np.zeros((10, 64), np.float32), "arkit52", Fraction(25), "clip.npz")
