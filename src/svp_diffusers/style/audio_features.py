@@ -27,7 +27,8 @@ def load_audio_features(name: str, audio_encoder: str | Path | None = None) -> A
     Args:
         name: "log-mel-80", which needs no weights, or "wav2vec2": the last hidden states of a
             transformers speech encoder, linearly resampled to 50 a second as the pipeline does.
-        audio_encoder: folder or Hub id of that encoder with its `preprocessor_config.json`.
+        audio_encoder: folder or Hub id of that encoder with its `preprocessor_config.json`, or
+            folder of a pipeline that has one.
 
     Raises:
         ConfigurationError: an unknown name, or an encoder missing or given where none is used.
@@ -67,9 +68,13 @@ def _load_speech_encoder(folder: str | Path) -> AudioFeatures:
     import torch
     from transformers import AutoFeatureExtractor, AutoModel
 
+    is_pipeline = (Path(folder) / "audio_encoder").is_dir()
+    model_folder, extractor_folder = (
+        ("audio_encoder", "feature_extractor") if is_pipeline else ("", "")
+    )
     try:
-        model = AutoModel.from_pretrained(str(folder)).eval()
-        extractor = AutoFeatureExtractor.from_pretrained(str(folder))
+        model = AutoModel.from_pretrained(str(folder), subfolder=model_folder).eval()
+        extractor = AutoFeatureExtractor.from_pretrained(str(folder), subfolder=extractor_folder)
     except (OSError, ValueError) as error:
         raise CheckpointError(f"{folder} is no speech encoder: {error}") from error
 
