@@ -1,0 +1,169 @@
+import numpy as np
+import pytest
+import soundfile
+
+from svp_diffusers.errors import MediaError
+from svp_diffusers.media.audio import Recording, check_speech, read_audio, to_mono
+from svp_diffusers.media.video import parse_fps, write_video
+
+from .samples import cut_file, make_frames, make_recording, write_audio
+
+CONTAINERS = [
+    ("speech.wav", "pcm_s16le", 16000),
+    ("speech.flac", "flac", 44100),
+    ("speech.mp3", "libmp3lame", 44100),
+    ("speech.m4a", "aac", 16000),
+    ("speech.opus", "libopus", 48000),
+    ("speech.webm", "libopus", 48000),
+    ("speech.mka", "flac", 22050),
+]
+
+
+@pytest.mark.parametrize(("name", "codec", "rate"), CONTAINERS)
+@pytest.mark.parametrize("channels", [1, 2])
+def test_sound_of_any_container_comes_back_in_time(tmp_path, name, codec, rate, channels):
+    original = make_recording(2.0, rate, channels)
+    recording = read_audio(write_audio(tmp_path / name, original, codec))
+    assert recording.sampling_rate == rate
+    assert recording.samples.shape[0] == channels
+    assert recording.samples.dtype == np.float32
+    # Matroska keeps times in milliseconds; nothing may be off by a video frame.
+    assert recording.duration == pytest.approx(2.0, abs=0.03)
+    common = min(recording.samples.shape[1], original.samples.shape[1])
+    # A shift by one period of the tone would still correlate: its modulation tells.
+    left, right = recording.samples[:, :common].ravel(), original.samples[:, :common].ravel()
+    assert np.corrcoef(left, right)[0, 1] > 0.98
+
+
+def test_mono_at_16_khz_keeps_duration_and_waveform():
+    recording = make_recording(1.5, 44100, channels=2)
+    mono = to_mono(recording)
+    assert mono.dtype == np.float32
+    assert mono.shape == (24000,)
+    expected = make_recording(1.5, 16000).samples[0]
+    # The polyphase filter rings at the two ends only.
+    assert np.abs(mono - expected)[200:-200].max() < 1e-3
+
+
+def test_mono_removes_what_16_khz_cannot_carry():
+    time = np.arange(44100) / 44100
+    hiss = np.sin(2 * np.pi * 12000 * time).astype(np.float32)[None]
+    assert np.abs(to_mono(Recording(hiss, 44100, "hiss")))[200:-200].max() < 0.01
+
+
+def test_sound_of_a_video_begins_with_its_first_picture(tmp_path):
+    click = np.zeros((1, 32000), dtype=np.float32)
+    click[0, 8000:8080] = 0.9
+    path = tmp_path / "talk.mp4"
+    write_video(path, make_frames(50), parse_fps(25), Recording(click, 16000, "a click"))
+    samples = read_audio(path).samples[0]
+    assert samples.shape == (32000,)
+    assert abs(int(np.abs(samples).argmax()) - 8040) < 80
+
+
+@pytest.mark.parametrize("fps", [25, 24])
+def test_real_speech_is_read(real_data, fps):
+    for path in sorted((real_data / "speech").glob("*.wav")):
+        recording = read_audio(path)
+        check_speech(recording, parse_fps(fps))
+        info = soundfile.info(path)
+        assert recording.samples.shape == (info.channels, info.frames)
+        expected, _ = soundfile.read(path, dtype="float32", always_2d=True)
+        np.testing.assert_array_equal(recording.samples, expected.T)
+
+
+@pytest.mark.parametrize(
+    ("name", "codec", "options"),
+    [
+        ("speech.wav", "pcm_s16le", {}),
+        ("speech.flac", "flac", {}),
+        ("speech.mp3", "libmp3lame", {}),
+        ("speech.m4a", "aac", {}),
+        ("streamed.m4a", "aac", {"movflags": "faststart"}),
+        ("speech.webm", "libopus", {}),
+        ("speech.mka", "aac", {}),
+    ],
+)
+def test_a_truncated_file_is_an_error(tmp_path, name, codec, options):
+    path = write_audio(tmp_path / name, make_recording(4.0), codec, options)
+    read_audio(path)
+    with pytest.raises(MediaError, match="cut short"):
+        read_audio(cut_file(path, 0.6))
+
+
+def test_a_variable_rate_mp3_without_length_is_not_taken_for_truncated(tmp_path):
+    # FFmpeg guesses 1.5 times the true length from the quiet first half.
+    samples = np.zeros((1, 16000 * 8), dtype=np.float32)
+    samples[0, 64000:] = np.random.default_rng(0).normal(0, 0.2, 64000)
+    options = {"write_xing": "0", "abr": "1", "b": "32000"}
+    path = write_audio(
+        tmp_path / "quiet.mp3", Recording(samples, 16000, "noise"), "libmp3lame", options
+    )
+    assert read_audio(path).duration == pytest.approx(8.0, abs=0.15)
+
+
+def test_a_wav_written_into_a_pipe_declares_no_length_and_is_read(tmp_path):
+    path = write_audio(tmp_path / "speech.wav", make_recording(1.0), "pcm_s16le")
+    data = bytearray(path.read_bytes())
+    data[4:8] = b"\xff\xff\xff\xff"
+    at = data.index(b"data") + 4
+    data[at : at + 4] = b"\xff\xff\xff\xff"
+    path.write_bytes(data)
+    assert read_audio(path).duration == pytest.approx(1.0)
+
+
+def test_files_that_are_no_recording(tmp_path):
+    (tmp_path / "notes.wav").write_text("a shopping list, not a recording\n" * 50)
+    (tmp_path / "empty.wav").touch()
+    for path, message in [
+        (tmp_path / "missing.wav", "does not exist"),
+        (tmp_path, "is a folder"),
+        (tmp_path / "empty.wav", "is empty"),
+        (tmp_path / "notes.wav", "cannot be decoded"),
+    ]:
+        with pytest.raises(MediaError, match=message):
+            read_audio(path)
+
+
+def test_a_video_without_sound_is_an_error(tmp_path):
+    path = tmp_path / "silent_film.mp4"
+    write_video(path, make_frames(5), parse_fps(25))
+    with pytest.raises(MediaError, match="no audio stream"):
+        read_audio(path)
+
+
+def test_a_header_without_samples_is_an_error(tmp_path):
+    path = tmp_path / "header.wav"
+    soundfile.write(path, np.zeros((0, 1), dtype=np.float32), 16000)
+    with pytest.raises(MediaError):
+        read_audio(path)
+
+
+def test_nan_samples_survive_reading_and_are_refused(tmp_path):
+    samples = make_recording(1.0).samples[0].copy()
+    samples[500] = np.nan
+    path = tmp_path / "nan.wav"
+    soundfile.write(path, samples, 16000, subtype="FLOAT")
+    with pytest.raises(MediaError, match="NaN"):
+        check_speech(read_audio(path))
+
+
+def test_speech_that_cannot_drive_a_face():
+    tone = make_recording(1.0)
+    silent = Recording(tone.samples * 1e-3, 16000, "a silent tone")
+    with pytest.raises(MediaError, match="silent"):
+        check_speech(silent)
+    with pytest.raises(MediaError, match="silent"):
+        check_speech(Recording(np.zeros((2, 16000), dtype=np.float32), 16000, "zeros"))
+    with pytest.raises(MediaError, match="less than one video frame"):
+        check_speech(make_recording(0.039), parse_fps(25))
+    with pytest.raises(MediaError, match="scale"):
+        check_speech(Recording(tone.samples * 32768, 16000, "integers"))
+
+
+def test_a_whisper_and_a_single_loud_word_are_not_silent():
+    check_speech(make_recording(0.04), parse_fps(25))
+    tone = make_recording(1.0).samples
+    check_speech(Recording(tone * 10 ** (-40 / 20), 16000, "a whisper"))
+    word = np.pad(tone[:, :1600], ((0, 0), (160000, 160000)))
+    check_speech(Recording(word, 16000, "one word in twenty seconds"))

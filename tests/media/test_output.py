@@ -1,0 +1,153 @@
+import signal
+import subprocess
+import sys
+import time
+from fractions import Fraction
+from pathlib import Path
+
+import pytest
+
+from svp_diffusers.errors import MediaError, OutputError
+from svp_diffusers.media.output import atomic_path, check_output
+from svp_diffusers.media.video import probe, write_video
+
+from .samples import make_frames
+
+# A video of noise, which H.264 cannot make small; it can be slow enough to be interrupted.
+WRITE_NOISE = """
+import resource, sys, time
+from fractions import Fraction
+import numpy as np
+from svp_diffusers.errors import OutputError
+from svp_diffusers.media.video import write_video
+
+path, limit, pause = sys.argv[1], int(sys.argv[2]), float(sys.argv[3])
+if limit:
+    resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
+
+def frames():
+    generator = np.random.default_rng(0)
+    for _ in range(100):
+        time.sleep(pause)
+        yield generator.integers(0, 256, (128, 128, 3), dtype=np.uint8)
+
+try:
+    write_video(path, frames(), Fraction(25))
+except OutputError as error:
+    sys.exit(f"OutputError: {error}")
+"""
+
+
+def start_writing(path: Path, limit: int = 0, pause: float = 0) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [sys.executable, "-c", WRITE_NOISE, str(path), str(limit), str(pause)],
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def test_a_file_appears_only_when_it_is_complete(tmp_path):
+    path = tmp_path / "new" / "a.txt"
+    with atomic_path(path) as temporary:
+        temporary.write_text("half")
+        assert temporary.parent == path.parent
+        assert temporary.suffix == ".txt"
+        assert not path.exists()
+        temporary.write_text("whole")
+    assert path.read_text() == "whole"
+    assert list(path.parent.iterdir()) == [path]
+
+
+def write_half_and_fail(path: Path, error: type[BaseException]) -> None:
+    with atomic_path(path) as temporary:
+        temporary.write_text("half")
+        raise error
+
+
+@pytest.mark.parametrize("error", [RuntimeError, KeyboardInterrupt])
+def test_a_failed_run_keeps_the_older_file_and_leaves_no_half_one(tmp_path, error):
+    path = tmp_path / "a.txt"
+    path.write_text("older")
+    with pytest.raises(error):
+        write_half_and_fail(path, error)
+    assert path.read_text() == "older"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_block_that_writes_nothing_is_an_error(tmp_path):
+    with pytest.raises(OutputError), atomic_path(tmp_path / "a.txt"):
+        pass
+
+
+def test_outputs_that_cannot_be_written(tmp_path):
+    (tmp_path / "file").write_text("")
+    for path, message in [
+        (tmp_path, "is a folder"),
+        (tmp_path / "file" / "a.mp4", "is a file, not a folder"),
+        (Path("/dev/null"), "not a regular file"),
+    ]:
+        with pytest.raises(OutputError, match=message):
+            check_output(path)
+        with pytest.raises(OutputError, match=message):
+            write_video(path, make_frames(5), Fraction(25))
+    assert check_output(tmp_path / "deep" / "down" / "a.mp4")
+    assert not (tmp_path / "deep").exists()
+
+
+def test_frames_that_fail_midway_leave_no_file(tmp_path):
+    def frames():
+        yield from make_frames(30)
+        raise MediaError("the source broke")
+
+    with pytest.raises(MediaError, match="the source broke"):
+        write_video(tmp_path / "a.mp4", frames(), Fraction(25))
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_killed_run_leaves_nothing_under_the_final_name(tmp_path):
+    path = tmp_path / "a.mp4"
+    process = start_writing(path, pause=0.03)
+    while not any(partial.stat().st_size for partial in tmp_path.glob(".partial-*")):
+        assert process.poll() is None, process.stderr.read()
+        time.sleep(0.01)
+    process.send_signal(signal.SIGKILL)
+    assert process.wait() == -signal.SIGKILL
+    process.stderr.close()
+    assert not path.exists()
+    write_video(path, make_frames(5), Fraction(25))
+    assert probe(path).frames == 5
+
+
+@pytest.mark.parametrize("limit", [100, 100_000, 500_000])
+def test_a_full_disk_is_an_error_and_leaves_no_file(tmp_path, limit):
+    _, message = start_writing(tmp_path / "a.mp4", limit).communicate()
+    assert message.startswith("OutputError"), message
+    assert "cannot be written" in message
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.fixture
+def small_disk(tmp_path):
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=200k", "tmpfs", str(folder)]
+    try:
+        subprocess.run(mount, check=True, capture_output=True)
+    except (OSError, subprocess.CalledProcessError) as error:
+        pytest.skip(f"a small disk cannot be mounted here: {error}")
+    yield folder
+    subprocess.run(["umount", str(folder)], check=True)
+
+
+def test_a_really_full_disk_is_an_error_and_leaves_no_file(small_disk):
+    _, message = start_writing(small_disk / "a.mp4").communicate()
+    assert message.startswith("OutputError"), message
+    assert "No space left" in message
+    assert list(small_disk.iterdir()) == []
+
+
+def test_the_noise_fits_when_nothing_limits_it(tmp_path):
+    process = start_writing(tmp_path / "a.mp4")
+    _, message = process.communicate()
+    assert process.returncode == 0, message
+    assert (tmp_path / "a.mp4").stat().st_size > 500_000

@@ -1,0 +1,259 @@
+import struct
+import tracemalloc
+from fractions import Fraction
+
+import av
+import numpy as np
+import pytest
+
+from svp_diffusers.errors import ConfigurationError, MediaError
+from svp_diffusers.media.audio import Recording, read_audio
+from svp_diffusers.media.mark import DIGITAL_SOURCE_TYPE, read_mark
+from svp_diffusers.media.video import (
+    number_of_frames,
+    parse_fps,
+    probe,
+    read_frames,
+    write_video,
+)
+
+from .samples import cut_file, make_frames, make_recording, read_grey_index, write_audio
+
+NTSC_FILM = Fraction(24000, 1001)
+RATES = [Fraction(25), Fraction(30), NTSC_FILM, Fraction(30000, 1001), Fraction(25, 2)]
+
+
+@pytest.mark.parametrize(
+    ("value", "fps"),
+    [
+        (25, Fraction(25)),
+        (25.0, Fraction(25)),
+        ("25", Fraction(25)),
+        ("23.976", NTSC_FILM),
+        (23.98, NTSC_FILM),
+        (29.97, Fraction(30000, 1001)),
+        ("59.94", Fraction(60000, 1001)),
+        ("24000/1001", NTSC_FILM),
+        (24, Fraction(24)),
+        (12.5, Fraction(25, 2)),
+    ],
+)
+def test_frame_rates_are_exact(value, fps):
+    assert parse_fps(value) == fps
+
+
+@pytest.mark.parametrize("value", ["fast", "", "1/0", 0, -25, 0.5, 1000, float("nan"), "inf"])
+def test_impossible_frame_rates_are_errors(value):
+    with pytest.raises(ConfigurationError):
+        parse_fps(value)
+
+
+@pytest.mark.parametrize("fps", RATES)
+@pytest.mark.parametrize(
+    ("duration", "rate"), [(0.3, 16000), (7.0371, 44100), (61.0, 16000), (2.0, 8000), (2.0, 192000)]
+)
+def test_video_and_sound_last_as_long_as_the_recording(tmp_path, fps, duration, rate):
+    path = tmp_path / "talk.mp4"
+    recording = make_recording(duration, rate)
+    count = number_of_frames(recording.duration, fps)
+    write_video(path, make_frames(count, 16, 16), fps, recording)
+    with av.open(str(path)) as container:
+        video, sound = container.streams.video[0], container.streams.audio[0]
+        assert (video.codec_context.name, sound.codec_context.name) == ("h264", "aac")
+        assert video.codec_context.pix_fmt == "yuv420p"
+        assert video.average_rate == fps
+        assert video.frames == count
+        declared = [float(stream.duration * stream.time_base) for stream in (video, sound)]
+        times = [frame.pts * frame.time_base for frame in container.decode(video)]
+    assert times == [Fraction(index) / fps for index in range(count)]
+    decoded = read_audio(path)
+    assert decoded.sampling_rate == min(rate, 96000)  # AAC knows no more
+    for seconds in [*declared, decoded.duration]:
+        assert abs(seconds - duration) <= 1 / fps
+
+
+def test_sound_neither_drifts_nor_loses_its_end(tmp_path):
+    rate, seconds = 44100, 61
+    samples = np.zeros((1, rate * seconds), dtype=np.float32)
+    for second in range(seconds):
+        samples[0, second * rate + rate // 2 :][:64] = 0.8
+    samples[0, -2000:-1900] = 0.8
+    fps = NTSC_FILM
+    recording = Recording(samples, rate, "clicks")
+    path = tmp_path / "clicks.mp4"
+    write_video(path, make_frames(number_of_frames(seconds, fps), 16, 16), fps, recording)
+    decoded = read_audio(path).samples[0]
+    for second in range(seconds):
+        heard = np.abs(decoded[second * rate : (second + 1) * rate - 2500]).argmax()
+        assert abs(int(heard) - rate // 2 - 32) < 64
+    assert np.abs(decoded[-2100:-1800]).max() > 0.4
+
+
+def test_frames_come_back_in_order_and_colour(tmp_path):
+    frames = list(make_frames(30))
+    colours = [(200, 40, 40), (40, 180, 60), (50, 60, 220), (230, 220, 210)]
+    frames += [np.full((32, 48, 3), colour, dtype=np.uint8) for colour in colours]
+    path = tmp_path / "a.mp4"
+    write_video(path, frames, Fraction(25))
+    decoded = list(read_frames(path))
+    assert len(decoded) == len(frames)
+    for original, frame in zip(frames, decoded, strict=True):
+        # H.264 at this quality and 8-bit YUV lose a few levels; a wrong colour matrix loses 20.
+        assert np.abs(frame.astype(int) - original).mean() < 4
+
+
+def test_writing_takes_frames_one_at_a_time(tmp_path):
+    def peak(count: int) -> int:
+        tracemalloc.start()
+        recording = make_recording(count / 25)
+        tracemalloc.reset_peak()
+        write_video(tmp_path / "a.mp4", make_frames(count, 256, 256), Fraction(25), recording)
+        peak = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+        return peak
+
+    frame_bytes = 256 * 256 * 3
+    # Twenty times as many frames cost their sound (4 bytes a sample), not their pictures.
+    assert peak(200) - peak(10) < 190 / 25 * 16000 * 4 + 10 * frame_bytes
+
+
+def test_the_same_frames_give_the_same_file(tmp_path):
+    for name in ("a.mp4", "b.mp4"):
+        write_video(tmp_path / name, make_frames(20), Fraction(25), make_recording(0.8))
+    assert (tmp_path / "a.mp4").read_bytes() == (tmp_path / "b.mp4").read_bytes()
+
+
+def test_every_video_says_that_it_is_synthetic(tmp_path):
+    path = tmp_path / "a.mp4"
+    write_video(path, make_frames(5), Fraction(25), metadata={"title": "a test"})
+    mark = read_mark(path)
+    assert mark is not None
+    assert mark["digitalSourceType"] == DIGITAL_SOURCE_TYPE
+    assert "Synthetic" in mark["comment"]
+    with av.open(str(path)) as container:
+        assert container.metadata["title"] == "a test"
+    with pytest.raises(ConfigurationError, match="synthetic mark"):
+        write_video(path, make_frames(5), Fraction(25), metadata={"comment": "real"})
+
+
+@pytest.mark.parametrize("name", ["copy.mp4", "copy.mkv"])
+def test_the_mark_survives_a_plain_copy_to_another_container(tmp_path, name):
+    write_video(tmp_path / "a.mp4", make_frames(5), Fraction(25))
+    with (
+        av.open(str(tmp_path / "a.mp4")) as source,
+        av.open(str(tmp_path / name), "w") as copy,
+    ):
+        copy.metadata.update(source.metadata)
+        stream = copy.add_stream_from_template(source.streams.video[0])
+        for packet in source.demux(video=0):
+            if packet.dts is not None:
+                packet.stream = stream
+                copy.mux(packet)
+    assert read_mark(tmp_path / name)
+
+
+def test_a_recording_carries_no_mark(tmp_path, real_data):
+    assert read_mark(real_data / "clips" / "vasa_10" / "clip.mp4") is None
+
+
+def test_frames_that_cannot_be_written_are_errors_and_leave_nothing(tmp_path):
+    odd = [np.zeros((33, 48, 3), dtype=np.uint8)]
+    floats = [np.zeros((32, 48, 3), dtype=np.float32)]
+    grey = [np.zeros((32, 48), dtype=np.uint8)]
+    changing = [np.zeros((32, 48, 3), dtype=np.uint8), np.zeros((48, 32, 3), dtype=np.uint8)]
+    for frames, message in [
+        (odd, "even"),
+        ([], "no frames"),
+        (floats, "uint8"),
+        (grey, "height, width, 3"),
+        (changing, "the first one"),
+    ]:
+        with pytest.raises(ConfigurationError, match=message):
+            write_video(tmp_path / "a.mp4", frames, Fraction(25))
+    with pytest.raises(MediaError, match="number_of_frames"):
+        write_video(tmp_path / "a.mp4", make_frames(10), Fraction(25), make_recording(1.0))
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_probe_tells_what_is_displayed(tmp_path):
+    path = tmp_path / "a.mp4"
+    write_video(path, make_frames(50), NTSC_FILM, make_recording(50 / NTSC_FILM))
+    info = probe(path)
+    assert (info.width, info.height, info.fps, info.frames) == (48, 32, NTSC_FILM, 50)
+    assert info.duration == pytest.approx(50 / NTSC_FILM, abs=1e-3)
+    assert info.has_audio
+    assert info.rotation == 0
+
+
+def test_a_turned_telephone_video_is_read_upright(tmp_path):
+    bright_top = np.zeros((32, 48, 3), dtype=np.uint8)
+    bright_top[:16] = 200
+    path = tmp_path / "a.mp4"
+    write_video(path, [bright_top] * 3, Fraction(25))
+    # The track header's display matrix for a quarter turn clockwise.
+    data = bytearray(path.read_bytes())
+    matrix = data.index(b"tkhd") + 4 + 40
+    one = 1 << 16
+    data[matrix : matrix + 36] = struct.pack(">9i", 0, one, 0, -one, 0, 0, one * 32, 0, one << 14)
+    path.write_bytes(data)
+    assert (probe(path).width, probe(path).height) == (32, 48)
+    frame = next(read_frames(path))
+    assert frame.shape == (48, 32, 3)
+    assert frame[:, 20:].mean() > 150
+    assert frame[:, :12].mean() < 50
+
+
+@pytest.mark.parametrize("source", RATES)
+def test_reading_at_the_rate_of_the_file_changes_nothing(tmp_path, source):
+    for name in ("a.mp4", "a.mkv"):
+        _encode(tmp_path / name, make_frames(60), source)
+        stored = [read_grey_index(frame) for frame in read_frames(tmp_path / name)]
+        assert stored == [index % 30 for index in range(60)]
+        assert [read_grey_index(f) for f in read_frames(tmp_path / name, source)] == stored
+
+
+@pytest.mark.parametrize(("source", "target"), [(30, 25), (25, 30), (50, 25), (25, 24)])
+def test_reading_at_another_rate_keeps_tempo_and_duration(tmp_path, source, target):
+    write_video(tmp_path / "a.mp4", make_frames(2 * source), Fraction(source))
+    frames = [read_grey_index(f) for f in read_frames(tmp_path / "a.mp4", Fraction(target))]
+    assert len(frames) == 2 * target
+    for index, grey in enumerate(frames):
+        distance = (grey - index * source / target + 15) % 30 - 15
+        assert abs(distance) <= 1
+
+
+def test_real_clips_are_read(real_data):
+    info = probe(real_data / "clips" / "vasa_10" / "clip.mp4")
+    assert (info.width, info.height, info.fps, info.frames) == (512, 512, Fraction(25), 375)
+    frames = read_frames(real_data / "clips" / "vasa_10" / "clip.mp4", Fraction(25))
+    assert sum(1 for _ in frames) == 375
+
+
+def test_files_that_are_no_video(tmp_path):
+    (tmp_path / "empty.mp4").touch()
+    (tmp_path / "text.mp4").write_text("not a video\n" * 40)
+    write_audio(tmp_path / "sound.mp4", make_recording(1.0), "aac")
+    write_video(tmp_path / "whole.mp4", make_frames(100), Fraction(25), make_recording(4.0))
+    cut_file(tmp_path / "whole.mp4", 0.6)
+    for name, message in [
+        ("missing.mp4", "does not exist"),
+        (".", "is a folder"),
+        ("empty.mp4", "is empty"),
+        ("text.mp4", "cannot be decoded"),
+        ("sound.mp4", "no video stream"),
+        ("cut_whole.mp4", "cut short"),
+    ]:
+        with pytest.raises(MediaError, match=message):
+            list(read_frames(tmp_path / name))
+
+
+def _encode(path, frames, fps):
+    """Write a stream as cameras do, in a container of the suffix's choice."""
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("libx264", rate=fps, options={"crf": "10"})
+        stream.height, stream.width, stream.pix_fmt = 32, 48, "yuv420p"
+        for index, pixels in enumerate(frames):
+            frame = av.VideoFrame.from_ndarray(pixels, format="rgb24")
+            frame.pts, frame.time_base = index, 1 / fps
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode(None))
