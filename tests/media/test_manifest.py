@@ -1,0 +1,76 @@
+import hashlib
+import json
+from fractions import Fraction
+from pathlib import Path
+
+import pytest
+
+from svp_diffusers import __version__
+from svp_diffusers.errors import ConfigurationError, OutputError
+from svp_diffusers.media.manifest import get_manifest_path, hash_file, hash_folder, write_manifest
+from svp_diffusers.media.video import write_video
+
+from .samples import make_frames
+
+
+@pytest.fixture
+def video(tmp_path: Path) -> Path:
+    path = tmp_path / "talk.mp4"
+    write_video(path, make_frames(5), Fraction(25))
+    return path
+
+
+def test_the_manifest_holds_what_makes_the_same_frames_again(tmp_path, video):
+    portrait = tmp_path / "portrait.png"
+    portrait.write_bytes(b"pixels")
+    path = write_manifest(
+        video,
+        seed=7,
+        arguments={"fps": Fraction(24000, 1001), "head_video": None, "size": 128, "out": video},
+        inputs={"image": portrait},
+        checkpoint={"source": "svp-tiny", "sha256": "0" * 64},
+    )
+    assert path == get_manifest_path(video) == tmp_path / "talk.mp4.json"
+    manifest = json.loads(path.read_text())
+    assert manifest["seed"] == 7
+    assert manifest["arguments"] == {
+        "fps": "24000/1001",
+        "head_video": None,
+        "size": 128,
+        "out": str(video),
+    }
+    assert manifest["checkpoint"] == {"source": "svp-tiny", "sha256": "0" * 64}
+    assert manifest["versions"]["svp-diffusers"] == __version__
+    assert manifest["versions"]["diffusers"]
+    sha256 = hashlib.sha256(b"pixels").hexdigest()
+    assert manifest["inputs"] == {"image": {"path": str(portrait), "bytes": 6, "sha256": sha256}}
+    assert manifest["output"]["sha256"] == hashlib.sha256(video.read_bytes()).hexdigest()
+    assert manifest["digitalSourceType"].endswith("trainedAlgorithmicMedia")
+
+
+@pytest.mark.parametrize("value", [object(), float("nan")])
+def test_an_argument_that_json_cannot_hold_is_an_error(video, value):
+    with pytest.raises(ConfigurationError, match="manifest"):
+        write_manifest(video, seed=0, arguments={"style": value}, inputs={}, checkpoint={})
+    assert not get_manifest_path(video).exists()
+
+
+def test_a_manifest_that_cannot_be_written_is_an_error(video):
+    get_manifest_path(video).mkdir()
+    with pytest.raises(OutputError, match="is a folder"):
+        write_manifest(video, seed=0, arguments={}, inputs={}, checkpoint={})
+
+
+def test_hashes_change_with_content_and_names(tmp_path):
+    folder = tmp_path / "checkpoint"
+    (folder / "unet").mkdir(parents=True)
+    (folder / "unet" / "config.json").write_text("{}")
+    (folder / "model_index.json").write_text("{}")
+    first = hash_folder(folder)
+    assert hash_file(folder / "model_index.json") == hashlib.sha256(b"{}").hexdigest()
+    (folder / ".cache").write_text("not part of it")
+    assert hash_folder(folder) == first
+    (folder / "unet" / "config.json").write_text("{} ")
+    second = hash_folder(folder)
+    (folder / "unet").rename(folder / "vae")
+    assert len({first, second, hash_folder(folder)}) == 3
