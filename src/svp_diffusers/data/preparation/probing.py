@@ -1,0 +1,124 @@
+"""The first step: is this file a talking video at all, and what must be corrected?"""
+
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+
+import numpy as np
+
+from svp_diffusers.data.preparation.settings import PreparationSettings, Reason, RejectionError
+from svp_diffusers.errors import MediaError
+from svp_diffusers.media.input import open_container
+from svp_diffusers.media.video import VideoInfo, probe
+
+# Muxers round times to milliseconds and encoders pad: what is beyond this is missing.
+TRUNCATION_TOLERANCE_SECONDS = 0.25
+# A step between frames this much longer than the median one is not rounding.
+VARIABLE_RATE_RATIO = 1.5
+
+
+@dataclass(frozen=True)
+class ProbedVideo:
+    """A video that can be prepared.
+
+    Args:
+        info: what the file declares.
+        times: `(n,)` seconds at which each stored frame is shown, from 0.
+        notes: what will be corrected: rotation, variable frame rate, wrong extension.
+    """
+
+    info: VideoInfo
+    times: np.ndarray
+    notes: tuple[str, ...]
+
+    def frame_shown(self, fps: Fraction, frames: int) -> np.ndarray:
+        """Index `(frames,)` of the stored frame that `read_frames` shows at constant `fps`."""
+        slots = np.round(self.times * float(fps))
+        return np.asarray(np.searchsorted(slots, np.arange(frames), side="right") - 1)
+
+
+def probe_video(path: Path, settings: PreparationSettings) -> ProbedVideo:
+    """Check a file without decoding it (but for its first frame).
+
+    Raises:
+        RejectionError: empty, not media, truncated, damaged, no picture, no sound, too few frames a
+            second, or too short.
+    """
+    if path.stat().st_size == 0:
+        raise RejectionError(Reason.EMPTY_FILE, "0 bytes")
+    with path.open("rb") as stream:
+        is_mp4 = stream.read(8)[4:] == b"ftyp"
+    try:
+        times, declared, notes = _read_times(path)
+        info = probe(path)
+    except MediaError as error:
+        if is_mp4 and "moov" not in _top_level_boxes(path):
+            detail = "an MP4 without its index, which is written last"
+            raise RejectionError(Reason.TRUNCATED, detail) from error
+        reason = Reason.DAMAGED if is_mp4 else Reason.NOT_MEDIA
+        raise RejectionError(reason, str(error)) from error
+    duration = float(times[-1]) + _median_step(times)
+    if declared is not None and duration < declared - TRUNCATION_TOLERANCE_SECONDS:
+        detail = f"{duration:.2f} s of the {declared:.2f} s it declares"
+        raise RejectionError(Reason.TRUNCATED, detail)
+    if not info.has_audio:
+        raise RejectionError(Reason.NO_SOUND, "the file has pictures only")
+    if duration < settings.minimum_seconds:
+        detail = f"{len(times)} frames, {duration:.2f} s; at least {settings.minimum_seconds:g} s"
+        raise RejectionError(Reason.TOO_SHORT, detail)
+    fps = len(times) / duration
+    if fps < settings.minimum_fps:
+        detail = f"{fps:.2f} frames a second; at least {settings.minimum_fps:g}"
+        raise RejectionError(Reason.LOW_FRAME_RATE, detail)
+    if info.rotation:
+        notes += (f"stored rotated by {info.rotation} degrees, turned upright",)
+    if np.diff(times).max() > VARIABLE_RATE_RATIO * _median_step(times):
+        notes += (f"variable frame rate, made constant at {float(settings.fps):g} fps",)
+    return ProbedVideo(info, times, notes)
+
+
+def _read_times(path: Path) -> tuple[np.ndarray, float | None, tuple[str, ...]]:
+    """Times of all video packets, the declared duration, and a note on a wrong extension."""
+    with open_container(path) as container:
+        streams = [
+            stream
+            for stream in container.streams.video
+            if not stream.disposition & stream.disposition.attached_pic
+        ]
+        if not streams:
+            raise RejectionError(Reason.NO_VIDEO, "the file has sound only")
+        stream = streams[0]
+        ticks = sorted(packet.pts for packet in container.demux(stream) if packet.pts is not None)
+        if not ticks:
+            raise RejectionError(Reason.NO_VIDEO, "the video stream has no frame")
+        if len(ticks) == 1:
+            raise RejectionError(Reason.NO_VIDEO, "a single picture")
+        assert stream.time_base is not None
+        known = container.format.extensions
+        notes: tuple[str, ...] = ()
+        if known and path.suffix.lower().removeprefix(".") not in known:
+            notes = (f"extension {path.suffix or '(none)'}, content {container.format.name}",)
+        declared = None if stream.duration is None else float(stream.duration * stream.time_base)
+        times = (np.array(ticks) - ticks[0]) * float(stream.time_base)
+    return times, declared, notes
+
+
+def _median_step(times: np.ndarray) -> float:
+    return float(np.median(np.diff(times)))
+
+
+def _top_level_boxes(path: Path) -> set[str]:
+    """Names of the outermost boxes of an ISO media file (ISO/IEC 14496-12, 4.2)."""
+    boxes = set()
+    size = path.stat().st_size
+    with path.open("rb") as stream:
+        while stream.tell() + 8 <= size:
+            start = stream.tell()
+            length = int.from_bytes(stream.read(4), "big")
+            boxes.add(stream.read(4).decode("latin-1"))
+            if length == 1:
+                length = int.from_bytes(stream.read(8), "big")
+            if length < 8:
+                break
+            stream.seek(start + length)
+    return boxes

@@ -1,0 +1,209 @@
+"""Prepare many videos: in parallel, resumable after any interruption, every input reported."""
+
+import hashlib
+import json
+import multiprocessing
+import os
+import shutil
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+
+from svp_diffusers.data.preparation.report import write_report
+from svp_diffusers.data.preparation.settings import PreparationSettings, Reason
+from svp_diffusers.data.preparation.sources import Source
+from svp_diffusers.data.preparation.video import (
+    MakeDetector,
+    PartOutcome,
+    VideoOutcome,
+    prepare_video,
+    read_outcome,
+)
+from svp_diffusers.data.shards import INDEX_NAME, ShardWriter, parse_clip, read_index
+from svp_diffusers.errors import DatasetError, MissingDependencyError
+
+WORK_NAME = "work"
+
+
+@dataclass(frozen=True)
+class Job:
+    """One call of `prepare_video`; `directory` names the inputs and the settings of it."""
+
+    source: Source
+    settings: PreparationSettings
+    directory: Path
+    make_detector: MakeDetector | None
+
+    def run(self) -> None:
+        """Prepare the video; the outcome is left in the directory."""
+        prepare_video(self.source, self.settings, self.directory, self.make_detector)
+
+
+Execute = Callable[[Sequence[Job]], Iterator[None]]
+"""Runs all jobs and yields once for each that is finished."""
+
+
+def prepare(
+    sources: Sequence[Source],
+    directory: Path,
+    settings: PreparationSettings,
+    make_detector: MakeDetector | None,
+    execute: Execute,
+    report_progress: Callable[[int, int], None] = lambda done, total: None,
+) -> list[VideoOutcome]:
+    """Turn videos into a dataset of shards with `report.csv` and `report.html` beside them.
+
+    Each video is first turned into a small dataset of its own under `directory/work`, named by all
+    that it depends on; called again after an interruption, finished videos are taken from there,
+    and the result is the same. Then all are joined in the order of `sources`.
+
+    Args:
+        sources: what to prepare.
+        directory: where to.
+        settings: sizes, rates and limits.
+        make_detector: finds faces in sources without a face file; must pickle.
+        execute: runs the jobs: `in_processes(n)` or `on_ray(address)`.
+        report_progress: called with the number of videos done and of all.
+
+    Returns:
+        What became of each source, in order.
+
+    Raises:
+        DatasetError: the directory holds a finished dataset, or no clip is usable (the report is
+            written all the same).
+        OutputError: the directory cannot be written.
+    """
+    work = directory / WORK_NAME
+    if (directory / INDEX_NAME).exists():
+        if work.exists():  # interrupted between its last two steps
+            shutil.rmtree(work)
+        raise DatasetError(f"{directory} already holds a finished dataset; choose another folder")
+    jobs = [
+        Job(source, settings, work / _name_job(source, settings), make_detector)
+        for source in sources
+    ]
+    waiting = [job for job in jobs if read_outcome(job.directory) is None]
+    done = len(jobs) - len(waiting)
+    report_progress(done, len(jobs))
+    for _ in execute(waiting):
+        done += 1
+        report_progress(done, len(jobs))
+    with ShardWriter(directory) as writer:
+        outcomes = _join(jobs, writer)
+        write_report(outcomes, directory)
+        if not any(part.key for outcome in outcomes for part in outcome.parts):
+            raise DatasetError(f"no usable clip; {directory / 'report.html'} says why")
+    shutil.rmtree(work)
+    return outcomes
+
+
+def in_processes(workers: int) -> Execute:
+    """Run jobs in `workers` processes of this machine."""
+
+    def execute(jobs: Sequence[Job]) -> Iterator[None]:
+        context = multiprocessing.get_context("spawn")
+        with ProcessPoolExecutor(workers, context, initializer=_end_with_parent) as pool:
+            futures = [pool.submit(job.run) for job in jobs]
+            try:
+                for future in as_completed(futures):
+                    future.result()
+                    yield
+            except BrokenProcessPool as error:
+                raise DatasetError(
+                    "a worker process was killed, most likely for want of memory; "
+                    "run the same command again with fewer workers: it goes on where it stopped"
+                ) from error
+            finally:
+                pool.shutdown(cancel_futures=True)
+
+    return execute
+
+
+def on_ray(address: str) -> Execute:
+    """Run jobs with Ray Data on a cluster; all machines must see the folders under the same names.
+
+    Args:
+        address: of the cluster, "auto", or "local" to start one on this machine.
+
+    Raises:
+        MissingDependencyError: ray is not installed.
+    """
+    try:
+        import ray
+        import ray.data
+    except ImportError as error:
+        raise MissingDependencyError(
+            "to run on a cluster: pip install 'svp-diffusers[ray]'"
+        ) from error
+
+    def execute(jobs: Sequence[Job]) -> Iterator[None]:
+        if not jobs:
+            return
+
+        def run_row(row: dict[str, int]) -> dict[str, int]:
+            jobs[row["id"]].run()
+            return row
+
+        ray.init(address=address)
+        try:
+            # Rows are numbers: Arrow could not hold the jobs themselves.
+            rows = ray.data.range(len(jobs), override_num_blocks=len(jobs)).map(run_row)
+            for _ in rows.iter_rows():
+                yield
+        finally:
+            ray.shutdown()
+
+    return execute
+
+
+def _join(jobs: Sequence[Job], writer: ShardWriter) -> list[VideoOutcome]:
+    first_path: dict[str, str] = {}
+    outcomes = []
+    for job in jobs:
+        outcome = read_outcome(job.directory)
+        assert outcome is not None
+        same = first_path.setdefault(outcome.sha256, outcome.path)
+        if same != outcome.path:
+            detail = f"same content as {same}"
+            part = PartOutcome(None, None, None, Reason.DUPLICATE.value, detail, "")
+            outcomes.append(replace(outcome, parts=(part,)))
+            continue
+        for entry in read_index(job.directory).clips:
+            with (job.directory / entry.shard).open("rb") as stream:
+                stream.seek(entry.offset)
+                writer.write(parse_clip(stream.read(entry.bytes), entry))
+        outcomes.append(outcome)
+    return outcomes
+
+
+def _name_job(source: Source, settings: PreparationSettings) -> str:
+    """Digest of all that the result depends on; files count by name, size and time of change."""
+
+    def describe(path: Path | None) -> list[str | int] | None:
+        if path is None or not path.exists():
+            return None
+        state = path.stat()
+        return [str(path), state.st_size, state.st_mtime_ns]
+
+    parts = [
+        describe(source.path),
+        describe(source.face_file),
+        dict(source.metadata),
+        {name: str(value) for name, value in asdict(settings).items()},
+    ]
+    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:32]
+
+
+def _end_with_parent() -> None:
+    """Let a worker end when the process that started it is killed, instead of waiting for ever."""
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+
+    def watch() -> None:
+        parent.join()
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
