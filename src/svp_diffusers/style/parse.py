@@ -44,7 +44,7 @@ def parse_style(
         if entry is None:
             raise StyleError(f"{part!r} in the style schedule is not SECONDS:STYLE, as 2.5:happy")
         keys.append((float(entry[1]), _parse_single(entry[2], encoder, encode)))
-    StyleSchedule(keys, fade=0.0)  # raises for a bad order
+    StyleSchedule(keys)  # raises for a bad order
     return keys
 
 
