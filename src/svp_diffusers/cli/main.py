@@ -5,7 +5,7 @@ import sys
 
 import typer
 
-from svp_diffusers.cli import style
+from svp_diffusers.cli import data, style
 
 app = typer.Typer(
     name="svp",
@@ -17,6 +17,7 @@ app = typer.Typer(
 
 
 app.add_typer(style.app, name="style")
+app.add_typer(data.app, name="data")
 
 
 @app.callback()

@@ -1,0 +1,108 @@
+"""`svp data ...`: make, prepare, check and look at datasets."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+app = typer.Typer(help="Datasets: make, prepare, check and look at them.", no_args_is_help=True)
+
+Dataset = Annotated[Path, typer.Argument(help="Folder of a dataset.")]
+OutputFolder = Annotated[Path, typer.Option("-o", "--output", help="Folder of the new dataset.")]
+
+
+@app.command()
+def prepare(
+    videos: Annotated[
+        list[str], typer.Argument(help="Files, folders, globs, or @list.txt with one a line.")
+    ],
+    output: OutputFolder,
+    metadata: Annotated[
+        Path | None,
+        typer.Option(help="CSV: file, and any of speaker, emotion, licence, consent, split ..."),
+    ] = None,
+    face_files: Annotated[
+        str | None,
+        typer.Option(
+            help="Where the keypoints or boxes (.npy, a row for each frame) of a video lie, e.g. "
+            "'{parent}/head_keypoints.npy'. Without it faces are detected (extra `faces`)."
+        ),
+    ] = None,
+    size: Annotated[int, typer.Option(help="Height and width of the frames.")] = 512,
+    fps: Annotated[str, typer.Option(help="Frame rate of the clips.")] = "25",
+    minimum_seconds: Annotated[float, typer.Option(help="Refuse shorter shots.")] = 2.0,
+    maximum_seconds: Annotated[float, typer.Option(help="Cut longer shots.")] = 10.0,
+    workers: Annotated[int, typer.Option(min=1, help="Processes on this machine.")] = 1,
+    ray: Annotated[
+        str | None,
+        typer.Option(help="Run on this Ray cluster instead: its address, 'auto' or 'local'."),
+    ] = None,
+) -> None:
+    """Turn real video into training shards; report.html says what became of every input.
+
+    Interrupted, it goes on where it stopped when the same command is given again.
+    """
+    from svp_diffusers.data.preparation.report import summarize_outcomes
+    from svp_diffusers.data.preparation.run import in_processes, on_ray
+    from svp_diffusers.data.preparation.run import prepare as prepare_all
+    from svp_diffusers.data.preparation.settings import PreparationSettings
+    from svp_diffusers.data.preparation.sources import list_sources
+    from svp_diffusers.media.faces import InsightFaceDetector
+    from svp_diffusers.media.output import check_output
+    from svp_diffusers.media.video import parse_fps
+
+    settings = PreparationSettings(
+        size=size,
+        fps=parse_fps(fps),
+        minimum_seconds=minimum_seconds,
+        maximum_seconds=maximum_seconds,
+    )
+    check_output(output / "index.json")
+    sources = list_sources(videos, metadata, face_files)
+    make_detector = None
+    if face_files is None:
+        InsightFaceDetector()  # fails now, not in every worker, when it is not there
+        make_detector = InsightFaceDetector
+    outcomes = prepare_all(
+        sources,
+        output,
+        settings,
+        make_detector,
+        in_processes(workers) if ray is None else on_ray(ray),
+        lambda done, total: typer.echo(f"{done} of {total} files", err=True),
+    )
+    typer.echo(summarize_outcomes(outcomes))
+    typer.echo(f"{output / 'report.html'} says what became of every file")
+
+
+@app.command()
+def verify(directory: Dataset) -> None:
+    """Compare every shard with its checksum; exit status 1 if anything is amiss."""
+    from svp_diffusers.data.shards import read_index
+    from svp_diffusers.data.shards import verify as find_problems
+
+    problems = find_problems(directory)
+    for problem in problems:
+        typer.echo(problem)
+    if problems:
+        raise typer.Exit(1)
+    index = read_index(directory)
+    typer.echo(f"{len(index.shards)} shards with {len(index.clips)} clips are as they were written")
+
+
+@app.command()
+def inspect(
+    dataset: Annotated[str, typer.Argument(help="Folder, http(s):// or hf:// address.")],
+    split: Annotated[str | None, typer.Option(help="train, validation or test only.")] = None,
+    sheet: Annotated[Path | None, typer.Option(help="Draw a contact sheet into this PNG.")] = None,
+) -> None:
+    """Count clips and hours, by split, speaker and emotion; draw a contact sheet."""
+    from svp_diffusers.data.inspection import draw_contact_sheet, summarize
+    from svp_diffusers.data.loader import ClipDataset
+    from svp_diffusers.media.output import atomic_path
+
+    clips = ClipDataset(dataset, split)
+    typer.echo(summarize(clips).describe())
+    if sheet is not None:
+        with atomic_path(sheet) as path:
+            draw_contact_sheet(clips).save(path, "PNG")
