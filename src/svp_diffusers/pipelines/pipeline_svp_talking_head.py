@@ -5,8 +5,13 @@ its components by what they do, and takes images, waveforms, tensors and styles.
 clips are the work of the `svp_diffusers` package.
 """
 
+import importlib
 import importlib.util
 import inspect
+import json
+import os
+import shutil
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
@@ -16,6 +21,7 @@ from typing import Any, ClassVar
 import numpy as np
 import torch
 from diffusers import AutoencoderKL, DiffusionPipeline, ModelMixin, SchedulerMixin
+from diffusers.loaders import StableDiffusionLoraLoaderMixin
 from diffusers.utils import BaseOutput
 from diffusers.utils.torch_utils import randn_tensor
 from diffusers.video_processor import VideoProcessor
@@ -29,6 +35,11 @@ AUDIO_CHUNK_SECONDS = 30  # of speech encoded at once, so that memory does not g
 AUDIO_CONTEXT_SECONDS = 2  # seen by a chunk on either side, then dropped
 STYLE_FADE_SECONDS = 0.4  # between the styles of a schedule
 DECODE_FRAMES = 8  # frames the VAE decodes at once
+
+CODE_FILE = "pipeline_svp_talking_head"  # this file's name in a checkpoint
+# Where this file is part of the package, and not a checkpoint's copy of it.
+MODELS_PACKAGE = "svp_diffusers.models" if __name__.startswith("svp_diffusers.") else None
+COMPONENT_LIBRARIES = ("diffusers", "transformers")  # components of any other are custom code
 
 Style = Any  # None, a name, "from_audio", a distribution, a tensor or a schedule: see `__call__`
 
@@ -144,7 +155,7 @@ def plan_guidance(
     ]
 
 
-class SVPTalkingHeadPipeline(DiffusionPipeline):
+class SVPTalkingHeadPipeline(DiffusionPipeline, StableDiffusionLoraLoaderMixin):
     """Makes a portrait speak, in a style that is sampled from a probability distribution.
 
     Args:
@@ -164,6 +175,7 @@ class SVPTalkingHeadPipeline(DiffusionPipeline):
         "audio_encoder->style_encoder->audio_projector->reference_unet->head_guider->unet->vae"
     )
     _callback_tensor_inputs: ClassVar = ["latents"]
+    _lora_loadable_modules: ClassVar = ["unet"]
 
     def __init__(
         self,
@@ -200,6 +212,127 @@ class SVPTalkingHeadPipeline(DiffusionPipeline):
         ours = {name: part for name, part in pipeline.components.items() if name in names}
         built: SVPTalkingHeadPipeline = super().from_pipe(pipeline, **{**ours, **kwargs})
         return built
+
+    def to_json_string(self) -> str:
+        """The index of the checkpoint, naming custom code by its file, and no path of a machine."""
+        index = json.loads(super().to_json_string())
+        index.pop("_name_or_path", None)
+        index["_class_name"] = [CODE_FILE, type(self).__name__]
+        for name, module in self._custom_modules().items():
+            index[name][0] = module.rpartition(".")[2]
+        return json.dumps(index, indent=2, sort_keys=True) + "\n"
+
+    def save_config(
+        self, save_directory: str | os.PathLike[str], push_to_hub: bool = False, **kwargs: Any
+    ) -> None:
+        """Write `model_index.json`, and beside it the code of the pipeline and its components.
+
+        Whoever loads the checkpoint needs that code, and diffusers saves none: without it, what was
+        loaded as remote code, fine-tuned and saved could not be loaded again.
+        """
+        folder = Path(save_directory)
+        folder.mkdir(parents=True, exist_ok=True)
+        for file_name in (f"{CODE_FILE}.py", "pipeline.py"):  # `custom_pipeline=` reads the latter
+            shutil.copyfile(inspect.getfile(type(self)), folder / file_name)
+        for name, module in self._custom_modules().items():
+            (folder / name).mkdir(exist_ok=True)
+            file_name = f"{module.rpartition('.')[2]}.py"
+            shutil.copyfile(str(sys.modules[module].__file__), folder / name / file_name)
+        for path in folder.glob("*/config.json"):
+            config = json.loads(path.read_text(encoding="utf-8"))
+            if config.pop("_name_or_path", None) is not None:
+                path.write_text(json.dumps(config, indent=2, sort_keys=True) + "\n", "utf-8")
+        super().save_config(folder, push_to_hub, **kwargs)
+
+    def _custom_modules(self) -> dict[str, str]:
+        """The module that each component defined outside diffusers and transformers comes from."""
+        return {
+            name: entry[0]
+            for name, entry in self.config.items()
+            if isinstance(entry, (list, tuple)) and entry[0] not in (None, *COMPONENT_LIBRARIES)
+        }
+
+    @classmethod
+    def from_pretrained(
+        cls, pretrained_model_name_or_path: str | os.PathLike[str], **kwargs: Any
+    ) -> "SVPTalkingHeadPipeline":
+        """Load a checkpoint of safetensors; see `DiffusionPipeline.from_pretrained`."""
+        kwargs.setdefault("use_safetensors", True)
+        loaded: SVPTalkingHeadPipeline = super().from_pretrained(
+            pretrained_model_name_or_path, **kwargs
+        )
+        return loaded
+
+    def load_lora_weights(
+        self,
+        pretrained_model_name_or_path_or_dict: str | dict[str, torch.Tensor],
+        adapter_name: str | None = None,
+        **kwargs: Any,
+    ) -> None:
+        """Load a LoRA of the UNet, for instance of a speaker, from the Hub, a folder or a dict.
+
+        Other arguments are those of `StableDiffusionLoraLoaderMixin.lora_state_dict`. Set its scale
+        with `set_adapters`, merge it with `fuse_lora`, remove it with `unload_lora_weights`.
+
+        Raises:
+            ValueError: if a weight is not of a LoRA of the UNet.
+        """
+        kwargs.setdefault("use_safetensors", True)
+        weights, alphas, metadata = self.lora_state_dict(
+            pretrained_model_name_or_path_or_dict, return_lora_metadata=True, **kwargs
+        )
+        foreign = [key for key in weights if not key.startswith("unet.") or "lora" not in key]
+        if foreign or not weights:
+            raise ValueError(f"This is not a LoRA of the UNet; it has the weights {foreign[:3]}.")
+        self.load_lora_into_unet(
+            weights, alphas, self.unet, adapter_name, _pipeline=self, metadata=metadata
+        )
+
+    def fuse_lora(self, components: Sequence[str] = ("unet",), **kwargs: Any) -> None:
+        """Merge the LoRA into the UNet's weights; see `StableDiffusionLoraLoaderMixin`."""
+        super().fuse_lora(components=list(components), **kwargs)
+
+    def unfuse_lora(self, components: Sequence[str] = ("unet",), **kwargs: Any) -> None:
+        """Undo `fuse_lora`."""
+        super().unfuse_lora(components=list(components), **kwargs)
+
+    @classmethod
+    def _dict_from_json_file(cls, json_file: str | os.PathLike[str]) -> dict[str, Any]:
+        """Read an index; that it is asked of this class settles which code runs the pipeline.
+
+        Raises:
+            ValueError: if a component is not `[library or file name, class name]`.
+        """
+        index: dict[str, Any] = super()._dict_from_json_file(json_file)
+        index["_class_name"] = cls.__name__
+        for name, entry in index.items():
+            if name.startswith("_"):
+                continue
+            is_pair = isinstance(entry, list) and len(entry) == 2
+            if not is_pair or not all(each is None or str(each).isidentifier() for each in entry):
+                raise ValueError(
+                    f"{json_file} names the component {name} as {entry!r}; expected the name of a "
+                    "library, or of a file in the component's folder, and the name of a class."
+                )
+        return index
+
+    @classmethod
+    def load_config(cls, *args: Any, **kwargs: Any) -> Any:
+        """Load an index; see `ConfigMixin.load_config`.
+
+        The package loads the components whose code it has with its own classes, so that it runs no
+        code of the checkpoint and needs no `trust_remote_code`.
+        """
+        loaded = super().load_config(*args, **kwargs)
+        if MODELS_PACKAGE is not None:
+            index = loaded[0] if isinstance(loaded, tuple) else loaded
+            for name, entry in index.items():
+                if isinstance(entry, list) and entry[0] not in (None, *COMPONENT_LIBRARIES):
+                    module = f"{MODELS_PACKAGE}.{entry[0]}"
+                    if importlib.util.find_spec(module):
+                        importlib.import_module(module)  # diffusers finds only what is imported
+                        index[name] = [module, entry[1]]
+        return loaded
 
     @property
     def guidance_scale(self) -> float:
