@@ -6,6 +6,9 @@ import sys
 import typer
 
 from svp_diffusers.cli import data, style
+from svp_diffusers.cli.convert import app as convert
+from svp_diffusers.cli.generate import generate
+from svp_diffusers.cli.info import info
 
 app = typer.Typer(
     name="svp",
@@ -16,6 +19,9 @@ app = typer.Typer(
 )
 
 
+app.command()(generate)
+app.command()(info)
+app.add_typer(convert, name="convert")
 app.add_typer(style.app, name="style")
 app.add_typer(data.app, name="data")
 

@@ -45,6 +45,7 @@ def convert_head_guider(
         conditioning_embedding_channels=weights["conv_out.weight"].shape[0],
         conditioning_channels=first.shape[1],
         block_out_channels=(first.shape[0], *(weights[key].shape[0] for key in downsamplers)),
+        keypoint_layout="v3",
     )
     load_exactly(model, rename(weights, lambda key: f"embedding.{key}", source), source)
     return model

@@ -20,6 +20,8 @@ class HeadKeypointGuider(ModelMixin, ConfigMixin):
         conditioning_embedding_channels: the UNet's `block_out_channels[0]`.
         conditioning_channels: channels of the keypoint image.
         block_out_channels: channels of the convolutions; each after the first halves the size.
+        keypoint_layout: what was drawn in training: "head8", the paper's eight points, or "v3",
+            the three of V-Express.
     """
 
     @register_to_config
@@ -28,6 +30,7 @@ class HeadKeypointGuider(ModelMixin, ConfigMixin):
         conditioning_embedding_channels: int = 320,
         conditioning_channels: int = 3,
         block_out_channels: tuple[int, ...] = (16, 32, 96, 256),
+        keypoint_layout: str = "head8",
     ) -> None:
         super().__init__()
         self.embedding = ControlNetConditioningEmbedding(

@@ -1,0 +1,35 @@
+"""`svp info`: what is in a checkpoint."""
+
+from typing import Annotated
+
+import typer
+
+
+def info(
+    model: Annotated[str, typer.Argument(help="Folder or Hub id of a checkpoint.")],
+) -> None:
+    """Show a checkpoint's components, their sizes, and its style bank."""
+    from rich.console import Console
+    from rich.table import Table
+
+    from svp_diffusers.pipelines.checkpoint import open_checkpoint
+    from svp_diffusers.pipelines.description import describe_checkpoint
+
+    with open_checkpoint(model) as folder:
+        description = describe_checkpoint(folder)
+    table = Table("component", "class", "parameters", "dtype", "megabytes")
+    for part in description.components:
+        table.add_row(
+            part.name,
+            part.class_name,
+            f"{part.parameters:,}" if part.parameters else "",
+            part.dtypes,
+            f"{part.bytes / 1e6:.1f}" if part.bytes else "",
+        )
+    console = Console()
+    console.print(table)
+    console.print(
+        f"{description.size} x {description.size} pixels, head keypoints {description.layout}, "
+        f"style vectors of {description.style_dim} numbers"
+    )
+    console.print("styles: " + (", ".join(description.styles) or "none named; the prior only"))
