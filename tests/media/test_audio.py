@@ -139,9 +139,10 @@ def test_a_header_without_samples_is_an_error(tmp_path):
         read_audio(path)
 
 
-def test_nan_samples_survive_reading_and_are_refused(tmp_path):
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+def test_nan_samples_survive_reading_and_are_refused(tmp_path, value):
     samples = make_recording(1.0).samples[0].copy()
-    samples[500] = np.nan
+    samples[500] = value
     path = tmp_path / "nan.wav"
     soundfile.write(path, samples, 16000, subtype="FLOAT")
     with pytest.raises(MediaError, match="NaN"):

@@ -71,14 +71,10 @@ def test_head_keypoints_leave_the_mouth_out():
 
 
 def test_a_box_given_by_hand_needs_no_detector():
-    face = face_from_bbox((20, 30, 120, 150), width=200, height=160)
-    assert face.keypoints is not None
-    assert face.keypoints.shape == (8, 2)
-    assert (face.keypoints >= (20, 30)).all()
-    assert (face.keypoints <= (120, 150)).all()
-    # The face is seen from the front: its keypoints are symmetric about the middle of the box.
-    mirrored = (140 - face.keypoints[:, 0])[[3, 2, 1, 0, 4, 5, 7, 6]]
-    np.testing.assert_allclose(mirrored, face.keypoints[:, 0], atol=1e-4)
+    face = face_from_bbox((20, 30, 120, 160), width=200, height=160)
+    assert face.bbox.tolist() == [20, 30, 120, 160]
+    assert face.keypoints is None
+    assert face.area == 13000
 
 
 @pytest.mark.parametrize(
@@ -127,6 +123,12 @@ def test_tracking_follows_one_person():
         tracked = track_head(frames, Detector([left, right], moved))
     assert tracked.shape == (2, 8, 2)
     assert tracked[:, 0, 0].tolist() == [0, 4]
+
+
+def test_a_detector_without_keypoints_cannot_track():
+    frames = [np.zeros((64, 64, 3), dtype=np.uint8)]
+    with pytest.raises(FaceError, match="Detector gives no keypoints"):
+        track_head(frames, Detector([face_from_bbox((0, 0, 40, 40), 64, 64)]))
 
 
 def test_a_frame_without_a_face_is_named():

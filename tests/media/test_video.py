@@ -247,10 +247,18 @@ def test_files_that_are_no_video(tmp_path):
             list(read_frames(tmp_path / name))
 
 
-def _encode(path, frames, fps):
+def test_pixels_that_are_not_square_are_an_error(tmp_path):
+    _encode(tmp_path / "a.mp4", make_frames(3), Fraction(25), pixel_shape=Fraction(16, 11))
+    for read in (probe, lambda path: next(read_frames(path))):
+        with pytest.raises(MediaError, match="square"):
+            read(tmp_path / "a.mp4")
+
+
+def _encode(path, frames, fps, pixel_shape=Fraction(1)):
     """Write a stream as cameras do, in a container of the suffix's choice."""
     with av.open(str(path), "w") as container:
         stream = container.add_stream("libx264", rate=fps, options={"crf": "10"})
+        stream.codec_context.sample_aspect_ratio = pixel_shape
         stream.height, stream.width, stream.pix_fmt = 32, 48, "yuv420p"
         for index, pixels in enumerate(frames):
             frame = av.VideoFrame.from_ndarray(pixels, format="rgb24")

@@ -1,5 +1,6 @@
 """Speech: any container FFmpeg reads in, samples out."""
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from fractions import Fraction
@@ -106,9 +107,9 @@ def check_speech(recording: Recording, fps: Fraction = Fraction(25)) -> None:
             f"{source} lasts {recording.duration:.3f} s, less than one video frame at "
             f"{float(fps):g} fps; give a longer recording"
         )
-    if not np.isfinite(samples).all():
+    peak = max(float(samples.max()), -float(samples.min()))
+    if not math.isfinite(peak):
         raise MediaError(f"{source} has NaN or infinite samples; export it again")
-    peak = float(np.abs(samples).max())
     if peak > 2:
         raise MediaError(f"{source} has samples up to {peak:.0f}; scale them to [-1, 1]")
     loudest = _loudest_block_dbfs(recording)
@@ -156,7 +157,8 @@ def _delay_after_first_picture(container: InputContainer, frame: av.AudioFrame) 
 
 def _loudest_block_dbfs(recording: Recording) -> float:
     block = round(SILENCE_BLOCK_SECONDS * recording.sampling_rate)
-    power = np.square(recording.samples).mean(axis=0)
+    samples = recording.samples
+    power = np.einsum("cn,cn->n", samples, samples) / len(samples)
     means = np.add.reduceat(power, np.arange(0, power.size, block)) / block
     return float(10 * np.log10(means.max() + 1e-20))
 

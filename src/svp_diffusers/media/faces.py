@@ -101,8 +101,7 @@ def head_keypoints_from_landmarks(landmarks: NDArray[np.floating]) -> NDArray[np
 def face_from_bbox(bbox: Sequence[float], width: int, height: int) -> Face:
     """A face whose box (left, top, right, bottom, pixels) is given by hand.
 
-    Its keypoints are those of a frontal face in that box (our choice). Raises `FaceError` for a box
-    that is empty, not finite, or reaches beyond the picture.
+    Raises `FaceError` for a box that is empty, not finite, or reaches beyond the picture.
     """
     box = np.asarray(bbox, dtype=np.float32)
     if box.shape != (4,) or not np.isfinite(box).all():
@@ -113,12 +112,7 @@ def face_from_bbox(bbox: Sequence[float], width: int, height: int) -> Face:
             f"face box {list(bbox)} does not lie in the {width}x{height} picture; "
             "give left, top, right, bottom in pixels"
         )
-    frontal = [
-        (0.00, 0.36), (0.01, 0.47), (0.99, 0.47), (1.00, 0.36),
-        (0.50, 0.35), (0.50, 0.43), (0.29, 0.36), (0.71, 0.36),
-    ]  # fmt: skip
-    keypoints = box[:2] + np.array(frontal, dtype=np.float32) * (box[2:] - box[:2])
-    return Face(box, keypoints, 1.0)
+    return Face(box, None, 1.0)
 
 
 def select_face(faces: Sequence[Face], index: int | None = None) -> Face:

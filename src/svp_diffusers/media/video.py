@@ -253,8 +253,15 @@ def _to_upright_rgb(frame: av.VideoFrame) -> NDArray[np.uint8]:
 def _get_video_stream(container: InputContainer) -> VideoStream:
     for stream in container.streams.video:
         if not stream.disposition & av.stream.Disposition.attached_pic:
-            return stream
-    raise MediaError(f"{container.name} has no video stream; give a file with moving pictures")
+            break
+    else:
+        raise MediaError(f"{container.name} has no video stream; give a file with moving pictures")
+    if (stream.sample_aspect_ratio or 1) != 1:
+        raise MediaError(
+            f"{container.name} has pixels of {stream.sample_aspect_ratio}, which would distort "
+            "faces; convert it to square pixels"
+        )
+    return stream
 
 
 def _end_of(frame: av.VideoFrame, stream: VideoStream) -> float:
