@@ -12,6 +12,45 @@ OutputFolder = Annotated[Path, typer.Option("-o", "--output", help="Folder of th
 
 
 @app.command()
+def synth(
+    output: OutputFolder,
+    clips: Annotated[int, typer.Option(help="Number of clips.")] = 200,
+    seed: Annotated[int, typer.Option(help="The same seed gives the same bytes.")] = 0,
+    size: Annotated[int, typer.Option(help="Height and width of the frames.")] = 128,
+    fps: Annotated[str, typer.Option(help="Frame rate of the clips.")] = "25",
+    seconds: Annotated[float, typer.Option(help="Length of a clip.")] = 4.0,
+    workers: Annotated[int, typer.Option(help="Processes; the bytes stay the same.")] = 1,
+) -> None:
+    """Draw a dataset of procedural talkers, about whom everything is known."""
+    from svp_diffusers.data.procedural.synthesis import SynthesisSettings, synthesise_dataset
+    from svp_diffusers.media.video import parse_fps
+
+    settings = SynthesisSettings(seed=seed, size=size, fps=parse_fps(fps), seconds=seconds)
+    for done, _ in enumerate(synthesise_dataset(output, clips, settings, workers), 1):
+        if done % 50 == 0 or done == clips:
+            typer.echo(f"{done} of {clips} clips", err=True)
+
+
+@app.command()
+def talker(
+    output: Annotated[Path, typer.Option("-o", "--output", help="MP4 to write.")],
+    text: Annotated[str | None, typer.Option(help="What is said; drawn by default.")] = None,
+    emotion: Annotated[str, typer.Option(help="One of the eight emotions of MEAD.")] = "neutral",
+    seed: Annotated[int, typer.Option(help="Who is drawn, who speaks, and how.")] = 0,
+    size: Annotated[int, typer.Option(help="Height and width of the frames.")] = 256,
+    fps: Annotated[str, typer.Option(help="Frame rate.")] = "25",
+    seconds: Annotated[float, typer.Option(help="Length, when no text is given.")] = 10.0,
+) -> None:
+    """Draw one procedural talker as a video with sound."""
+    from svp_diffusers.data.procedural.talker import film_talker
+    from svp_diffusers.media.output import check_output
+    from svp_diffusers.media.video import parse_fps
+
+    check_output(output)
+    film_talker(output, text, emotion, seed, size, parse_fps(fps), seconds)
+
+
+@app.command()
 def prepare(
     videos: Annotated[
         list[str], typer.Argument(help="Files, folders, globs, or @list.txt with one a line.")

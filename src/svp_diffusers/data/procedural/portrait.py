@@ -1,6 +1,6 @@
 """A portrait, from who it is, what the face does and where the head is."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 
 import numpy as np
 from PIL import Image
@@ -11,6 +11,7 @@ from svp_diffusers.data.procedural.hair import draw_back_hair, draw_front_hair
 from svp_diffusers.data.procedural.head import draw_ears, draw_face, draw_nose, outline_head
 from svp_diffusers.data.procedural.identity import Identity
 from svp_diffusers.data.procedural.mouth import draw_mouth
+from svp_diffusers.data.procedural.performance import Performance
 from svp_diffusers.data.procedural.scene import draw_background, draw_body
 from svp_diffusers.data.procedural.svg import Drawing, get_rasteriser
 from svp_diffusers.style.arkit import ARKIT_BLENDSHAPES
@@ -64,3 +65,11 @@ def draw_portrait(
         MissingDependencyError: the extra `data` is not installed.
     """
     return Image.fromarray(draw_frame(identity, rig or {}, pose or HeadPose(), size))
+
+
+def draw_performance(
+    identity: Identity, performance: Performance, size: int = 128
+) -> Iterator[np.ndarray]:
+    """Draw a performance frame by frame, `(size, size, 3)` uint8 RGB each."""
+    for row, pose in zip(performance.expression.tolist(), performance.poses, strict=True):
+        yield draw_frame(identity, dict(zip(ARKIT_BLENDSHAPES, row, strict=True)), pose, size)

@@ -12,15 +12,13 @@ import numpy as np
 
 from svp_diffusers.data.clips import ClipSample, StoredClip, encode_clip
 from svp_diffusers.data.procedural.geometry import locate_head_keypoints
-from svp_diffusers.data.procedural.identity import Identity, sample_identity
+from svp_diffusers.data.procedural.identity import sample_identity
 from svp_diffusers.data.procedural.manner import EMOTIONS, SpeakingStyle
-from svp_diffusers.data.procedural.performance import Performance, perform
-from svp_diffusers.data.procedural.portrait import draw_frame
-from svp_diffusers.data.procedural.sentences import SENTENCES
-from svp_diffusers.data.procedural.speech import SAMPLING_RATE, Phoneme, synthesise_speech
+from svp_diffusers.data.procedural.performance import perform
+from svp_diffusers.data.procedural.portrait import draw_performance
+from svp_diffusers.data.procedural.utterance import say_for
 from svp_diffusers.data.shards import ShardWriter
 from svp_diffusers.errors import ConfigurationError
-from svp_diffusers.style.arkit import ARKIT_BLENDSHAPES
 
 CLIPS_PER_IDENTITY = 4
 """Clips in a row that show the same person, each in another style: a reference frame can then come
@@ -28,8 +26,6 @@ from a clip whose style is not the one to be learned."""
 
 _SPLITS = ("train",) * 8 + ("validation", "test")
 _SPEAKERS = {"train": range(0, 32), "validation": range(32, 40), "test": range(40, 48)}
-_LEAD = 0.12
-"""Silence before the first word, seconds."""
 
 
 @dataclass(frozen=True)
@@ -65,39 +61,6 @@ class SynthesisSettings:
         return round(self.seconds * self.fps)
 
 
-def say_for(
-    seconds: float, style: SpeakingStyle, split: str, generator: np.random.Generator
-) -> tuple[np.ndarray, tuple[Phoneme, ...], str]:
-    """Say sentences of a split until the time is filled, and cut the sound there.
-
-    Returns:
-        waveform `(round(seconds * 16000),)`, its phonemes, and the text.
-    """
-    samples = round(seconds * SAMPLING_RATE)
-    waveform = np.zeros(0, np.float32)
-    phonemes: list[Phoneme] = []
-    texts: list[str] = []
-    while len(waveform) < samples:
-        text = str(generator.choice(SENTENCES[split]))
-        spoken, sounds = synthesise_speech(text, style.voice)
-        start = len(waveform) / SAMPLING_RATE + _LEAD
-        pause = np.zeros(round(_LEAD * SAMPLING_RATE), np.float32)
-        waveform = np.concatenate([waveform, pause, spoken])
-        shifted = [Phoneme(p.symbol, start + p.start, start + p.end) for p in sounds]
-        phonemes += [phoneme for phoneme in shifted if phoneme.start < seconds]
-        texts.append(text)
-    waveform = waveform[:samples]
-    level = np.sqrt(np.mean(waveform**2))
-    waveform = np.clip(waveform * (0.08 / max(float(level), 1e-4)), -1, 1)
-    return waveform.astype(np.float32), tuple(phonemes), " ".join(texts)
-
-
-def draw_frames(identity: Identity, performance: Performance, size: int) -> Iterator[np.ndarray]:
-    """Draw a performance frame by frame, `(size, size, 3)` uint8 RGB each."""
-    for row, pose in zip(performance.expression.tolist(), performance.poses, strict=True):
-        yield draw_frame(identity, dict(zip(ARKIT_BLENDSHAPES, row, strict=True)), pose, size)
-
-
 def make_clip(settings: SynthesisSettings, index: int) -> ClipSample:
     """Make one clip of a dataset; it depends on the settings and its index alone.
 
@@ -115,17 +78,23 @@ def make_clip(settings: SynthesisSettings, index: int) -> ClipSample:
         intensity=float(np.round(generator.uniform(0.6, 1.0), 3)),
     )
     seconds = settings.frames / settings.fps
-    waveform, phonemes, text = say_for(float(seconds), style, split, generator)
+    utterance = say_for(float(seconds), style, split, generator)
     manner = style.sample(generator)
-    fps = float(settings.fps)
-    performance = perform(phonemes, waveform, manner, settings.frames, fps, generator)
+    performance = perform(
+        utterance.phonemes,
+        utterance.waveform,
+        manner,
+        settings.frames,
+        float(settings.fps),
+        generator,
+    )
     identity = sample_identity(identity_seed)
     keypoints = [locate_head_keypoints(identity, pose) for pose in performance.poses]
     return ClipSample(
         key=f"talker-{index:06d}",
         fps=settings.fps,
-        waveform=waveform,
-        frames=np.stack(list(draw_frames(identity, performance, settings.size))),
+        waveform=utterance.waveform,
+        frames=np.stack(list(draw_performance(identity, performance, settings.size))),
         head_keypoints=(np.stack(keypoints) * settings.size).astype(np.float32),
         expression=performance.expression,
         expression_space="arkit52",
@@ -135,8 +104,10 @@ def make_clip(settings: SynthesisSettings, index: int) -> ClipSample:
             "speaker": f"speaker-{style.speaker:02d}",
             "emotion": style.emotion,
             "intensity": style.intensity,
-            "sentence": text,
-            "phonemes": [[p.symbol, round(p.start, 4), round(p.end, 4)] for p in phonemes],
+            "sentence": utterance.text,
+            "phonemes": [
+                [p.symbol, round(p.start, 4), round(p.end, 4)] for p in utterance.phonemes
+            ],
             "manner": {name: round(value, 5) for name, value in asdict(manner).items()},
             "source": "svp-diffusers procedural talkers",
             "licence": "CC0-1.0",
