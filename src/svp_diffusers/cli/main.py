@@ -5,7 +5,7 @@ import sys
 
 import typer
 
-from svp_diffusers.cli import data, style
+from svp_diffusers.cli import data, style, train
 from svp_diffusers.cli.convert import app as convert
 from svp_diffusers.cli.generate import generate
 from svp_diffusers.cli.info import info
@@ -23,6 +23,7 @@ app.command()(generate)
 app.command()(info)
 app.add_typer(convert, name="convert")
 app.add_typer(style.app, name="style")
+app.add_typer(train.app, name="train")
 app.add_typer(data.app, name="data")
 
 

@@ -1,0 +1,35 @@
+"""`svp train ...`: the stages of training, each from one YAML file."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+app = typer.Typer(help="Train the parts of SVP, each from one YAML file.", no_args_is_help=True)
+
+
+@app.callback()
+def callback() -> None:
+    """Train the parts of SVP; for several processes put `accelerate launch` in front of `svp`."""
+
+
+@app.command()
+def style(
+    config: Annotated[Path, typer.Option(help="YAML file; see StyleTrainingConfiguration.")],
+    resume: Annotated[bool, typer.Option(help="Go on from the newest checkpoint.")] = False,
+    push_to_hub: Annotated[str | None, typer.Option(help="Push the encoder there.")] = None,
+    data_root: Annotated[
+        str | None, typer.Option(help="Folder of the manifest's paths, over the file's data_root.")
+    ] = None,
+) -> None:
+    """Stage 1: learn the probabilistic style prior."""
+    from dataclasses import replace
+
+    from svp_diffusers.training.configuration import load_configuration
+    from svp_diffusers.training.style import train_style
+    from svp_diffusers.training.style_configuration import StyleTrainingConfiguration
+
+    configuration = load_configuration(config, StyleTrainingConfiguration)
+    if data_root is not None:
+        configuration = replace(configuration, data_root=data_root)
+    typer.echo(train_style(configuration, resume, push_to_hub))

@@ -1,0 +1,134 @@
+"""Clips to learn and judge styles from: expressions and audio features, in memory."""
+
+import csv
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from fractions import Fraction
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from svp_diffusers.data.loader import ClipDataset
+from svp_diffusers.errors import DatasetError
+from svp_diffusers.media.audio import read_audio, to_mono
+from svp_diffusers.media.input import check_input
+from svp_diffusers.style.audio_features import AudioFeatures
+from svp_diffusers.style.encode import average_expression
+from svp_diffusers.style.expressions import Expressions, read_expressions
+
+COLUMNS = ("expressions", "audio", "fps", "speaker", "style")
+
+
+@dataclass(frozen=True)
+class StyleClip:
+    """One recording of one speaker in one style.
+
+    expressions: at 25 frames per second
+    audio: `(t, audio_dim)` features at 50 per second, or None for a silent clip
+    """
+
+    key: str
+    speaker: str
+    style: str
+    expressions: Expressions
+    audio: NDArray[np.float32] | None
+
+    @property
+    def label(self) -> tuple[str, str]:
+        """What makes two clips positives: the same speaker in the same style."""
+        return self.speaker, self.style
+
+
+def read_style_clips(
+    source: str, root: str | None, space: str, audio_features: AudioFeatures
+) -> list[StyleClip]:
+    """Read a manifest (`.csv`) or the training split of a dataset of shards.
+
+    Args:
+        source: the manifest, or folder or address of the dataset.
+        root: folder of the manifest's paths; default: the manifest's own.
+        space: expression space that all clips must have.
+        audio_features: turns a waveform into features.
+
+    Raises:
+        DatasetError: a malformed manifest or dataset, or a clip of another expression space.
+        MediaError, ExpressionError: a file of the manifest is missing or unreadable.
+    """
+    if source.endswith(".csv"):
+        clips = _read_manifest(Path(source), root, audio_features)
+    else:
+        clips = _read_shards(source, audio_features)
+    for clip in clips:
+        if clip.expressions.space != space:
+            raise DatasetError(
+                f"clip {clip.key} has {clip.expressions.space} expressions, {space} is wanted"
+            )
+    return clips
+
+
+def center_speakers(clips: Sequence[StyleClip]) -> list[StyleClip]:
+    """Subtract from every clip the average expression of its speaker over these clips."""
+    by_speaker: dict[str, list[Expressions]] = defaultdict(list)
+    for clip in clips:
+        by_speaker[clip.speaker].append(clip.expressions)
+    averages = {speaker: average_expression(own) for speaker, own in by_speaker.items()}
+    return [
+        replace(
+            clip,
+            expressions=replace(
+                clip.expressions, values=clip.expressions.values - averages[clip.speaker]
+            ),
+        )
+        for clip in clips
+    ]
+
+
+def _read_manifest(path: Path, root: str | None, audio_features: AudioFeatures) -> list[StyleClip]:
+    """A CSV with the columns expressions, audio (may be empty), fps (may be empty: the format's
+    own), speaker and style; the expression file's name without its suffix is the clip's key."""
+    folder = path.parent if root is None else Path(root)
+    with check_input(path).open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    if not rows or set(rows[0]) != set(COLUMNS):
+        raise DatasetError(f"{path} must have rows and exactly the columns {', '.join(COLUMNS)}")
+    clips = []
+    for row in rows:
+        expressions = read_expressions(
+            folder / row["expressions"], Fraction(row["fps"]) if row["fps"] else None
+        )
+        waveform = to_mono(read_audio(folder / row["audio"])) if row["audio"] else None
+        clips.append(
+            StyleClip(
+                key=Path(row["expressions"]).stem,
+                speaker=row["speaker"],
+                style=row["style"],
+                expressions=expressions,
+                audio=None if waveform is None else audio_features(waveform),
+            )
+        )
+    return clips
+
+
+def _read_shards(source: str, audio_features: AudioFeatures) -> list[StyleClip]:
+    dataset = ClipDataset(source, "train")
+    clips = []
+    for index in range(len(dataset)):
+        sample = dataset[index].decode()
+        missing = [name for name in ("speaker", "emotion") if name not in sample.metadata]
+        if sample.expression is None or sample.expression_space is None or missing:
+            raise DatasetError(f"clip {sample.key} lacks expressions, its speaker or its emotion")
+        expressions = Expressions(
+            sample.expression, sample.expression_space, sample.fps, sample.key
+        )
+        clips.append(
+            StyleClip(
+                key=sample.key,
+                speaker=str(sample.metadata["speaker"]),
+                style=str(sample.metadata["emotion"]),
+                expressions=expressions.resample(),
+                audio=audio_features(sample.waveform),
+            )
+        )
+    return clips
