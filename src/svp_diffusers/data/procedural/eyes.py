@@ -128,10 +128,10 @@ def draw_brows(drawing: Drawing, projection: HeadProjection, rig: Mapping[str, f
         down, outer_up = rig[f"browDown{side}"], rig[f"browOuterUp{side}"]
         raised = np.array(
             [
-                3.2 * inner_up - 2.9 * down,
-                2.3 * inner_up - 2.5 * down + 1.0 * outer_up,
-                0.9 * inner_up - 1.8 * down + 2.6 * outer_up,
-                -0.7 * inner_up - 0.6 * down + 2.4 * outer_up,
+                3.3 * inner_up - 2.9 * down,
+                2.4 * inner_up - 2.5 * down + 0.8 * outer_up,
+                0.9 * inner_up - 1.7 * down + 2.0 * outer_up,
+                -0.5 * inner_up - 0.5 * down + 2.2 * outer_up,
             ]
         )
         arch = identity.brow_arch * np.array([0.0, 0.70, 1.0, -0.30])

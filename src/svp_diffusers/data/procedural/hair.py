@@ -4,10 +4,12 @@ import numpy as np
 
 from svp_diffusers.data.procedural.geometry import HeadProjection
 from svp_diffusers.data.procedural.svg import (
+    Colour,
     Drawing,
     darken,
     join_curves,
     lighten,
+    scalloped,
     smooth_closed,
     smooth_open,
 )
@@ -49,7 +51,7 @@ def draw_back_hair(drawing: Drawing, projection: HeadProjection) -> None:
             bun, (size * projection.pose.scale, 0.9 * size * projection.pose.scale), paint
         )
     elif identity.hair_style == "curls":
-        _draw_curls(drawing, projection, 3.0, colour)
+        _draw_curls(drawing, projection, darken(identity.hair, 0.2), 3.5 + 5.0 * volume)
 
 
 def draw_front_hair(drawing: Drawing, projection: HeadProjection) -> None:
@@ -62,8 +64,6 @@ def draw_front_hair(drawing: Drawing, projection: HeadProjection) -> None:
     if identity.hair_style == "shaved":
         drawing.fill(path, hair, 0.60)
         return
-    if identity.hair_style == "curls":
-        _draw_curls(drawing, projection, 0.0, hair)
     top = outer[len(outer) // 2]
     paint = drawing.add_linear_gradient(
         top + (9 * light, 0),
@@ -73,7 +73,11 @@ def draw_front_hair(drawing: Drawing, projection: HeadProjection) -> None:
     # The hair's shadow on the forehead.
     drawing.stroke(smooth_open(inner[1:-1] + (0, 0.7)), darken(identity.skin, 0.6), 1.7, 0.22)
     drawing.fill(path, paint)
-    if identity.hair_style != "curls":
+    if identity.hair_style == "curls":
+        drawing.open_clip(path)
+        _draw_ringlets(drawing, projection, outer, inner)
+        drawing.close_group()
+    else:
         _draw_strands(drawing, projection, outer, inner)
 
 
@@ -85,14 +89,14 @@ def _outline_hair(projection: HeadProjection) -> np.ndarray:
     thick = {"shaved": 0.3, "crop": 1.6, "bun": 1.4}.get(style, 2.4) + (
         0.0 if style == "shaved" else 2.2 * volume
     )
-    low = {"bob": 16.0 + 6 * identity.hair_length, "long": 30.0, "shaved": -3.0}.get(style, 1.0)
+    low = {"bob": 15.0 + 7 * identity.hair_length, "long": 36.0, "shaved": -3.0}.get(style, 2.0)
     side = width + (0.7 if style in ("crop", "shaved", "quiff", "bun") else 1.0 + 2.0 * volume)
     if style in _LONG:
         side += 1.2
     half = np.array(
         [
-            [side, low],
-            [side + (1.2 if style in _LONG else 0.1), 0.45 * low - 3.0],
+            [side if style in _LONG else 0.985 * width, low],
+            [side + (1.4 if style in _LONG else 0.0), 0.45 * low - 4.0],
             [side, -0.38 * skull],
             [0.90 * side, -0.70 * skull - 0.3 * thick],
             [0.54 * side, -0.95 * skull - 0.9 * thick],
@@ -122,11 +126,10 @@ def _outline_hairline(projection: HeadProjection) -> np.ndarray:
     else:
         height = hairline + 3.6 * across**2
     if style in _LONG:
-        ends = np.array([[0.93, 15.0 if style == "bob" else 28.0], [0.95, 6.0], [0.97, -4.0]])
-    elif style == "curls":
-        ends = np.array([[1.0, 0.0], [0.96, -4.0], [0.92, -9.0]])
+        low = 13.0 + 7 * identity.hair_length if style == "bob" else 35.0
+        ends = np.array([[1.08, low], [0.95, 0.4 * low], [0.96, -4.0]])
     else:
-        ends = np.array([[0.985, 1.0], [0.93, -2.0], [0.90, -9.0]])
+        ends = np.array([[0.975, 1.6], [0.93, -2.5], [0.90, -9.0]])
     temple = ends * (width, 1)
     middle = np.column_stack([across * width, height])
     points = np.concatenate([temple, middle, temple[::-1] * (-1, 1)])
@@ -137,23 +140,41 @@ def _outline_hairline(projection: HeadProjection) -> np.ndarray:
     return sides
 
 
-def _draw_curls(drawing: Drawing, projection: HeadProjection, behind: float, colour: tuple) -> None:  # type: ignore[type-arg]
+def _draw_curls(drawing: Drawing, projection: HeadProjection, colour: Colour, lift: float) -> None:
+    """Draw a cloud of curls round the skull; `lift` is how far it stands out, canvas units."""
     identity = projection.identity
     generator = np.random.default_rng(identity.seed)
-    angles = np.linspace(-0.12, np.pi + 0.12, 13)
-    radius = 3.6 + 2.2 * identity.hair_volume
-    reach_x = identity.face_width - 0.6 + 0.35 * radius
-    reach_y = identity.skull_height - 0.5 + 0.25 * radius
-    points = np.column_stack([np.cos(angles) * reach_x, -np.sin(angles) * reach_y - 1.0])
-    points = points * (1 + 0.05 * behind) + generator.normal(size=points.shape) * 0.35
-    sizes = radius * generator.uniform(0.85, 1.2, len(points)) * projection.pose.scale
-    for place, size in zip(projection.project_outline(points, -1.0 - behind), sizes, strict=True):
-        paint = drawing.add_radial_gradient(
-            place + (0.4 * identity.light * size, -0.5 * size),
-            (1.5 * size, 1.5 * size),
-            ((0, lighten(colour, 0.10), 1), (1, darken(colour, 0.35), 1)),
-        )
-        drawing.ellipse(place, (size, size), paint)
+    count = 11 + round(6 * (1 - identity.hair_volume))
+    angles = np.linspace(np.pi + 0.35, -0.35, count)
+    reach = np.array([identity.face_width, identity.skull_height]) + lift
+    rim = np.column_stack([np.cos(angles), -np.sin(angles)]) * reach + (0, -0.5)
+    rim += generator.normal(size=rim.shape) * 0.4
+    points = projection.project_outline(rim, -1.0 - lift / 3)
+    top, light, scale = points[count // 2], identity.light, projection.pose.scale
+    paint = drawing.add_radial_gradient(
+        top + (8 * light, 8 * scale),
+        (34 * scale, 36 * scale),
+        ((0, lighten(colour, 0.14), 1), (0.5, colour, 1), (1, darken(colour, 0.45), 1)),
+    )
+    drawing.fill(scalloped(points), paint)
+
+
+def _draw_ringlets(
+    drawing: Drawing, projection: HeadProjection, outer: np.ndarray, inner: np.ndarray
+) -> None:
+    """Draw small curls over the hair between its outer contour and the hairline."""
+    identity = projection.identity
+    generator = np.random.default_rng([identity.seed, 1])
+    hair, scale = identity.hair, projection.pose.scale
+    over = outer[[2, 3, 4, 5, 6, 7, 8]]
+    under = inner[::-1][[3, 4, 5, 6, 7, 8, 9]]
+    for share in (0.1, 0.5, 0.9):
+        for place in over + (under - over) * share + generator.normal(size=(7, 2)) * 0.9:
+            size = scale * generator.uniform(1.7, 2.5)
+            angles = generator.uniform(0, 6.3) + np.linspace(0, 4.4, 5)
+            ring = place + size * np.column_stack([np.cos(angles), np.sin(angles)])
+            tone = lighten(hair, 0.28) if generator.uniform() < 0.5 else darken(hair, 0.55)
+            drawing.stroke(smooth_open(ring), tone, 0.55, 0.45)
 
 
 def _draw_strands(
@@ -162,7 +183,7 @@ def _draw_strands(
     """Light and dark strands between the hairline and the outer contour."""
     identity = projection.identity
     over = outer[2:-2]
-    under = inner[::-1][2:-2][[0, 1, 2, 3, 4, 6, 8]] if len(inner) == 13 else inner[::-1]
+    under = inner[::-1][[2, 3, 5, 6, 7, 9, 10]]
     for share, colour, opacity, pen in (
         (0.30, lighten(identity.hair, 0.45), 0.30, 1.5),
         (0.52, darken(identity.hair, 0.6), 0.22, 0.5),

@@ -131,15 +131,15 @@ def _draw_smile_line(
 ) -> None:
     """The fold from the nose to the mouth's corner: deeper with a smile or a sneer."""
     identity = projection.identity
-    depth = 0.05 + 0.45 * rig[f"mouthSmile{side}"] + 0.35 * rig[f"noseSneer{side}"]
-    depth += 0.2 * rig[f"mouthStretch{side}"]
-    mouth = shape_mouth(projection, rig)
-    corner = mouth.upper_inner[-1 if sign > 0 else 0]
-    start = np.array([sign * (identity.nose_width + 0.9), identity.nose_length - 1.2])
-    end = corner + (sign * 2.1, -0.4)
-    middle = (start + end) / 2 + (sign * 1.5, -0.6)
+    smile = rig[f"mouthSmile{side}"]
+    depth = 0.05 + 0.36 * smile + 0.35 * rig[f"noseSneer{side}"]
+    depth += 0.15 * rig[f"mouthStretch{side}"]
+    corner = shape_mouth(projection, rig).upper_inner[-1 if sign > 0 else 0]
+    start = np.array([sign * (identity.nose_width + 1.5), identity.nose_length - 0.4])
+    end = corner + (sign * 2.4, 0.6)
+    middle = (start + end) / 2 + (sign * (0.9 + 0.7 * smile), -0.7)
     line = projection.project_face(np.array([start, middle, end]), 0.4)
-    drawing.stroke(smooth_open(line), shadow_of(identity.skin), 0.75, min(0.7, depth))
+    drawing.stroke(smooth_open(line), shadow_of(identity.skin), 0.75, min(0.6, depth))
 
 
 def draw_nose(drawing: Drawing, projection: HeadProjection, rig: Mapping[str, float]) -> None:
@@ -236,8 +236,8 @@ def _draw_beard(
         ]
     )
     lower = projection.project_face(around_lips, 0.8)
-    # The jaw's outline, from the right ear round the chin to the left ear, closes the shape.
-    jaw = outline[3:14]
+    # A little outside the jaw, from ear to ear: what stands out is clipped away.
+    jaw = outline[3:14] + (outline[3:14] - outline.mean(0)) * 0.06
     area = np.concatenate([upper[:4], lower, upper[4:], jaw])
     path = "M" + "L".join(f"{x:.3f} {y:.3f}" for x, y in area) + "Z"
     opacity = 0.30 if identity.beard == "stubble" else 0.95

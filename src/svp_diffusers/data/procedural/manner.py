@@ -89,8 +89,8 @@ _EMOTION_CHANGES: dict[str, dict[str, float]] = {
         **{"gaze_wander": 0.20, "sway": 0.3, "tempo": 0.8, "nod": -0.015, "head_pitch": 0.02},
     },
     "happy": {
-        **{"opening": 0.15, "smile": 0.74, "cheek": 0.60, "squint": 0.18, "brow_outer": 0.15},
-        **{"upper_lip": 0.22, "dimple": 0.20, "brow_emphasis": 0.20, "nod": 0.025, "sway": 0.4},
+        **{"opening": 0.20, "smile": 0.82, "cheek": 0.65, "squint": 0.12, "brow_outer": 0.22},
+        **{"upper_lip": 0.38, "dimple": 0.20, "brow_emphasis": 0.20, "nod": 0.025, "sway": 0.4},
         **{"head_roll": 0.03},
     },
     "neutral": {},

@@ -67,7 +67,7 @@ def shape_mouth(projection: HeadProjection, rig: Mapping[str, float]) -> MouthSh
             - 0.10 * jaw_open
         )
         reach *= (1 - 0.42 * pucker) * (1 - 0.30 * funnel)
-        rise = 0.35 + 3.2 * rig[f"mouthSmile{side}"] - 3.0 * rig[f"mouthFrown{side}"]
+        rise = 0.6 + 3.2 * rig[f"mouthSmile{side}"] - 3.0 * rig[f"mouthFrown{side}"]
         rise += 0.5 * rig[f"mouthDimple{side}"] - 0.7 * rig[f"mouthStretch{side}"]
         corners.append((sign * reach + sideways, middle + 0.34 * gap - rise))
 
@@ -85,7 +85,7 @@ def shape_mouth(projection: HeadProjection, rig: Mapping[str, float]) -> MouthSh
     lower = middle + 0.94 * gap + 1.3 * funnel + 2.4 * lower_down - shrug - 0.25 * smile
     lower = np.maximum(lower, upper)
 
-    rounding = 1 + 0.40 * pucker + 0.25 * funnel
+    rounding = 1 + 0.75 * pucker + 0.45 * funnel
     press = 1 - 0.30 * _sides(rig, "mouthPress")
     spread = 1 - 0.12 * smile - 0.18 * _sides(rig, "mouthStretch")
     upper_thick = identity.upper_lip * rounding * press * spread * (1 - 0.8 * rig["mouthRollUpper"])
@@ -117,13 +117,14 @@ def draw_mouth(drawing: Drawing, projection: HeadProjection, rig: Mapping[str, f
         projection.project_face(contour, lift)
         for contour in (shape.upper_outer, shape.upper_inner, shape.lower_inner, shape.lower_outer)
     )
-    _draw_inside(drawing, projection, shape, upper_inner, lower_inner)
+    _draw_inside(drawing, projection, rig, shape, upper_inner, lower_inner)
     _draw_lips(drawing, projection, rig, upper_outer, upper_inner, lower_inner, lower_outer)
 
 
 def _draw_inside(
     drawing: Drawing,
     projection: HeadProjection,
+    rig: Mapping[str, float],
     shape: MouthShape,
     upper_inner: np.ndarray,
     lower_inner: np.ndarray,
@@ -142,11 +143,23 @@ def _draw_inside(
     )
     tongue, lower_teeth, upper_teeth = projection.project_face(places, -3.0)
     scale = projection.pose.scale
-    drawing.ellipse(tongue, (0.66 * width * scale, 2.9 * scale), _TONGUE)
-    drawing.glow(tongue - (0, 0.9), (0.45 * width, 1.5), lighten(_TONGUE, 0.5), 0.5)
-    drawing.ellipse(lower_teeth, (0.62 * width * scale, 1.5 * scale), darken(_TEETH, 0.10))
-    drawing.ellipse(upper_teeth, (0.90 * width * scale, 3.3 * scale), _TEETH)
-    drawing.stroke(smooth_open(upper_inner), _THROAT, 1.1, 0.35)
+    # Protruded lips throw tongue and teeth into shadow.
+    visible = 1 - 0.75 * max(rig["mouthFunnel"], rig["mouthPucker"])
+    drawing.ellipse(tongue, (0.66 * width * scale, 2.9 * scale), mix(_THROAT, _TONGUE, visible))
+    drawing.glow(tongue - (0, 0.9), (0.45 * width, 1.5), lighten(_TONGUE, 0.5), 0.5 * visible)
+    drawing.ellipse(
+        lower_teeth, (0.62 * width * scale, 1.5 * scale), darken(_TEETH, 0.12), 0.9 * visible
+    )
+    reach = 0.92 * width * scale
+    enamel = drawing.add_radial_gradient(
+        upper_teeth, (reach, 3.6 * scale), ((0.5, _TEETH, 1), (1, darken(_TEETH, 0.35), 1))
+    )
+    drawing.ellipse(upper_teeth, (reach, 3.2 * scale), enamel, visible)
+    for share in (-0.52, -0.26, 0.0, 0.26, 0.52):
+        root = upper_teeth + (share * reach, 0)
+        gap = smooth_open(np.array([root, root + (0, 2.9 * scale * (1 - share**2))]))
+        drawing.stroke(gap, darken(_TEETH, 0.45), 0.16, 0.45 * visible)
+    drawing.stroke(smooth_open(upper_inner), _THROAT, 1.1, 0.40)
     drawing.close_group()
 
 

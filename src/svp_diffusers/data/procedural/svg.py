@@ -74,6 +74,18 @@ def join_curves(first: np.ndarray, second: np.ndarray) -> str:
     return smooth_open(first) + "L" + smooth_open(second)[1:] + "Z"
 
 
+def scalloped(points: np.ndarray) -> str:
+    """SVG path of a closed contour of round bumps through `(n, 2)` clockwise points."""
+    corners = np.concatenate([points, points[:1]])
+    arcs = "".join(
+        f"A{0.56 * width:.3f} {0.56 * width:.3f} 0 0 1 {x:.3f} {y:.3f}"
+        for (x, y), width in zip(
+            corners[1:], np.linalg.norm(np.diff(corners, axis=0), axis=1), strict=True
+        )
+    )
+    return f"M{corners[0, 0]:.3f} {corners[0, 1]:.3f}{arcs}Z"
+
+
 def _cubics(start: np.ndarray, first: np.ndarray, second: np.ndarray, end: np.ndarray) -> str:
     numbers = np.concatenate([first, second, end], axis=1).ravel().tolist()
     # One format for the whole curve is several times faster than one a number.
