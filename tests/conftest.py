@@ -4,6 +4,9 @@ from pathlib import Path
 
 import pytest
 
+from svp_diffusers.pipelines.pipeline_svp_talking_head import SVPTalkingHeadPipeline
+from svp_diffusers.pipelines.tiny import build_tiny_pipeline
+
 REAL_DATA = Path(__file__).parents[2] / "shared" / "data"
 
 
@@ -13,3 +16,11 @@ def real_data() -> Path:
     if not REAL_DATA.is_dir():
         pytest.skip(f"the folder of real data, {REAL_DATA}, is absent")
     return REAL_DATA
+
+
+@pytest.fixture(scope="session")
+def tiny_pipeline() -> SVPTalkingHeadPipeline:
+    """Tiny random weights, shared: a test that changes it must work on a copy."""
+    pipeline = build_tiny_pipeline()
+    pipeline.set_progress_bar_config(disable=True)
+    return pipeline

@@ -17,7 +17,7 @@ __all__ = ["ModelMixin", "ReferenceUNet"]  # diffusers looks for `ModelMixin` be
 
 
 class ReferenceTransformerBlock(BasicTransformerBlock):
-    """A transformer block that also writes down what enters its cross-attention."""
+    """A transformer block that also hands over what enters its cross-attention."""
 
     def __init__(
         self,
@@ -42,11 +42,11 @@ class ReferenceTransformerBlock(BasicTransformerBlock):
         cross_attention_kwargs: dict[str, Any] | None = None,
         class_labels: torch.Tensor | None = None,
     ) -> torch.Tensor:
-        """Apply the block to (batch, tokens, dim) and add to the `features` it was handed."""
+        """Apply the block to (batch, tokens, dim), and call `record` with its name and feature."""
         assert cross_attention_kwargs is not None
         hidden_states = hidden_states + self.attn1(self.norm1(hidden_states))
         feature = self.norm2(hidden_states)
-        cross_attention_kwargs["features"][self.name] = feature
+        cross_attention_kwargs["record"](self.name, feature)
         hidden_states = hidden_states + self.attn2(feature, encoder_hidden_states)
         return hidden_states + self.ff(self.norm3(hidden_states))
 
@@ -113,6 +113,12 @@ class ReferenceUNet(UNet2DConditionModel):
             resolution of that transformer.
         """
         features: dict[str, torch.Tensor] = {}
+
+        # A function, since offloading hooks copy the containers among the arguments. It takes the
+        # first call: gradient checkpointing repeats a block in the backward pass.
+        def record(name: str, feature: torch.Tensor) -> None:
+            features.setdefault(name, feature)
+
         prompt = sample.new_zeros(sample.shape[0], 1, self.config.cross_attention_dim)
-        super().forward(sample, 0, prompt, cross_attention_kwargs={"features": features})
-        return dict(features)
+        super().forward(sample, 0, prompt, cross_attention_kwargs={"record": record})
+        return features

@@ -1,0 +1,301 @@
+"""What training and deployment need of the UNets, on tiny random weights."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from diffusers import MotionAdapter, UNet2DConditionModel, UNetMotionModel
+from peft import LoraConfig
+from peft.utils import get_peft_model_state_dict
+
+from svp_diffusers.models.audio_projector_svp import AudioProjector
+from svp_diffusers.models.head_guider_svp import HeadKeypointGuider
+from svp_diffusers.models.reference_unet_svp import ReferenceUNet
+from svp_diffusers.models.temporal_unet_svp import TemporalUNet
+from svp_diffusers.pipelines.tiny import build_tiny_pipeline, initialise
+
+FRAMES = 3
+ROUNDING = 1e-5  # the same arithmetic in another order, fp32, on values near 1
+SIZES: dict[str, Any] = {
+    "sample_size": 8,
+    "block_out_channels": (16, 32),
+    "layers_per_block": 1,
+    "norm_num_groups": 8,
+    "cross_attention_dim": 32,
+}
+
+
+def seeded(seed: int = 0) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
+
+
+def draw(*shape: int, seed: int = 0) -> torch.Tensor:
+    return torch.randn(shape, generator=seeded(seed))
+
+
+@pytest.fixture
+def unets() -> tuple[ReferenceUNet, TemporalUNet]:
+    pipeline = build_tiny_pipeline()
+    return pipeline.reference_unet, pipeline.unet
+
+
+def stable_diffusion() -> UNet2DConditionModel:
+    unet = UNet2DConditionModel(
+        **SIZES,
+        down_block_types=("CrossAttnDownBlock2D", "DownBlock2D"),
+        up_block_types=("UpBlock2D", "CrossAttnUpBlock2D"),
+        attention_head_dim=2,
+    )
+    initialise(unet, seeded())
+    return unet.eval()
+
+
+def inputs(reference: ReferenceUNet, batch: int = 2) -> dict[str, Any]:
+    return {
+        "sample": draw(batch, 4, FRAMES, 8, 8),
+        "timestep": 500,
+        "encoder_hidden_states": draw(batch * FRAMES, 5, 32, seed=1),
+        "style": draw(batch, 16, seed=2),
+        "reference_features": reference(draw(batch, 4, 8, 8, seed=3)),
+        "head_features": draw(batch, 16, FRAMES, 8, 8, seed=4),
+    }
+
+
+def test_reference_features_are_what_enters_cross_attention() -> None:
+    stock = stable_diffusion()
+    seen: dict[str, torch.Tensor] = {}
+    for name, module in stock.named_modules():
+        if name.endswith("attn2"):
+            module.register_forward_pre_hook(
+                lambda module, arguments, name=name: seen.update({name: arguments[0]})
+            )
+    reference = ReferenceUNet.from_unet2d(stock)
+    latents = draw(2, 4, 8, 8)
+    with torch.no_grad():
+        stock(latents, 0, torch.zeros(2, 1, 32))
+        features = reference(latents)
+    assert len(features) == len(seen) == 4
+    for name, feature in features.items():
+        assert torch.equal(feature, seen[f"{name}.transformer_blocks.0.attn2"])
+
+
+def test_frames_may_share_a_context(unets: tuple[ReferenceUNet, TemporalUNet]) -> None:
+    reference, unet = unets
+    with torch.no_grad():
+        given = inputs(reference)
+        shared = unet(**given).sample
+        style = given["style"][:, None].expand(-1, FRAMES, -1)
+        features = {
+            name: feature.repeat_interleave(FRAMES, dim=0)
+            for name, feature in given["reference_features"].items()
+        }
+        repeated = unet(**{**given, "style": style, "reference_features": features}).sample
+    assert (shared - repeated).abs().max() < ROUNDING
+
+
+def test_every_condition_matters(unets: tuple[ReferenceUNet, TemporalUNet]) -> None:
+    reference, unet = unets
+    with torch.no_grad():
+        given = inputs(reference)
+        full = unet(**given).sample
+        for name in ("style", "reference_features", "head_features"):
+            assert (full - unet(**{**given, name: None}).sample).abs().mean() > 1e-3
+        silent = torch.zeros_like(given["encoder_hidden_states"])
+        changed = unet(**{**given, "encoder_hidden_states": silent}).sample
+        assert (full - changed).abs().mean() > 1e-3
+
+
+def test_no_condition_is_attention_over_zeros(
+    unets: tuple[ReferenceUNet, TemporalUNet],
+) -> None:
+    reference, unet = unets
+    with torch.no_grad():
+        given = inputs(reference)
+        zeros = {
+            name: torch.zeros_like(feature) for name, feature in given["reference_features"].items()
+        }
+        none = unet(**{**given, "reference_features": None, "head_features": None}).sample
+        zero = unet(
+            **{
+                **given,
+                "reference_features": zeros,
+                "head_features": torch.zeros_like(given["head_features"]),
+            }
+        ).sample
+    assert (none - zero).abs().max() < ROUNDING
+
+
+def test_gradient_checkpointing_gives_the_same_gradients(
+    unets: tuple[ReferenceUNet, TemporalUNet],
+) -> None:
+    def gradients() -> dict[str, torch.Tensor]:
+        for model in unets:
+            model.zero_grad()
+        unets[1](**inputs(unets[0])).sample.square().mean().backward()
+        return {
+            f"{type(model).__name__}.{name}": weight.grad.clone()
+            for model in unets
+            for name, weight in model.named_parameters()
+            if weight.grad is not None
+        }
+
+    expected = gradients()
+    for model in unets:
+        model.train()
+        model.enable_gradient_checkpointing()
+    checkpointed = gradients()
+    assert expected.keys() == checkpointed.keys()
+    assert any("attn_style" in name for name in expected)
+    assert any("ReferenceUNet" in name for name in expected)
+    for name, gradient in expected.items():
+        assert torch.allclose(gradient, checkpointed[name], atol=1e-6), name
+
+
+@pytest.fixture
+def fresh_compiler() -> Iterator[None]:
+    torch._dynamo.reset()
+    yield
+    torch._dynamo.reset()
+
+
+def test_compiles_without_a_graph_break(
+    unets: tuple[ReferenceUNet, TemporalUNet], fresh_compiler: None
+) -> None:
+    reference, unet = unets
+    with torch.no_grad():
+        given = inputs(reference)
+        expected = unet(**given).sample
+        # The eager backend needs no C++ compiler; graph breaks do not depend on the backend.
+        compiled_reference = torch.compile(reference, backend="eager", fullgraph=True)
+        features = compiled_reference(draw(2, 4, 8, 8, seed=3))
+        compiled = torch.compile(unet, backend="eager", fullgraph=True)
+        given["reference_features"] = features
+        assert (compiled(**given).sample - expected).abs().max() < ROUNDING
+
+
+def test_compiles_its_repeated_blocks(
+    unets: tuple[ReferenceUNet, TemporalUNet], fresh_compiler: None
+) -> None:
+    reference, unet = unets
+    with torch.no_grad():
+        given = inputs(reference)
+        expected = unet(**given).sample
+        unet.compile_repeated_blocks(backend="eager", fullgraph=True)
+        assert (unet(**given).sample - expected).abs().max() < ROUNDING
+
+
+def test_lora_through_peft(unets: tuple[ReferenceUNet, TemporalUNet], tmp_path: Path) -> None:
+    reference, unet = unets
+    with torch.no_grad():
+        given = inputs(reference)
+        before = unet(**given).sample
+        config = LoraConfig(r=2, target_modules=["to_q", "to_k", "to_v", "to_out.0"])
+        unet.add_adapter(config, adapter_name="speaker")
+        assert torch.equal(unet(**given).sample, before)  # a new adapter changes nothing
+        weights = get_peft_model_state_dict(unet, adapter_name="speaker")
+        assert any("attn_style" in key for key in weights)
+        assert any("attn_reference" in key for key in weights)
+        for name, weight in unet.named_parameters():
+            if "lora_B" in name:
+                weight.normal_(generator=seeded())
+        assert (unet(**given).sample - before).abs().mean() > 1e-3
+        unet.save_lora_adapter(tmp_path, adapter_name="speaker")
+        adapted = unet(**given).sample
+        unet.disable_adapters()
+        assert torch.equal(unet(**given).sample, before)
+        fresh = build_tiny_pipeline().unet
+        fresh.load_lora_adapter(
+            str(tmp_path), prefix=None, weight_name="pytorch_lora_weights.safetensors"
+        )
+        assert (fresh(**given).sample - adapted).abs().max() < ROUNDING
+
+
+@pytest.mark.parametrize(
+    "build",
+    [
+        lambda: build_tiny_pipeline().unet,
+        lambda: build_tiny_pipeline().reference_unet,
+        lambda: HeadKeypointGuider(8, block_out_channels=(4, 8)),
+        lambda: AudioProjector(8, 8, 8, depth=1, dim_head=4, heads=2),
+    ],
+)
+def test_saves_and_loads(build: Any, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    model = build()
+    model.save_pretrained(tmp_path)
+    loaded = type(model).from_pretrained(tmp_path)
+    expected = model.state_dict()
+    assert loaded.state_dict().keys() == expected.keys()
+    assert all(torch.equal(w, expected[key]) for key, w in loaded.state_dict().items())
+    for key, value in model.config.items():
+        if not key.startswith("_"):
+            assert json.dumps(loaded.config[key]) == json.dumps(value), key
+    assert "not expected" not in caplog.text
+
+
+def test_defaults_are_stable_diffusion_1_5() -> None:
+    with torch.device("meta"):
+        unet, reference = TemporalUNet(), ReferenceUNet()
+    # The sizes that the published parts have: 859.52 M of Stable Diffusion 1.5 without, here, the
+    # output layers; 909.12 M spatial + 453.21 M motion with the style attention on top.
+    assert round(sum(p.numel() for p in reference.parameters()) / 1e6, 2) == 859.51
+    style = sum(
+        p.numel()
+        for name, p in unet.named_parameters()
+        if any(part in name for part in ("attn_style", "norm_style", "style_projection"))
+    )
+    total = sum(p.numel() for p in unet.parameters())
+    assert abs((total - style) / 1e6 - 1362.33) < 0.02
+
+
+def test_starts_from_stable_diffusion_and_animatediff() -> None:
+    stock = stable_diffusion()
+    adapter = MotionAdapter(
+        block_out_channels=(16, 32),
+        motion_layers_per_block=1,
+        motion_norm_num_groups=8,
+        motion_num_attention_heads=2,
+        use_motion_mid_block=True,
+    )
+    initialise(adapter, seeded(1))
+    unet = TemporalUNet.from_unet2d(stock, adapter, style_dim=16).eval()
+    motion = adapter.state_dict()
+    assert all(torch.equal(unet.state_dict()[key], value) for key, value in motion.items())
+    given = inputs(ReferenceUNet.from_unet2d(stock))
+    without = TemporalUNet.from_unet2d(stock, style_dim=16).eval()
+    with torch.no_grad():
+        for model in (unet, without):
+            other = {**given, "style": given["style"] + 1}
+            assert torch.equal(model(**given).sample, model(**other).sample)
+        whole = without(**given).sample
+        one = {
+            **given,
+            "sample": given["sample"][:, :, :1],
+            "head_features": given["head_features"][:, :, :1],
+            "encoder_hidden_states": given["encoder_hidden_states"][::FRAMES],
+        }
+        assert (whole[:, :, :1] - without(**one).sample).abs().max() < ROUNDING
+        assert (unet(**given).sample - whole).abs().max() > 1e-3
+
+
+def test_a_checkpoint_without_our_weights_is_refused(tmp_path: Path) -> None:
+    stock = UNetMotionModel.from_unet2d(stable_diffusion())
+    stock.save_pretrained(tmp_path)
+    with pytest.raises(ValueError, match="from_unet2d"):
+        TemporalUNet.from_pretrained(tmp_path)
+
+
+def test_what_cannot_work_is_refused(unets: tuple[ReferenceUNet, TemporalUNet]) -> None:
+    with pytest.raises(NotImplementedError, match="fused"):
+        unets[1].fuse_qkv_projections()
+    with pytest.raises(ValueError, match="transformer layers"):
+        TemporalUNet(
+            **SIZES,
+            down_block_types=("CrossAttnDownBlockMotion", "DownBlockMotion"),
+            up_block_types=("UpBlockMotion", "CrossAttnUpBlockMotion"),
+            num_attention_heads=2,
+            motion_num_attention_heads=2,
+            transformer_layers_per_block=2,
+        )
