@@ -157,12 +157,17 @@ def generate(
         dtype=dtype,
     )
     if model is None:
-        typer.echo(
-            "No --model: using a tiny checkpoint with random weights. It shows that everything "
-            "runs; what it draws is noise, not a talking face.",
-            err=True,
-        )
+        announce_random_weights()
     with show_progress() as on_progress:
         paths = generate_video(request, on_progress)
     for path in paths:
         typer.echo(f"{path}  (manifest: {get_manifest_path(path)})")
+
+
+def announce_random_weights() -> None:
+    """Say in plain words what a video made without a checkpoint shows."""
+    typer.echo(
+        "No checkpoint: using a tiny one with random weights. It shows that everything runs; what "
+        "it draws is noise, not a talking face.",
+        err=True,
+    )

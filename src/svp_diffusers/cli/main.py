@@ -5,8 +5,9 @@ import sys
 
 import typer
 
-from svp_diffusers.cli import data, style, train
+from svp_diffusers.cli import data, evaluate, style, train
 from svp_diffusers.cli.convert import app as convert
+from svp_diffusers.cli.demo import demo
 from svp_diffusers.cli.generate import generate
 from svp_diffusers.cli.info import info
 
@@ -20,10 +21,12 @@ app = typer.Typer(
 
 
 app.command()(generate)
+app.command()(demo)
 app.command()(info)
 app.add_typer(convert, name="convert")
 app.add_typer(style.app, name="style")
 app.add_typer(train.app, name="train")
+app.add_typer(evaluate.app, name="evaluate")
 app.add_typer(data.app, name="data")
 
 
