@@ -21,7 +21,7 @@ def test_a_summary_counts_clips_time_and_values(dataset):
     assert summary.hours == pytest.approx(6 / 3600)
     assert (summary.shortest, summary.longest) == (1, 3)
     assert summary.histograms["speaker"] == {"s0": 2, "s1": 1}
-    assert summary.kinds == {"25 fps 32x32 arkit52 head8": 3}
+    assert summary.kinds == {"25 fps 32x32 jpeg arkit52 head8": 3}
     text = summary.describe()
     assert "3 clips, 150 frames" in text
     assert "s0      2 " + "#" * 40 in text

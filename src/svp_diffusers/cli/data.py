@@ -145,3 +145,33 @@ def inspect(
     if sheet is not None:
         with atomic_path(sheet) as path:
             draw_contact_sheet(clips).save(path, "PNG")
+
+
+@app.command()
+def cache(
+    dataset: Annotated[str, typer.Argument(help="Folder, http(s):// or hf:// address.")],
+    output: OutputFolder,
+    checkpoint: Annotated[
+        str, typer.Option(help="Folder or Hub id of the pipeline whose encoders to use.")
+    ],
+    batch_size: Annotated[int, typer.Option(min=1, help="Frames encoded at once.")] = 8,
+    device: Annotated[str | None, typer.Option(help="cpu, cuda, ...; default: the best.")] = None,
+) -> None:
+    """Encode frames to latents and sound to embeddings once, for faster training."""
+    from svp_diffusers.data.cache import cache_dataset, load_encoders
+    from svp_diffusers.data.loader import ClipDataset
+    from svp_diffusers.media.output import check_output
+    from svp_diffusers.pipelines.checkpoint import open_checkpoint, select_device
+
+    check_output(output / "index.json")
+    clips = ClipDataset(dataset)
+    place = select_device(device)
+    with open_checkpoint(checkpoint) as folder:
+        cache_dataset(
+            clips,
+            output,
+            load_encoders(folder, place),
+            batch_size,
+            lambda done, total: typer.echo(f"{done} of {total} clips", err=True),
+        )
+    typer.echo(f"{len(clips)} clips cached in {output}")

@@ -80,7 +80,8 @@ class StoredClip:
 
     Args:
         key: the clip's key.
-        header: the JSON member: fps, frames, height, width, expression_space, layout, metadata.
+        header: the JSON member: fps, frames, pictures ("jpeg" or "latents"), height, width (of the
+            pictures in pixels), expression_space, head_keypoints (layout), metadata.
         members: the other members, name without the key (`"flac"`, `"000000.jpg"`) to bytes.
     """
 
@@ -166,6 +167,7 @@ def encode_clip(sample: ClipSample, quality: int = 95) -> StoredClip:
     header = {
         "fps": str(sample.fps),
         "frames": sample.number_of_frames,
+        "pictures": "jpeg" if sample.latents is None else "latents",
         "height": shape[1],
         "width": shape[2],
         "samples": len(sample.waveform),

@@ -24,7 +24,7 @@ class DatasetSummary:
         hours: total duration.
         gigabytes: stored bytes / 1e9.
         longest, shortest: seconds.
-        kinds: what is stored, e.g. "25 fps 128x128 arkit52 head8", to number of clips.
+        kinds: what is stored, e.g. "25 fps 128x128 jpeg arkit52 head8", to number of clips.
         histograms: for each of `HISTOGRAM_FIELDS`, value to number of clips.
     """
 
@@ -101,7 +101,7 @@ def draw_contact_sheet(
 
 
 def _describe_kind(header: dict[str, object]) -> str:
-    size = f"{header['width']}x{header['height']}" if header["width"] else "latents"
-    parts = [f"{float(Fraction(str(header['fps']))):g} fps", size]
+    fps = float(Fraction(str(header["fps"])))
+    parts = [f"{fps:g} fps", f"{header['width']}x{header['height']}", str(header["pictures"])]
     parts += [str(header[name]) for name in ("expression_space", "head_keypoints") if header[name]]
     return " ".join(parts)

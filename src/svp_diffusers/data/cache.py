@@ -1,0 +1,129 @@
+"""Latents and audio embeddings computed once: training then needs no VAE and no speech encoder.
+
+A cached dataset is a dataset like any other whose clips hold `latents` and `audio_embeddings`
+instead of frames. It fits only training with the very VAE and audio encoder that made it: their
+fingerprint is in every clip's metadata.
+"""
+
+import hashlib
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from svp_diffusers.data.clips import ClipSample, StoredClip, encode_clip
+from svp_diffusers.data.loader import ClipDataset
+from svp_diffusers.data.shards import ShardWriter
+from svp_diffusers.errors import CheckpointError, ConfigurationError, DatasetError
+
+if TYPE_CHECKING:
+    from svp_diffusers.pipelines.pipeline_svp_talking_head import SVPTalkingHeadPipeline
+
+
+def cache_dataset(
+    dataset: ClipDataset,
+    output: Path,
+    pipeline: "SVPTalkingHeadPipeline",
+    batch_size: int = 8,
+    report_progress: Callable[[int, int], None] = lambda done, total: None,
+) -> None:
+    """Write a copy of a dataset with latents and audio embeddings in place of the frames.
+
+    Latents are the mode of the VAE's distribution times its scaling factor, embeddings those of
+    `pipeline.encode_audio`; both are what the pipeline itself uses, stored as float16.
+
+    Args:
+        dataset: with frames.
+        output: folder of the new dataset.
+        pipeline: needs `vae`, `audio_encoder` and `feature_extractor` only, on the device to use.
+        batch_size: frames encoded at once.
+        report_progress: called with the number of clips done and of all.
+
+    Raises:
+        DatasetError: the dataset is cached already, or the output holds one.
+        ConfigurationError: frames that the VAE cannot halve often enough.
+        OutputError: the output cannot be written.
+    """
+    fingerprint = {
+        "vae": fingerprint_weights(pipeline.vae),
+        "audio_encoder": fingerprint_weights(pipeline.audio_encoder),
+    }
+    with ShardWriter(output) as writer:
+        for index in range(len(dataset)):
+            writer.write(_cache_clip(dataset[index], pipeline, batch_size, fingerprint))
+            report_progress(index + 1, len(dataset))
+
+
+def load_encoders(folder: Path, device: torch.device) -> "SVPTalkingHeadPipeline":
+    """Load a checkpoint without its denoising half, in float32.
+
+    Raises:
+        CheckpointError: a weight file is missing or damaged.
+    """
+    from svp_diffusers.pipelines.pipeline_svp_talking_head import SVPTalkingHeadPipeline
+
+    unneeded = ("unet", "reference_unet", "head_guider", "audio_projector", "style_encoder")
+    try:
+        pipeline = SVPTalkingHeadPipeline.from_pretrained(str(folder), **dict.fromkeys(unneeded))
+    except Exception as error:
+        raise CheckpointError(f"the checkpoint {folder} cannot be loaded: {error}") from error
+    return pipeline.to(device)
+
+
+def fingerprint_weights(module: nn.Module) -> str:
+    """The first 16 hexadecimal digits of a SHA-256 over names, shapes and values of the weights."""
+    digest = hashlib.sha256()
+    for name, tensor in sorted(module.state_dict().items()):
+        digest.update(f"{name} {tuple(tensor.shape)}".encode())
+        digest.update(tensor.detach().float().cpu().numpy().tobytes())
+    return digest.hexdigest()[:16]
+
+
+def _cache_clip(
+    clip: StoredClip,
+    pipeline: "SVPTalkingHeadPipeline",
+    batch_size: int,
+    fingerprint: dict[str, str],
+) -> StoredClip:
+    sample = clip.decode()
+    if sample.frames is None:
+        raise DatasetError(f"clip {clip.key!r} is cached already; cache the dataset with frames")
+    height, width = sample.frames.shape[1:3]
+    if height % pipeline.vae_scale_factor or width % pipeline.vae_scale_factor:
+        raise ConfigurationError(
+            f"clip {clip.key!r} has frames of {width}x{height} pixels; this VAE needs multiples of "
+            f"{pipeline.vae_scale_factor}"
+        )
+    cached = encode_clip(
+        replace(
+            sample,
+            frames=None,
+            latents=encode_frames(sample.frames, pipeline.vae, batch_size),
+            audio_embeddings=_encode_audio(sample, pipeline),
+            metadata={**sample.metadata, "cached_with": fingerprint},
+        )
+    )
+    # Keypoints stay in pixels of the frames, so their size must be known.
+    size: dict[str, Any] = {"height": height, "width": width}
+    return replace(cached, header={**cached.header, **size})
+
+
+@torch.no_grad()
+def encode_frames(frames: np.ndarray, vae: Any, batch_size: int) -> np.ndarray:
+    """Encode `(f, H, W, 3)` uint8 frames to `(f, c, h, w)` float16 latents, scaled for the UNet."""
+    latents = []
+    for start in range(0, len(frames), batch_size):
+        batch = torch.from_numpy(frames[start : start + batch_size]).permute(0, 3, 1, 2)
+        pixels = batch.to(vae.device, vae.dtype) / 127.5 - 1
+        latents.append(vae.encode(pixels).latent_dist.mode() * vae.config.scaling_factor)
+    return np.asarray(torch.cat(latents).to("cpu", torch.float16).numpy())
+
+
+@torch.no_grad()
+def _encode_audio(sample: ClipSample, pipeline: "SVPTalkingHeadPipeline") -> np.ndarray:
+    embeddings = pipeline.encode_audio(torch.from_numpy(sample.waveform))
+    return np.asarray(embeddings.to("cpu", torch.float16).numpy())

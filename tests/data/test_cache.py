@@ -1,0 +1,124 @@
+"""Caching with the encoders of a tiny random pipeline."""
+
+from fractions import Fraction
+
+import numpy as np
+import pytest
+import torch
+from typer.testing import CliRunner
+
+from svp_diffusers.cli.data import app
+from svp_diffusers.data.cache import cache_dataset, load_encoders
+from svp_diffusers.data.clips import encode_clip
+from svp_diffusers.data.inspection import draw_contact_sheet, summarize
+from svp_diffusers.data.loader import ClipDataset
+from svp_diffusers.data.shards import ShardWriter, verify
+from svp_diffusers.errors import CheckpointError, ConfigurationError, DatasetError
+from svp_diffusers.pipelines.tiny import build_tiny_pipeline
+
+
+@pytest.fixture(scope="module")
+def checkpoint(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("tiny")
+    build_tiny_pipeline(seed=0).save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def encoders(checkpoint):
+    return load_encoders(checkpoint, torch.device("cpu"))
+
+
+@pytest.fixture
+def dataset(tmp_path, make_clip):
+    with ShardWriter(tmp_path / "frames") as writer:
+        for seed, split in enumerate(("train", "train", "test")):
+            clip = make_clip(key=f"c{seed}", seed=seed, frames=20, split=split)
+            writer.write(encode_clip(clip))
+    return ClipDataset(str(tmp_path / "frames"))
+
+
+@pytest.fixture
+def cached(dataset, encoders, tmp_path):
+    cache_dataset(dataset, tmp_path / "cached", encoders, batch_size=3)
+    return ClipDataset(str(tmp_path / "cached"))
+
+
+def test_only_the_encoders_are_loaded(encoders):
+    assert encoders.unet is None
+    assert encoders.reference_unet is None
+
+
+def test_cached_values_are_those_of_the_pipeline(dataset, cached, encoders):
+    for index in range(len(dataset)):
+        clip, stored = dataset[index].decode(), cached[index].decode()
+        pixels = torch.from_numpy(clip.frames).permute(0, 3, 1, 2).float() / 127.5 - 1
+        with torch.no_grad():
+            latents = encoders.vae.encode(pixels).latent_dist.mode()
+            embeddings = encoders.encode_audio(torch.from_numpy(clip.waveform))
+        latents = latents * encoders.vae.config.scaling_factor
+        assert stored.frames is None
+        # float16 has 11 bits: relative steps of 2^-11, halved by rounding.
+        np.testing.assert_allclose(stored.latents, latents, rtol=1e-3, atol=1e-4)
+        np.testing.assert_allclose(stored.audio_embeddings, embeddings, rtol=1e-3, atol=1e-4)
+        np.testing.assert_array_equal(stored.waveform, clip.waveform)
+        np.testing.assert_array_equal(stored.head_keypoints, clip.head_keypoints)
+        np.testing.assert_array_equal(stored.expression, clip.expression)
+        assert {**stored.metadata, "cached_with": 0} == {**clip.metadata, "cached_with": 0}
+
+
+def test_a_window_of_a_cached_clip_is_cut_alike(cached):
+    whole, window = cached[0].decode(), cached[0].decode(5, 10)
+    assert window.fps == Fraction(25)
+    np.testing.assert_array_equal(window.latents, whole.latents[5:10])
+    np.testing.assert_array_equal(window.audio_embeddings, whole.audio_embeddings[10:20])
+
+
+def test_a_cached_dataset_verifies_and_says_what_it_is(cached, dataset):
+    assert verify_root(cached) == []
+    kind = "25 fps 32x32 latents arkit52 head8"
+    assert summarize(cached).kinds == {kind: 3}
+    assert summarize(cached).histograms == summarize(dataset).histograms
+    with pytest.raises(DatasetError, match="latents only"):
+        draw_contact_sheet(cached)
+
+
+def verify_root(dataset):
+    from pathlib import Path
+
+    return verify(Path(dataset.root))
+
+
+def test_other_encoders_leave_another_fingerprint(dataset, cached, tmp_path):
+    cache_dataset(dataset, tmp_path / "other", build_tiny_pipeline(seed=1))
+    other = ClipDataset(str(tmp_path / "other"))
+    prints = [d.entries[0].header["metadata"]["cached_with"] for d in (cached, other)]
+    assert prints[0]["vae"] != prints[1]["vae"]
+    assert prints[0]["audio_encoder"] != prints[1]["audio_encoder"]
+    assert cached.entries[1].header["metadata"]["cached_with"] == prints[0]
+
+
+def test_a_cached_dataset_is_not_cached_again(cached, encoders, tmp_path):
+    with pytest.raises(DatasetError, match="cached already"):
+        cache_dataset(cached, tmp_path / "again", encoders)
+
+
+def test_frames_the_vae_cannot_encode_are_refused(tmp_path, make_clip, encoders):
+    from dataclasses import replace
+
+    clip = make_clip()
+    with ShardWriter(tmp_path / "odd") as writer:
+        writer.write(encode_clip(replace(clip, frames=clip.frames[:, :, :20])))
+    with pytest.raises(ConfigurationError, match="20x32 pixels; this VAE needs multiples of 8"):
+        cache_dataset(ClipDataset(str(tmp_path / "odd")), tmp_path / "out", encoders)
+    assert not (tmp_path / "out" / "index.json").exists()
+
+
+def test_the_command_caches_and_names_a_missing_checkpoint(dataset, checkpoint, tmp_path):
+    options = ["cache", dataset.root, "-o", str(tmp_path / "out")]
+    result = CliRunner().invoke(app, [*options, "--checkpoint", str(checkpoint)])
+    assert result.exit_code == 0, result.output
+    assert "3 clips cached" in result.output
+    (tmp_path / "empty").mkdir()
+    result = CliRunner().invoke(app, [*options, "--checkpoint", str(tmp_path / "empty")])
+    assert isinstance(result.exception, CheckpointError)
