@@ -17,12 +17,18 @@ def make_recording(duration: float, sampling_rate: int = 16000, channels: int = 
 
 
 def write_audio(
-    path: Path, recording: Recording, codec: str, options: dict[str, str] | None = None
+    path: Path,
+    recording: Recording,
+    codec: str,
+    options: dict[str, str] | None = None,
+    codec_options: dict[str, str] | None = None,
 ) -> Path:
     """Encode a recording with FFmpeg; the suffix chooses the container."""
     layout = "mono" if recording.samples.shape[0] == 1 else "stereo"
     with av.open(str(path), "w", options=options or {}) as container:
-        stream = container.add_stream(codec, rate=recording.sampling_rate, layout=layout)
+        stream = container.add_stream(
+            codec, rate=recording.sampling_rate, layout=layout, options=codec_options or {}
+        )
         for start in range(0, recording.samples.shape[1], 1024):
             frame = av.AudioFrame.from_ndarray(
                 np.ascontiguousarray(recording.samples[:, start : start + 1024]), "fltp", layout

@@ -48,6 +48,16 @@ def test_real_portraits_are_read(real_data):
         assert min(image.size) >= 256
 
 
+def test_a_telephone_photograph_with_by_products_is_one_picture(tmp_path, pixels):
+    inverse = Image.fromarray(255 - pixels)
+    Image.fromarray(pixels).save(tmp_path / "a.jpg", "MPO", save_all=True, append_images=[inverse])
+    with Image.open(tmp_path / "a.jpg") as stored:
+        assert stored.is_animated
+    image = read_image(tmp_path / "a.jpg")
+    # JPEG blurs the colours of noise; the inverse would be negative.
+    assert np.corrcoef(np.asarray(image).ravel(), pixels.ravel())[0, 1] > 0.5
+
+
 def test_files_that_are_no_portrait(tmp_path, pixels):
     picture = Image.fromarray(pixels)
     (tmp_path / "empty.png").touch()
