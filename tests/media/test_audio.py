@@ -1,3 +1,6 @@
+from fractions import Fraction
+
+import av
 import numpy as np
 import pytest
 import soundfile
@@ -59,6 +62,31 @@ def test_sound_of_a_video_begins_with_its_first_picture(tmp_path):
     samples = read_audio(path).samples[0]
     assert samples.shape == (32000,)
     assert abs(int(np.abs(samples).argmax()) - 8040) < 80
+
+
+@pytest.mark.parametrize("name", ["talk.mp4", "talk.mkv"])
+@pytest.mark.parametrize(("picture_start", "sound_start"), [(0.0, 0.48), (0.48, 0.0), (0.2, 0.2)])
+def test_sound_and_pictures_share_one_clock(tmp_path, name, picture_start, sound_start):
+    click = np.zeros((1, 32000), dtype=np.float32)
+    click[0, 16000:16080] = 0.9
+    with av.open(str(tmp_path / name), "w") as container:
+        video = container.add_stream("libx264", rate=25)
+        video.height, video.width, video.pix_fmt = 32, 48, "yuv420p"
+        audio = container.add_stream("aac", rate=16000, layout="mono")
+        frame = av.AudioFrame.from_ndarray(click, "fltp", "mono")
+        frame.sample_rate, frame.time_base = 16000, Fraction(1, 16000)
+        frame.pts = round(sound_start * 16000)
+        packets = audio.encode(frame) + audio.encode(None)
+        for index, pixels in enumerate(make_frames(50)):
+            picture = av.VideoFrame.from_ndarray(pixels, "rgb24")
+            picture.pts, picture.time_base = index + round(picture_start * 25), Fraction(1, 25)
+            container.mux(video.encode(picture))
+        container.mux(video.encode(None))
+        container.mux(packets)
+    samples = read_audio(tmp_path / name).samples[0]
+    after_first_picture = 1 + sound_start - picture_start
+    # Matroska keeps times in milliseconds, and AAC delays the click by less than that.
+    assert abs(np.abs(samples).argmax() / 16000 - after_first_picture - 0.0025) < 0.005
 
 
 @pytest.mark.parametrize("fps", [25, 24])
