@@ -24,7 +24,8 @@ from svp_diffusers.data.preparation.settings import PreparationSettings
 from svp_diffusers.data.preparation.sources import Source, list_sources
 from svp_diffusers.data.preparation.video import prepare_video
 from svp_diffusers.data.shards import verify
-from svp_diffusers.errors import DatasetError
+from svp_diffusers.errors import DatasetError, ExpressionError
+from svp_diffusers.style.expressions import Expressions
 
 pytest.importorskip("scenedetect", reason="the extra `data` is not installed")
 pytest.importorskip("silero_vad", reason="the extra `data` is not installed")
@@ -354,3 +355,53 @@ def test_the_index_knows_no_path_of_the_machine(prepared, unsuitable):
     text = (prepared[0] / "index.json").read_text()
     assert json.loads(text)
     assert str(unsuitable) not in text
+
+
+def write_expressions(path, frames):
+    values = np.tile(np.linspace(0, 1, frames, dtype=np.float32)[:, None], (1, 52))
+    np.savez(path, expression=values, space="arkit52", fps=25)
+    return values
+
+
+def test_expressions_may_be_given_as_files(tmp_path):
+    write_video(tmp_path / "a.mp4", draw_frames(100), sound=make_sound(4))
+    values = write_expressions(tmp_path / "a.npz", 99)
+    listing = {"expression_files": "{parent}/{stem}.npz"}
+    halves = replace(SETTINGS, minimum_seconds=1, maximum_seconds=2)
+    outcomes = prepare_here([tmp_path], tmp_path / "out", halves, **listing)
+    assert list(outcomes) == ["a.mp4"]
+    first, second = map(ClipDataset(str(tmp_path / "out")).__getitem__, (0, 1))
+    assert first.header["expression_space"] == "arkit52"
+    np.testing.assert_array_equal(first.decode().expression, values[:50])
+    held = np.concatenate([values[50:], values[-1:]])
+    np.testing.assert_array_equal(second.decode().expression, held)
+
+
+def test_expressions_of_another_length_are_refused(tmp_path):
+    video = write_video(tmp_path / "a.mp4", draw_frames(75), sound=make_sound(3))
+    write_expressions(tmp_path / "a.npz", 60)
+    source = Source(video, {"split": "train"}, expression_file=tmp_path / "a.npz")
+    outcome = prepare_video(source, SETTINGS, tmp_path / "out", SquareDetector)
+    assert outcome.parts[0].reason == "unusable expression file"
+    assert "lasts 60 frames at 25 fps, the video 75" in outcome.parts[0].detail
+
+
+def test_expressions_are_estimated_on_the_cropped_frames(tmp_path, monkeypatch):
+    seen = []
+
+    def estimate(frames, fps, model, source):
+        seen.extend(frames)
+        if model.name == "blind.task":
+            raise ExpressionError("no face in frame 3 of the clip")
+        return Expressions(np.zeros((len(frames), 52), np.float32), "arkit52", fps, source)
+
+    monkeypatch.setattr(f"{prepare_video.__module__}.estimate_expressions", estimate)
+    video = write_video(tmp_path / "a.mp4", draw_frames(75), sound=make_sound(3))
+    settings = replace(SETTINGS, face_landmarker=Path("seeing.task"))
+    prepare_one(video, tmp_path / "out", settings)
+    clip = ClipDataset(str(tmp_path / "out"))[0].decode()
+    assert clip.expression.shape == (75, 52)
+    assert {frame.shape for frame in seen} == {(64, 64, 3)}
+    settings = replace(SETTINGS, face_landmarker=Path("blind.task"))
+    outcome = prepare_one(video, tmp_path / "blind", settings)
+    assert outcome.parts[0].reason == "no expression found"

@@ -67,6 +67,14 @@ def prepare(
             "'{parent}/head_keypoints.npy'. Without it faces are detected (extra `faces`)."
         ),
     ] = None,
+    expression_files: Annotated[
+        str | None,
+        typer.Option(help="Where the expression coefficients lie, e.g. '{parent}/{stem}.mat'."),
+    ] = None,
+    face_landmarker: Annotated[
+        Path | None,
+        typer.Option(help="MediaPipe's face_landmarker.task, to estimate arkit52 expressions."),
+    ] = None,
     size: Annotated[int, typer.Option(help="Height and width of the frames.")] = 512,
     fps: Annotated[str, typer.Option(help="Frame rate of the clips.")] = "25",
     minimum_seconds: Annotated[float, typer.Option(help="Refuse shorter shots.")] = 2.0,
@@ -87,6 +95,7 @@ def prepare(
     from svp_diffusers.data.preparation.settings import PreparationSettings
     from svp_diffusers.data.preparation.sources import list_sources
     from svp_diffusers.media.faces import InsightFaceDetector
+    from svp_diffusers.media.input import check_input
     from svp_diffusers.media.output import check_output
     from svp_diffusers.media.video import parse_fps
 
@@ -95,9 +104,10 @@ def prepare(
         fps=parse_fps(fps),
         minimum_seconds=minimum_seconds,
         maximum_seconds=maximum_seconds,
+        face_landmarker=None if face_landmarker is None else check_input(face_landmarker),
     )
     check_output(output / "index.json")
-    sources = list_sources(videos, metadata, face_files)
+    sources = list_sources(videos, metadata, face_files, expression_files)
     make_detector = None
     if face_files is None:
         InsightFaceDetector()  # fails now, not in every worker, when it is not there

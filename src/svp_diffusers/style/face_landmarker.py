@@ -1,6 +1,7 @@
 """ARKit-52 coefficients from a video, by MediaPipe's Face Landmarker (an optional extra)."""
 
 from collections.abc import Iterable, Iterator
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -27,14 +28,31 @@ def read_video_expressions(video: str | Path, model: str | Path) -> Expressions:
         ExpressionError: a frame without a face.
     """
     model = check_input(model)
-    info = probe(video)
-    values = np.stack(
-        [
-            convert_blendshapes(result, f"frame {index} of {video}")
-            for index, result in enumerate(_detect(read_frames(video), model, float(info.fps)))
-        ]
-    )
-    return Expressions(values, "arkit52", info.fps, str(video)).resample()
+    fps = probe(video).fps
+    return estimate_expressions(read_frames(video), fps, model, str(video)).resample()
+
+
+def estimate_expressions(
+    frames: Iterable[NDArray[np.uint8]], fps: Fraction, model: str | Path, source: str
+) -> Expressions:
+    """Expressions of the most prominent face of `(height, width, 3)` RGB frames, one row each.
+
+    Args:
+        frames: at least one.
+        fps: of the frames.
+        model: the `face_landmarker.task` file that MediaPipe publishes.
+        source: where the frames come from, for messages.
+
+    Raises:
+        MissingDependencyError: mediapipe is not installed.
+        ExpressionError: a frame without a face.
+    """
+    results = _detect(frames, Path(model), float(fps))
+    values = [
+        convert_blendshapes(result, f"frame {index} of {source}")
+        for index, result in enumerate(results)
+    ]
+    return Expressions(np.stack(values), "arkit52", fps, source)
 
 
 def convert_blendshapes(result: Any, where: str) -> NDArray[np.float32]:

@@ -12,11 +12,11 @@ from concurrent.futures.process import BrokenProcessPool
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
+from svp_diffusers.data.preparation.analysis import MakeDetector
 from svp_diffusers.data.preparation.report import write_report
 from svp_diffusers.data.preparation.settings import PreparationSettings, Reason
 from svp_diffusers.data.preparation.sources import Source
 from svp_diffusers.data.preparation.video import (
-    MakeDetector,
     PartOutcome,
     VideoOutcome,
     prepare_video,
@@ -191,6 +191,7 @@ def _name_job(source: Source, settings: PreparationSettings) -> str:
     parts = [
         describe(source.path),
         describe(source.face_file),
+        describe(source.expression_file),
         dict(source.metadata),
         {name: str(value) for name, value in asdict(settings).items()},
     ]

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from enum import Enum
 from fractions import Fraction
+from pathlib import Path
 
 from svp_diffusers.errors import ConfigurationError, SVPError
 
@@ -19,6 +20,8 @@ class PreparationSettings:
         minimum_fps: videos below this do not show how lips move.
         minimum_speech: least part of a clip in which somebody speaks.
         quality: JPEG quality.
+        face_landmarker: MediaPipe's `face_landmarker.task`, to estimate expressions of clips whose
+            source has no file of them; None leaves those without.
 
     Raises:
         ConfigurationError: values that exclude each other.
@@ -31,6 +34,7 @@ class PreparationSettings:
     minimum_fps: float = 15.0
     minimum_speech: float = 0.3
     quality: int = 95
+    face_landmarker: Path | None = None
 
     def __post_init__(self) -> None:
         if self.size < 8 or self.size % 8:
@@ -60,6 +64,8 @@ class Reason(Enum):
     SEVERAL_FACES = "several faces"
     SMALL_FACE = "face too small"
     FACE_FILE = "unusable face file"
+    EXPRESSION_FILE = "unusable expression file"
+    NO_EXPRESSION = "no expression found"
     NO_CONSENT = "consent refused"
     DUPLICATE = "duplicate"
 

@@ -20,17 +20,22 @@ class Source:
         path: the file.
         metadata: speaker, emotion, licence, consent, split, ... as given; `split` is always set.
         face_file: keypoints or boxes of its face, or None to detect it.
+        expression_file: expression coefficients, see `style.expressions.read_expressions`, or None.
         notes: what the report should say beside the result.
     """
 
     path: Path
     metadata: Mapping[str, str]
     face_file: Path | None = None
+    expression_file: Path | None = None
     notes: tuple[str, ...] = field(default=())
 
 
 def list_sources(
-    inputs: Sequence[str], metadata: Path | None = None, face_files: str | None = None
+    inputs: Sequence[str],
+    metadata: Path | None = None,
+    face_files: str | None = None,
+    expression_files: str | None = None,
 ) -> list[Source]:
     """List every file below the inputs, sorted by path, each once.
 
@@ -41,6 +46,7 @@ def list_sources(
             `split` is one of train (default), validation, test; `consent` is yes, no or empty.
         face_files: where the keypoints or boxes of a video lie, with `{parent}` and `{stem}` of the
             video, e.g. `{parent}/head_keypoints.npy`. Those files are no sources themselves.
+        expression_files: the same for expression coefficients.
 
     Raises:
         MediaError: an input matches no file.
@@ -48,14 +54,18 @@ def list_sources(
     """
     paths = sorted({path for given in inputs for path in _expand(given)})
     rows = {} if metadata is None else _read_metadata(metadata)
-    faces = {path: _find_face_file(path, face_files) for path in paths}
+    faces = {path: _fill_template(face_files, path) for path in paths}
+    expressions = {path: _fill_template(expression_files, path) for path in paths}
+    beside = {*faces.values(), *expressions.values()}
     sources = []
     for path in paths:
-        if path in faces.values():
+        if path in beside:
             continue
         row = rows.get(path)
         notes = () if row is not None or metadata is None else (f"no row in {metadata.name}",)
-        sources.append(Source(path, {"split": "train"} | (row or {}), faces[path], notes))
+        sources.append(
+            Source(path, {"split": "train"} | (row or {}), faces[path], expressions[path], notes)
+        )
     return sources
 
 
@@ -82,7 +92,7 @@ def _expand(given: str) -> list[Path]:
     return found
 
 
-def _find_face_file(path: Path, template: str | None) -> Path | None:
+def _fill_template(template: str | None, path: Path) -> Path | None:
     if template is None:
         return None
     try:

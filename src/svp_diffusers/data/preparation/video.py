@@ -1,44 +1,41 @@
 """What is done to one video, from file to clips: the function that runs in every worker."""
 
-import base64
-import io
 import json
 import re
 import shutil
-from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass
-from fractions import Fraction
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, replace
 from itertools import islice
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
 
 from svp_diffusers.data.clips import SAMPLING_RATE, ClipSample, encode_clip
+from svp_diffusers.data.preparation.analysis import (
+    MakeDetector,
+    VideoAnalysis,
+    analyse_video,
+    make_thumbnail,
+)
 from svp_diffusers.data.preparation.faces import (
     FaceTrack,
-    FaceTracker,
     complete_track,
     crop_frame,
     plan_crop,
-    read_face_file,
 )
 from svp_diffusers.data.preparation.probing import ProbedVideo, probe_video
 from svp_diffusers.data.preparation.settings import PreparationSettings, Reason, RejectionError
-from svp_diffusers.data.preparation.shots import ShotDetector, split_shots
+from svp_diffusers.data.preparation.shots import split_shots
 from svp_diffusers.data.preparation.sources import Source
-from svp_diffusers.data.preparation.speech import measure_speech
+from svp_diffusers.data.preparation.speech import SpeechMeasure, measure_speech
 from svp_diffusers.data.shards import ShardWriter, hash_file
-from svp_diffusers.errors import ConfigurationError, MediaError
-from svp_diffusers.media.audio import read_audio, to_mono
-from svp_diffusers.media.faces import FaceDetector
+from svp_diffusers.errors import ConfigurationError, ExpressionError, MediaError
 from svp_diffusers.media.output import atomic_path
 from svp_diffusers.media.video import read_frames
+from svp_diffusers.style.expressions import Expressions
+from svp_diffusers.style.face_landmarker import estimate_expressions
 
 OUTCOME_NAME = "outcome.json"
-_THUMBNAIL = 96
-
-MakeDetector = Callable[[], FaceDetector]
 
 
 @dataclass(frozen=True)
@@ -123,7 +120,9 @@ def prepare_video(
             video = probe_video(source.path, settings)
             notes += video.notes
             name = f"{_make_key(source.path)}-{sha256[:12]}"
-            for sample, part in _make_clips(source, video, settings, name, make_detector, notes):
+            analysis = analyse_video(source, video, settings, make_detector)
+            notes += analysis.notes
+            for part, sample in _make_clips(source, video, analysis, settings, name):
                 if sample is not None:
                     writer.write(encode_clip(sample, settings.quality))
                 parts.append(part)
@@ -135,115 +134,109 @@ def prepare_video(
     return outcome
 
 
-@dataclass(frozen=True)
-class _Analysis:
-    """First pass over the pictures: everything that must be known before clips can be cut."""
-
-    frames: int
-    cuts: list[int]
-    track: FaceTrack
-    thumbnails: list[str]
-
-
-def _analyse(
-    source: Source,
-    video: ProbedVideo,
-    fps: Fraction,
-    make_detector: MakeDetector | None,
-) -> _Analysis:
-    shots = ShotDetector(fps)
-    tracker = None if source.face_file or make_detector is None else FaceTracker(make_detector())
-    thumbnails = []
-    frames = 0
-    for frame in read_frames(source.path, fps):
-        shots.add(frame)
-        if tracker is not None:
-            tracker.add(frame)
-        if frames % round(fps) == 0:
-            thumbnails.append(_make_thumbnail(frame))
-        frames += 1
-    if source.face_file is not None:
-        track = read_face_file(source.face_file, video, fps, frames)
-    else:
-        assert tracker is not None
-        track = tracker.track()
-    return _Analysis(frames, shots.cuts, track, thumbnails)
-
-
 def _make_clips(
     source: Source,
     video: ProbedVideo,
+    analysis: VideoAnalysis,
     settings: PreparationSettings,
     name: str,
-    make_detector: MakeDetector | None,
-    notes: list[str],
-) -> Iterator[tuple[ClipSample | None, PartOutcome]]:
-    """Yield every part of the video in order: the clip, or None and the reason in the outcome."""
+) -> Iterator[tuple[PartOutcome, ClipSample | None]]:
+    """Yield every part of the video: its outcome, and the clip unless the part is refused."""
     fps = settings.fps
-    waveform = np.clip(to_mono(read_audio(source.path), SAMPLING_RATE), -1, 1)
-    analysis = _analyse(source, video, fps, make_detector)
-    heard = int(len(waveform) * fps / SAMPLING_RATE)
-    if heard < analysis.frames - fps / 2:
-        notes.append(
-            f"sound ends {float((analysis.frames - heard) / fps):.1f} s before the picture"
-        )
-    usable = min(analysis.frames, heard)
-    if analysis.cuts:
-        notes.append(f"{len(analysis.cuts) + 1} shots")
-    cuts = [cut for cut in analysis.cuts if cut < usable]
-    wanted, too_short = split_shots(cuts, usable, settings)
 
     def describe(frames: range, key: str | None, reason: str, detail: str) -> PartOutcome:
         thumbnail = analysis.thumbnails[(frames.start + frames.stop) // 2 // round(fps)]
         start, stop = float(frames.start / fps), float(frames.stop / fps)
         return PartOutcome(start, stop, key, reason, detail, thumbnail)
 
+    wanted, too_short = split_shots(analysis.cuts, analysis.frames, settings)
     for frames in too_short:
         detail = f"{float(len(frames) / fps):.2f} s; at least {settings.minimum_seconds:g} s"
-        yield None, describe(frames, None, Reason.SHORT_SHOT.value, detail)
+        yield describe(frames, None, Reason.SHORT_SHOT.value, detail), None
     pictures = enumerate(read_frames(source.path, fps))
     for number, frames in enumerate(wanted):
         try:
-            sound = waveform[_sample(frames.start, fps) : _sample(frames.stop, fps)]
-            measure = measure_speech(sound, settings)
-            track, filled = complete_track(analysis.track.part(frames))
-            corners, side = plan_crop(
-                track.boxes, video.info.width, video.info.height, fps, settings.size
-            )
+            plan = _plan_clip(video, analysis, frames, settings)
+            shown = (picture for index, picture in pictures if index >= frames.start)
+            crops = [
+                crop_frame(picture, corner, plan.side, settings.size)
+                for picture, corner in zip(islice(shown, len(frames)), plan.corners, strict=True)
+            ]
+            expressions = _get_expressions(analysis, frames, crops, settings)
         except RejectionError as error:
-            yield None, describe(frames, None, error.reason.value, error.detail)
+            yield describe(frames, None, error.reason.value, error.detail), None
             continue
-        shown = (picture for index, picture in pictures if index >= frames.start)
-        scale = settings.size / side
-        keypoints = track.keypoints
         sample = ClipSample(
             key=f"{name}-{number:04d}",
             fps=fps,
-            waveform=sound,
+            waveform=plan.sound,
             metadata={
                 **source.metadata,
-                **asdict(measure),
+                **asdict(plan.speech),
                 "source": source.path.name,
                 "source_sha256": name.rpartition("-")[2],
                 "start_seconds": float(frames.start / fps),
             },
-            frames=np.stack(
-                [
-                    crop_frame(picture, corner, side, settings.size)
-                    for picture, corner in zip(islice(shown, len(frames)), corners, strict=True)
-                ]
-            ),
-            head_keypoints=(
-                None
-                if keypoints is None
-                else ((keypoints - corners[:, None]) * scale).astype(np.float32)
-            ),
+            frames=np.stack(crops),
+            head_keypoints=plan.map_keypoints(settings.size),
+            expression=None if expressions is None else expressions.values,
+            expression_space=None if expressions is None else expressions.space,
         )
-        yield sample, describe(frames, sample.key, "", "; ".join(filled))
+        yield describe(frames, sample.key, "", "; ".join(plan.notes)), sample
 
 
-def _sample(frame: int, fps: Fraction) -> int:
-    return round(frame / fps * SAMPLING_RATE)
+@dataclass(frozen=True)
+class _ClipPlan:
+    """A part of a video that is fit to become a clip, before its pictures are read."""
+
+    sound: np.ndarray
+    speech: SpeechMeasure
+    track: FaceTrack
+    corners: np.ndarray
+    side: float
+    notes: tuple[str, ...]
+
+    def map_keypoints(self, size: int) -> np.ndarray | None:
+        """Keypoints in pixels of the cropped frames."""
+        if self.track.keypoints is None:
+            return None
+        mapped = (self.track.keypoints - self.corners[:, None]) * (size / self.side)
+        return np.asarray(mapped, np.float32)
+
+
+def _plan_clip(
+    video: ProbedVideo, analysis: VideoAnalysis, frames: range, settings: PreparationSettings
+) -> _ClipPlan:
+    """Check sound and face of a part, and plan its crop; raises `RejectionError`."""
+    first, last = (
+        round(frame / settings.fps * SAMPLING_RATE) for frame in (frames[0], frames.stop)
+    )
+    sound = analysis.waveform[first:last]
+    speech = measure_speech(sound, settings)
+    track, notes = complete_track(analysis.track.part(frames))
+    corners, side = plan_crop(
+        track.boxes, video.info.width, video.info.height, settings.fps, settings.size
+    )
+    return _ClipPlan(sound, speech, track, corners, side, notes)
+
+
+def _get_expressions(
+    analysis: VideoAnalysis,
+    frames: range,
+    crops: list[np.ndarray],
+    settings: PreparationSettings,
+) -> Expressions | None:
+    """Expressions of a part, read or estimated; raises `RejectionError` where there is no face."""
+    if analysis.expressions is not None:
+        # The file may be a frame or two shorter than the video: its last row is held.
+        rows = np.minimum(frames, len(analysis.expressions.values) - 1)
+        return replace(analysis.expressions, values=analysis.expressions.values[rows])
+    if settings.face_landmarker is None:
+        return None
+    try:
+        return estimate_expressions(crops, settings.fps, settings.face_landmarker, "the clip")
+    except ExpressionError as error:
+        raise RejectionError(Reason.NO_EXPRESSION, str(error)) from error
 
 
 def _reject_all(path: Path, error: RejectionError | MediaError) -> PartOutcome:
@@ -251,18 +244,10 @@ def _reject_all(path: Path, error: RejectionError | MediaError) -> PartOutcome:
         error if isinstance(error, RejectionError) else RejectionError(Reason.DAMAGED, str(error))
     )
     try:
-        thumbnail = _make_thumbnail(next(read_frames(path)))
+        thumbnail = make_thumbnail(next(read_frames(path)))
     except (MediaError, StopIteration):
         thumbnail = ""
     return PartOutcome(None, None, None, rejection.reason.value, rejection.detail, thumbnail)
-
-
-def _make_thumbnail(frame: np.ndarray) -> str:
-    image = Image.fromarray(frame)
-    image.thumbnail((_THUMBNAIL, _THUMBNAIL))
-    stream = io.BytesIO()
-    image.save(stream, "JPEG", quality=80)
-    return base64.b64encode(stream.getvalue()).decode()
 
 
 def _make_key(path: Path) -> str:
