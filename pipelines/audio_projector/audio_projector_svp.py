@@ -1,0 +1,65 @@
+"""The audio projector of SVP: a window of speech embeddings to the audio tokens of one frame.
+
+This file is self-contained, because a checkpoint on the Hub carries it beside its weights.
+"""
+
+import torch
+from diffusers import ConfigMixin, ModelMixin
+from diffusers.configuration_utils import register_to_config
+from diffusers.models.embeddings import IPAdapterPlusImageProjection
+from torch import nn
+
+__all__ = ["AudioProjector", "ModelMixin"]  # diffusers looks for `ModelMixin` beside a component
+
+
+class AudioProjector(ModelMixin, ConfigMixin):
+    """Maps a window of speech embeddings to audio tokens (paper, 3.2; a perceiver resampler).
+
+    Position embeddings, then diffusers' `IPAdapterPlusImageProjection`.
+
+    Args:
+        embed_dim: size of a speech embedding (wav2vec 2.0 base: 768).
+        output_dim: size of an audio token, the UNet's `cross_attention_dim`.
+        hidden_dim: inner size.
+        depth: number of perceiver layers.
+        dim_head: size of an attention head.
+        heads: number of attention heads.
+        num_queries: audio tokens a frame.
+        num_pad_frames: frames seen on either side of the one spoken (p in the reference design).
+    """
+
+    @register_to_config
+    def __init__(
+        self,
+        embed_dim: int = 768,
+        output_dim: int = 768,
+        hidden_dim: int = 768,
+        depth: int = 4,
+        dim_head: int = 64,
+        heads: int = 12,
+        num_queries: int = 5,
+        num_pad_frames: int = 2,
+    ) -> None:
+        super().__init__()
+        self.position_embedding = nn.Embedding(2 * (2 * num_pad_frames + 1), embed_dim)
+        self.resampler = IPAdapterPlusImageProjection(
+            embed_dims=embed_dim,
+            output_dims=output_dim,
+            hidden_dims=hidden_dim,
+            depth=depth,
+            dim_head=dim_head,
+            heads=heads,
+            num_queries=num_queries,
+        )
+
+    def forward(self, windows: torch.Tensor) -> torch.Tensor:
+        """Project one window a frame.
+
+        Args:
+            windows: (batch * frames, 2 * (2 * num_pad_frames + 1), embed_dim).
+
+        Returns:
+            Audio tokens (batch * frames, num_queries, output_dim).
+        """
+        tokens: torch.Tensor = self.resampler(windows + self.position_embedding.weight)
+        return tokens

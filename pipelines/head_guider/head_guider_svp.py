@@ -1,0 +1,51 @@
+"""The head-keypoint guider of SVP: a picture of coloured dots to features of the head's pose.
+
+This file is self-contained, because a checkpoint on the Hub carries it beside its weights.
+"""
+
+import torch
+from diffusers import ConfigMixin, ModelMixin
+from diffusers.configuration_utils import register_to_config
+from diffusers.models.controlnets.controlnet import ControlNetConditioningEmbedding
+
+__all__ = ["HeadKeypointGuider", "ModelMixin"]  # diffusers looks for `ModelMixin` there
+
+
+class HeadKeypointGuider(ModelMixin, ConfigMixin):
+    """Maps keypoint images to features that are added after the UNet's `conv_in` (paper, 3.2).
+
+    Its layers are diffusers' `ControlNetConditioningEmbedding`; the last one starts at zero.
+
+    Args:
+        conditioning_embedding_channels: the UNet's `block_out_channels[0]`.
+        conditioning_channels: channels of the keypoint image.
+        block_out_channels: channels of the convolutions; each after the first halves the size.
+        keypoint_layout: what was drawn in training: "head8", the paper's eight points, or "v3",
+            the three of V-Express.
+    """
+
+    @register_to_config
+    def __init__(
+        self,
+        conditioning_embedding_channels: int = 320,
+        conditioning_channels: int = 3,
+        block_out_channels: tuple[int, ...] = (16, 32, 96, 256),
+        keypoint_layout: str = "head8",
+    ) -> None:
+        super().__init__()
+        self.embedding = ControlNetConditioningEmbedding(
+            conditioning_embedding_channels, conditioning_channels, tuple(block_out_channels)
+        )
+
+    def forward(self, keypoint_images: torch.Tensor) -> torch.Tensor:
+        """Encode each frame by itself.
+
+        Args:
+            keypoint_images: (batch, 3, frames, height, width) in [0, 1].
+
+        Returns:
+            Features (batch, conditioning_embedding_channels, frames, height / 8, width / 8).
+        """
+        frames = keypoint_images.transpose(1, 2)  # (batch, frames, 3, height, width)
+        features: torch.Tensor = self.embedding(frames.flatten(0, 1))
+        return features.unflatten(0, frames.shape[:2]).transpose(1, 2)

@@ -1,0 +1,124 @@
+"""The reference UNet of SVP: Stable Diffusion 1.5's UNet, read rather than run to its end.
+
+It sees the clean latents of the portrait and returns, for each spatial transformer, the tensor that
+enters its cross-attention. This file is self-contained, because a checkpoint on the Hub carries it
+beside its weights.
+"""
+
+import functools
+from typing import Any
+
+import torch
+from diffusers import ModelMixin, Transformer2DModel, UNet2DConditionModel
+from diffusers.models.attention import BasicTransformerBlock
+from torch import nn
+
+__all__ = ["ModelMixin", "ReferenceUNet"]  # diffusers looks for `ModelMixin` beside a component
+
+
+class ReferenceTransformerBlock(BasicTransformerBlock):
+    """A transformer block that also hands over what enters its cross-attention."""
+
+    def __init__(
+        self,
+        name: str,
+        dim: int,
+        num_attention_heads: int,
+        attention_head_dim: int,
+        cross_attention_dim: int,
+    ) -> None:
+        super().__init__(
+            dim, num_attention_heads, attention_head_dim, cross_attention_dim=cross_attention_dim
+        )
+        self.name = name
+
+    def forward(
+        self,
+        hidden_states: torch.Tensor,
+        attention_mask: torch.Tensor | None = None,
+        encoder_hidden_states: torch.Tensor | None = None,
+        encoder_attention_mask: torch.Tensor | None = None,
+        timestep: torch.Tensor | None = None,
+        cross_attention_kwargs: dict[str, Any] | None = None,
+        class_labels: torch.Tensor | None = None,
+    ) -> torch.Tensor:
+        """Apply the block to (batch, tokens, dim), and call `record` with its name and feature."""
+        assert cross_attention_kwargs is not None
+        hidden_states = hidden_states + self.attn1(self.norm1(hidden_states))
+        feature = self.norm2(hidden_states)
+        cross_attention_kwargs["record"](self.name, feature)
+        hidden_states = hidden_states + self.attn2(feature, encoder_hidden_states)
+        return hidden_states + self.ff(self.norm3(hidden_states))
+
+
+class ReferenceUNet(UNet2DConditionModel):
+    """Maps the portrait's latents to one feature a spatial transformer (paper, section 3.2).
+
+    The arguments are those of `diffusers.UNet2DConditionModel`; `sample_size` and
+    `cross_attention_dim` default to Stable Diffusion 1.5's 64 and 768. The output layers do not
+    exist: nothing would read them.
+
+    Raises:
+        ValueError: if a transformer has more than one layer a block.
+    """
+
+    # diffusers reads the names of the arguments off the signature.
+    @functools.wraps(UNet2DConditionModel.__init__)  # type: ignore[misc]
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(**{"sample_size": 64, "cross_attention_dim": 768, **kwargs})
+        self.conv_norm_out = None
+        self.conv_out = nn.Identity()
+        for path, module in list(self.named_modules()):
+            if not isinstance(module, Transformer2DModel):
+                continue
+            if len(module.transformer_blocks) != 1:
+                raise ValueError(
+                    f"{path} has {len(module.transformer_blocks)} transformer layers, but a "
+                    "ReferenceUNet returns one feature, hence has one layer, a block."
+                )
+            block = module.transformer_blocks[0]
+            module.transformer_blocks[0] = ReferenceTransformerBlock(
+                name=path,
+                dim=block.dim,
+                num_attention_heads=block.num_attention_heads,
+                attention_head_dim=block.attention_head_dim,
+                cross_attention_dim=block.cross_attention_dim,
+            )
+
+    @classmethod
+    def from_unet2d(cls, unet: UNet2DConditionModel) -> "ReferenceUNet":
+        """Start from Stable Diffusion 1.5's UNet.
+
+        Raises:
+            ValueError: if a weight other than those of the output layers has no place here.
+        """
+        config = {key: value for key, value in unet.config.items() if not key.startswith("_")}
+        model: ReferenceUNet = cls.from_config(config)
+        missing, unexpected = model.load_state_dict(unet.state_dict(), strict=False)
+        unknown = missing + [
+            key for key in unexpected if not key.startswith(("conv_norm_out.", "conv_out."))
+        ]
+        if unknown:
+            raise ValueError(f"The 2-D UNet does not fit ReferenceUNet; differing keys: {unknown}")
+        return model.to(unet.dtype)
+
+    def forward(self, sample: torch.Tensor) -> dict[str, torch.Tensor]:
+        """Read the portrait, at timestep 0 and without a prompt.
+
+        Args:
+            sample: clean latents of the portrait (batch, channels, height, width).
+
+        Returns:
+            For each spatial transformer, by its name, a feature (batch, height * width, dim) at the
+            resolution of that transformer.
+        """
+        features: dict[str, torch.Tensor] = {}
+
+        # A function, since offloading hooks copy the containers among the arguments. It takes the
+        # first call: gradient checkpointing repeats a block in the backward pass.
+        def record(name: str, feature: torch.Tensor) -> None:
+            features.setdefault(name, feature)
+
+        prompt = sample.new_zeros(sample.shape[0], 1, self.config.cross_attention_dim)
+        super().forward(sample, 0, prompt, cross_attention_kwargs={"record": record})
+        return features

@@ -1,0 +1,538 @@
+"""The probabilistic style prior of SVP (arXiv 2409.03270, section 3.1) in one self-contained file.
+
+Expression coefficients and audio embeddings of a clip go through a transformer each, meet in a
+cross-attention, are pooled over time and become a Gaussian over *style vectors*:
+
+    expression -> transformer -> s_beta  \
+                                          cross-attention -> attentive pooling -> mean, std
+    audio      -> transformer -> s_alpha /
+
+The paper's figure gives this structure and no number: sizes, which side is the query (expression),
+pooling a standard deviation beside the mean, and how a missing modality is handled are our choices.
+"""
+
+import math
+import os
+import secrets
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import torch
+from diffusers import ModelMixin
+from diffusers.configuration_utils import ConfigMixin, register_to_config
+from diffusers.utils.torch_utils import randn_tensor
+from safetensors import safe_open
+from safetensors.torch import save_file
+from torch import Tensor, nn
+from torch.distributions import Independent, Normal, kl_divergence
+
+STYLE_FILE_FORMAT = "svp-style"
+
+
+@dataclass(frozen=True, eq=False)
+class StyleDistribution:
+    """A diagonal Gaussian over style vectors: one speaking style, or a batch of them.
+
+    Attributes:
+        mean: `(..., style_dim)`.
+        std: `(..., style_dim)`, positive (zero is allowed: a single style vector).
+        name: what the style is called, e.g. "happy".
+        source: where it was taken from, e.g. the name of the clip.
+        encoder_id: `encoder_id` of the encoder whose space this lives in; `None` makes no claim.
+            Styles of two encoders have nothing to do with each other.
+
+    Raises:
+        ValueError: the shapes of mean and std differ.
+    """
+
+    mean: Tensor
+    std: Tensor
+    name: str | None = None
+    source: str | None = None
+    encoder_id: str | None = None
+
+    def __post_init__(self) -> None:
+        if self.mean.shape != self.std.shape or self.mean.ndim == 0:
+            raise ValueError(
+                "`mean` and `std` must have one shape (..., style_dim), "
+                f"got {tuple(self.mean.shape)} and {tuple(self.std.shape)}."
+            )
+
+    def __len__(self) -> int:
+        """Batch size; a single style has none and raises `TypeError`."""
+        if self.mean.ndim == 1:
+            raise TypeError("a single style has no length; only a batch of styles has.")
+        return self.mean.shape[0]
+
+    def __getitem__(self, index: int | slice) -> "StyleDistribution":
+        if self.mean.ndim == 1:
+            raise TypeError("a single style cannot be indexed; only a batch of styles can.")
+        return replace(self, mean=self.mean[index], std=self.std[index])
+
+    def to(
+        self, device: torch.device | str | None = None, dtype: torch.dtype | None = None
+    ) -> "StyleDistribution":
+        """The same style on another device or in another dtype."""
+        return replace(self, mean=self.mean.to(device, dtype), std=self.std.to(device, dtype))
+
+    def sample(
+        self,
+        n: int = 1,
+        temperature: float = 1.0,
+        generator: torch.Generator | list[torch.Generator] | None = None,
+    ) -> Tensor:
+        """Draw `n` style vectors `(n, ..., style_dim)`: `mean + temperature * std * noise`.
+
+        A temperature of 0 gives the mean. A list of `n` generators draws each vector from its own.
+        """
+        if temperature < 0:
+            raise ValueError(f"`temperature` must be 0 or more, got {temperature}.")
+        noise = randn_tensor(
+            (n, *self.mean.shape), generator, device=self.mean.device, dtype=self.mean.dtype
+        )
+        return self.mean + temperature * self.std * noise
+
+    def interpolate(self, other: "StyleDistribution", weight: float) -> "StyleDistribution":
+        """The Wasserstein-2 geodesic, linear in mean and std, from self (0) to `other` (1)."""
+        if not 0.0 <= weight <= 1.0:
+            raise ValueError(
+                f"`weight` must be in [0, 1], got {weight}; use `scale` to go beyond a style."
+            )
+        self._check_same_space(other)
+        return StyleDistribution(
+            torch.lerp(self.mean, other.mean, weight),
+            torch.lerp(self.std, other.std, weight),
+            encoder_id=self.encoder_id,
+        )
+
+    @staticmethod
+    def mix(styles: Sequence["StyleDistribution"], weights: Sequence[float]) -> "StyleDistribution":
+        """The Wasserstein-2 barycentre of `styles`: weighted mean of the means and of the stds.
+
+        `weights` are relative (one per style, none negative, not all zero).
+        """
+        if len(styles) != len(weights) or not styles:
+            raise ValueError(f"one weight per style: got {len(styles)} and {len(weights)}.")
+        if min(weights) < 0 or sum(weights) <= 0 or not math.isfinite(sum(weights)):
+            raise ValueError(f"`weights` must be 0 or more and not all 0, got {list(weights)}.")
+        for style in styles[1:]:
+            styles[0]._check_same_space(style)
+        shares = [weight / sum(weights) for weight in weights]
+        pairs = list(zip(shares, styles, strict=True))
+        return StyleDistribution(
+            torch.stack([share * style.mean for share, style in pairs]).sum(0),
+            torch.stack([share * style.std for share, style in pairs]).sum(0),
+            encoder_id=styles[0].encoder_id,
+        )
+
+    def scale(self, intensity: float, neutral: "StyleDistribution") -> "StyleDistribution":
+        """Move the mean along the line from `neutral` (0) through self (1) and beyond (> 1).
+
+        The standard deviation stays: intensity says how far the style is, not how varied.
+        """
+        self._check_same_space(neutral)
+        return replace(self, mean=neutral.mean + intensity * (self.mean - neutral.mean))
+
+    def log_prob(self, style: Tensor) -> Tensor:
+        """Log density of style vectors `(..., style_dim)`, summed over `style_dim`."""
+        return self._as_torch().log_prob(style)
+
+    def kl(self, other: "StyleDistribution") -> Tensor:
+        """Kullback-Leibler divergence KL(self || other), in nats, over the batch shape."""
+        self._check_same_space(other)
+        return kl_divergence(self._as_torch(), other._as_torch())
+
+    def wasserstein(self, other: "StyleDistribution") -> Tensor:
+        """Wasserstein-2 distance to `other`, over the batch shape."""
+        self._check_same_space(other)
+        squared = (self.mean - other.mean).square() + (self.std - other.std).square()
+        return squared.sum(-1).sqrt()
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write a `.safetensors` file (mean, std, and the strings as metadata), atomically."""
+        texts = {"name": self.name, "source": self.source, "encoder_id": self.encoder_id}
+        metadata = {key: text for key, text in texts.items() if text is not None}
+        tensors = {"mean": self.mean.contiguous().cpu(), "std": self.std.contiguous().cpu()}
+        path = Path(path)
+        temporary = path.with_name(f".partial-{secrets.token_hex(6)}-{path.name}")
+        try:
+            save_file(tensors, temporary, metadata={"format": STYLE_FILE_FORMAT, **metadata})
+            temporary.replace(path)
+        finally:
+            temporary.unlink(missing_ok=True)
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str]) -> "StyleDistribution":
+        """Read what `save` wrote. Raises `ValueError` for a file that holds no style."""
+        with safe_open(path, framework="pt") as file:
+            metadata = file.metadata() or {}
+            if metadata.get("format") != STYLE_FILE_FORMAT:
+                raise ValueError(
+                    f"{path} holds no style: its metadata lacks format={STYLE_FILE_FORMAT!r}."
+                )
+            mean, std = file.get_tensor("mean"), file.get_tensor("std")
+        if not (mean.isfinite().all() and std.isfinite().all() and (std >= 0).all()):
+            raise ValueError(f"{path} holds a style with values that are not finite or std < 0.")
+        return cls(mean, std, *(metadata.get(key) for key in ("name", "source", "encoder_id")))
+
+    def _as_torch(self) -> Any:
+        return Independent(Normal(self.mean, self.std), 1)
+
+    def _check_same_space(self, other: "StyleDistribution") -> None:
+        if self.mean.shape[-1] != other.mean.shape[-1] or self.encoder_id != other.encoder_id:
+            raise ValueError(
+                "the styles live in different spaces: "
+                f"{self.mean.shape[-1]} dimensions of encoder {self.encoder_id} and "
+                f"{other.mean.shape[-1]} of encoder {other.encoder_id}. "
+                "Encode both with the same style encoder."
+            )
+
+
+class UnknownStyleError(ValueError, KeyError):
+    """A name that the style bank does not hold."""
+
+    __str__ = Exception.__str__  # a KeyError would show its message quoted
+
+
+class StyleBank(Mapping[str, StyleDistribution]):
+    """The named styles that travel inside a `StyleEncoder`'s weights; iterating lists the names."""
+
+    def __init__(self, encoder: "StyleEncoder") -> None:
+        self._encoder = encoder
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._encoder.config.style_names)
+
+    def __len__(self) -> int:
+        return len(self._encoder.config.style_names)
+
+    def __getitem__(self, name: str) -> StyleDistribution:
+        return self._encoder.get_style(name)
+
+    def add(self, name: str, style: StyleDistribution) -> None:
+        """See `StyleEncoder.add_style`."""
+        self._encoder.add_style(name, style)
+
+    def remove(self, name: str) -> None:
+        """See `StyleEncoder.remove_style`."""
+        self._encoder.remove_style(name)
+
+    def nearest(self, style: StyleDistribution) -> tuple[str, float]:
+        """Name of, and Wasserstein-2 distance to, the named style closest to a single `style`."""
+        if not self:
+            raise ValueError("the style bank is empty: add styles to it first.")
+        distances = {name: float(known.wasserstein(style)) for name, known in self.items()}
+        return min(distances.items(), key=lambda item: item[1])
+
+
+class AttentiveStatisticsPooling(nn.Module):
+    """Weighted mean and standard deviation over the valid frames, the weights learned (W_s).
+
+    The paper pools with attention; pooling the standard deviation too (as speaker recognition does,
+    Okabe et al. 2018) is our choice: dynamics are the larger part of a style.
+    """
+
+    def __init__(self, dim: int) -> None:
+        super().__init__()
+        self.score = nn.Sequential(nn.Linear(dim, dim), nn.Tanh(), nn.Linear(dim, 1))
+
+    def forward(self, hidden_states: Tensor, mask: Tensor) -> Tensor:
+        """`(batch, time, dim)` and mask `(batch, time)`, True is valid -> `(batch, 2 * dim)`."""
+        weights = (
+            self.score(hidden_states) + additive_mask(mask, hidden_states)[..., None]
+        ).softmax(1)
+        mean = (weights * hidden_states).sum(1)
+        variance = (weights * (hidden_states - mean[:, None]).square()).sum(1)
+        return torch.cat([mean, (variance + 1e-5).sqrt()], dim=-1)
+
+
+class StyleEncoder(ModelMixin, ConfigMixin):
+    """Expression coefficients and/or audio embeddings of a clip -> `StyleDistribution`.
+
+    Args:
+        expression_dim: coefficients per frame, at 25 frames per second (64 for `bfm64`, 52 for
+            `arkit52`).
+        expression_space: name of the space the coefficients must come from.
+        expression_centring: "none" takes coefficients as they are; "speaker" expects them minus the
+            mean of the speaker's recordings, since raw coefficients leak the shape of the face.
+        audio_dim: size of the audio embeddings, at 50 per second.
+        audio_features: what the embeddings are ("wav2vec2", "log-mel-80").
+        style_dim: size of a style vector.
+        hidden_dim, num_layers, num_attention_heads: of both transformers.
+        max_frames: longest window, in expression frames; longer clips are cut into equal windows.
+        min_frames: fewest valid frames (an embedding is half a frame) to tell a style from.
+        encoder_id: identifies the trained weights; every style of this encoder carries it.
+        style_names: names of the style bank, in the order of its rows.
+
+    Every number is our choice (the paper gives none); 3 layers of 256 with 10-second windows is
+    what published style encoders of the same input use. There is no dropout: noise on the
+    coefficients, missing modalities and sampled styles regularise, all drawn from the training's own
+    generator, so that a training run is reproducible whatever the number of processes.
+    """
+
+    config: Any
+    bank_mean: Tensor
+    bank_std: Tensor
+
+    @register_to_config
+    def __init__(
+        self,
+        expression_dim: int = 64,
+        expression_space: str = "bfm64",
+        expression_centring: str = "none",
+        audio_dim: int = 768,
+        audio_features: str = "wav2vec2",
+        style_dim: int = 128,
+        hidden_dim: int = 256,
+        num_layers: int = 3,
+        num_attention_heads: int = 8,
+        max_frames: int = 256,
+        min_frames: int = 5,
+        encoder_id: str | None = None,
+        style_names: Sequence[str] = (),
+    ) -> None:
+        super().__init__()
+        self.expression_proj = nn.Linear(expression_dim, hidden_dim)
+        self.audio_proj = nn.Linear(audio_dim, hidden_dim)
+        self.expression_transformer, self.audio_transformer = (
+            nn.TransformerEncoder(
+                nn.TransformerEncoderLayer(
+                    hidden_dim,
+                    num_attention_heads,
+                    4 * hidden_dim,
+                    dropout=0.0,
+                    activation="gelu",
+                    batch_first=True,
+                    norm_first=True,
+                ),
+                num_layers,
+                norm=nn.LayerNorm(hidden_dim),
+                enable_nested_tensor=False,
+            )
+            for _ in range(2)
+        )
+        # What the cross-attention sees when the audio is missing.
+        self.no_audio = nn.Parameter(torch.randn(1, 1, hidden_dim) * 0.02)
+        self.cross_attention = nn.MultiheadAttention(
+            hidden_dim, num_attention_heads, batch_first=True
+        )
+        self.norm = nn.LayerNorm(hidden_dim)
+        self.pooling = AttentiveStatisticsPooling(hidden_dim)
+        self.to_mean = nn.Linear(2 * hidden_dim, style_dim)
+        self.to_log_std = nn.Linear(2 * hidden_dim, style_dim)
+        # Input statistics of the training set, so that coefficients of any scale can be handed in.
+        self.register_buffer("expression_mean", torch.zeros(expression_dim))
+        self.register_buffer("expression_std", torch.ones(expression_dim))
+        self.register_buffer("audio_mean", torch.zeros(audio_dim))
+        self.register_buffer("audio_std", torch.ones(audio_dim))
+        self.register_buffer("bank_mean", torch.zeros(len(style_names), style_dim))
+        self.register_buffer("bank_std", torch.ones(len(style_names), style_dim))
+
+    @classmethod
+    def tiny(cls, **config: object) -> "StyleEncoder":
+        """A small encoder with random weights, for tests; `config` overrides its sizes."""
+        sizes = {"style_dim": 16, "hidden_dim": 32, "num_layers": 1, "num_attention_heads": 2}
+        return cls(**{**sizes, "audio_dim": 32, "max_frames": 64, **config})
+
+    def forward(
+        self,
+        expression: Tensor | None = None,
+        audio: Tensor | None = None,
+        expression_mask: Tensor | None = None,
+        audio_mask: Tensor | None = None,
+    ) -> StyleDistribution:
+        """Encode a batch of clips of any length.
+
+        Args:
+            expression: `(batch, frames, expression_dim)` at 25 frames per second.
+            audio: `(batch, embeddings, audio_dim)` at 50 embeddings per second.
+            expression_mask: `(batch, frames)`, True where a frame is valid; all True by default. A
+                row without a valid frame has no expression: its style comes from the voice alone.
+            audio_mask: `(batch, embeddings)`, likewise.
+
+        Clips longer than `max_frames` are cut into equal windows. Their Gaussians are combined by
+        precision: the logarithmic opinion pool, each window weighted by its valid frames. A clip of
+        many windows is thus as wide as its typical window, and not ever narrower with its length as
+        the plain product of Gaussians would be. The pool and the weights are our choice.
+
+        Returns:
+            `StyleDistribution` with `mean`, `std` `(batch, style_dim)`.
+
+        Raises:
+            ValueError: no modality, wrong sizes, or fewer than `min_frames` valid frames in a row.
+        """
+        given = audio if expression is None else expression
+        if given is None:
+            raise ValueError("give `expression`, `audio` or both.")
+        if expression is None:
+            expression = given.new_zeros(len(given), 0, self.config.expression_dim)
+        if audio is None:
+            audio = given.new_zeros(len(given), 0, self.config.audio_dim)
+        expression_mask = check_input(
+            "expression", expression, expression_mask, self.expression_mean
+        )
+        audio_mask = check_input("audio", audio, audio_mask, self.audio_mean)
+
+        frames = max(expression.shape[1], math.ceil(audio.shape[1] / 2))
+        num_windows = max(1, math.ceil(frames / self.config.max_frames))
+        edges = [round(frames * i / num_windows) for i in range(num_windows + 1)]
+        windows = [
+            self._encode_window(
+                expression[:, start:end],
+                audio[:, 2 * start : 2 * end],
+                expression_mask[:, start:end],
+                audio_mask[:, 2 * start : 2 * end],
+            )
+            for start, end in pairwise(edges)
+        ]
+        means, stds, weights = (torch.stack(values) for values in zip(*windows, strict=True))
+        if (weights.sum(0) == 0).any():
+            raise ValueError(
+                f"too few valid frames to tell a style from: {frames} given, at least "
+                f"{self.config.min_frames} valid ones in a row of the batch are needed."
+            )
+        if num_windows == 1:
+            return StyleDistribution(means[0], stds[0], encoder_id=self.config.encoder_id)
+        weights = weights.to(means.dtype) / weights.sum(0)  # (windows, batch, 1)
+        precision = (weights / stds.square()).sum(0)
+        mean = (weights * means / stds.square()).sum(0) / precision
+        return StyleDistribution(mean, precision.rsqrt(), encoder_id=self.config.encoder_id)
+
+    def prior(self) -> StyleDistribution:
+        """N(0, I), which the training's KL term ties all styles to: sample it for a new style."""
+        mean = self.bank_mean.new_zeros(self.config.style_dim)
+        return StyleDistribution(
+            mean, torch.ones_like(mean), name="prior", encoder_id=self.config.encoder_id
+        )
+
+    @property
+    def style_bank(self) -> StyleBank:
+        """The named styles of this checkpoint, as a mapping from name to distribution."""
+        return StyleBank(self)
+
+    def get_style(self, name: str) -> StyleDistribution:
+        """A style of the bank. Raises `UnknownStyleError` listing the known names."""
+        names = list(self.config.style_names)
+        if name not in names:
+            raise UnknownStyleError(f"unknown style {name!r}; this checkpoint knows {names}.")
+        row = names.index(name)
+        return StyleDistribution(
+            self.bank_mean[row], self.bank_std[row], name, encoder_id=self.config.encoder_id
+        )
+
+    def add_style(self, name: str, style: StyleDistribution) -> None:
+        """Put a single style into the bank, under a new name; save the model to keep it.
+
+        Raises:
+            ValueError: the name is empty or taken, or the style is of another encoder or size.
+        """
+        names = list(self.config.style_names)
+        if not name or name in names:
+            raise ValueError(f"cannot add style {name!r}: give a new name, other than {names}.")
+        self.check_style(style)
+        if style.mean.ndim != 1:
+            raise ValueError(f"one style is needed, got a batch {tuple(style.mean.shape)}.")
+        style = style.to(self.bank_mean.device, self.bank_mean.dtype)
+        self.bank_mean = torch.cat([self.bank_mean, style.mean[None]])
+        self.bank_std = torch.cat([self.bank_std, style.std[None]])
+        self.register_to_config(style_names=[*names, name])
+
+    def remove_style(self, name: str) -> None:
+        """Take a style out of the bank. Raises `UnknownStyleError` listing the known names."""
+        self.get_style(name)
+        names = list(self.config.style_names)
+        kept = [row for row, known in enumerate(names) if known != name]
+        self.bank_mean, self.bank_std = self.bank_mean[kept], self.bank_std[kept]
+        self.register_to_config(style_names=[names[row] for row in kept])
+
+    def check_style(self, style: StyleDistribution) -> None:
+        """Raise `ValueError` if `style` lives in the space of another encoder."""
+        if style.mean.shape[-1] != self.config.style_dim:
+            raise ValueError(
+                f"the style has {style.mean.shape[-1]} dimensions, this encoder's styles have "
+                f"{self.config.style_dim}."
+            )
+        if style.encoder_id not in (None, self.config.encoder_id):
+            raise ValueError(
+                f"the style was made by encoder {style.encoder_id}, this is encoder "
+                f"{self.config.encoder_id}: encode its clip again with this one."
+            )
+
+    def _encode_window(
+        self, expression: Tensor, audio: Tensor, expression_mask: Tensor, audio_mask: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Mean, std `(batch, style_dim)` and number of valid frames `(batch, 1)`, 0 if too few."""
+        expression = (expression - self.expression_mean) / self.expression_std
+        audio = (audio - self.audio_mean) / self.audio_std
+        s_beta = transform(
+            self.expression_proj, self.expression_transformer, expression, expression_mask
+        )
+        s_alpha = transform(self.audio_proj, self.audio_transformer, audio, audio_mask)
+
+        frames, embeddings = expression_mask.sum(1), audio_mask.sum(1)
+        has_expression = frames >= self.config.min_frames
+        # The expression asks and the audio answers; without expression the audio asks.
+        queries = torch.cat([s_beta, s_alpha], dim=1)
+        query_mask = torch.cat(
+            [expression_mask & has_expression[:, None], audio_mask & ~has_expression[:, None]],
+            dim=1,
+        )
+        keys = torch.cat([self.no_audio.expand(len(s_alpha), -1, -1), s_alpha], dim=1)
+        key_mask = torch.cat([audio_mask.new_ones(len(s_alpha), 1), audio_mask], dim=1)
+        attended, _ = self.cross_attention(
+            queries, keys, keys, additive_mask(key_mask, keys), need_weights=False
+        )
+        pooled = self.pooling(self.norm(queries + attended), query_mask)
+        # The bounds keep a standard deviation positive in half precision and a sample finite.
+        std = self.to_log_std(pooled).clamp(-5.0, 2.0).exp()
+        valid = torch.where(has_expression, frames, embeddings // 2)
+        return self.to_mean(pooled), std, (valid * (valid >= self.config.min_frames))[:, None]
+
+
+def check_input(name: str, values: Tensor, mask: Tensor | None, statistics: Tensor) -> Tensor:
+    """The mask of one modality, all valid by default; raises `ValueError` for wrong shapes."""
+    if values.ndim != 3 or values.shape[-1] != len(statistics):
+        raise ValueError(
+            f"`{name}` must be (batch, time, {len(statistics)}), got {tuple(values.shape)}."
+        )
+    if mask is None:
+        return torch.ones(values.shape[:2], dtype=torch.bool, device=values.device)
+    if mask.shape != values.shape[:2] or mask.dtype != torch.bool:
+        raise ValueError(
+            f"`{name}_mask` must be boolean {tuple(values.shape[:2])}, "
+            f"got {mask.dtype} {tuple(mask.shape)}."
+        )
+    return mask
+
+
+def transform(
+    projection: nn.Linear, transformer: nn.TransformerEncoder, values: Tensor, mask: Tensor
+) -> Tensor:
+    """Project, add positions and run one transformer: `(batch, time, dim)` -> hidden states."""
+    hidden_states = projection(values)
+    if not values.shape[1]:
+        return hidden_states
+    hidden_states = hidden_states + sinusoidal_positions(hidden_states)
+    return transformer(hidden_states, src_key_padding_mask=additive_mask(mask, hidden_states))
+
+
+def sinusoidal_positions(hidden_states: Tensor) -> Tensor:
+    """Sine and cosine position embeddings `(time, dim)` for `(batch, time, dim)`, dim even."""
+    time, dim = hidden_states.shape[1:]
+    positions = torch.arange(time, device=hidden_states.device, dtype=torch.float32)
+    frequencies = torch.exp(
+        torch.arange(0, dim, 2, device=hidden_states.device) * (-math.log(10000.0) / dim)
+    )
+    angles = positions[:, None] * frequencies
+    return torch.cat([angles.sin(), angles.cos()], dim=-1).to(hidden_states.dtype)
+
+
+def additive_mask(mask: Tensor, like: Tensor) -> Tensor:
+    """Boolean mask, True is valid -> 0 and a large negative number, to add to scores.
+
+    Not minus infinity: a row without a valid entry must stay finite (its result is not used).
+    """
+    return mask.logical_not().to(like.dtype) * -1e4

@@ -1,0 +1,425 @@
+"""The denoising UNet of SVP: Stable Diffusion 1.5's, given portrait, audio, style and head.
+
+The order inside every block is the paper's (section 3.2):
+
+    self-attention -> reference -> audio -> style -> feed-forward -> temporal module
+
+Everything but the reference and style attention is `diffusers.UNetMotionModel`. This file is
+self-contained, because a checkpoint on the Hub carries it beside its weights.
+"""
+
+import inspect
+from typing import Any, ClassVar
+
+import torch
+from diffusers import (
+    ModelMixin,
+    MotionAdapter,
+    Transformer2DModel,
+    UNet2DConditionModel,
+    UNetMotionModel,
+)
+from diffusers.configuration_utils import register_to_config
+from diffusers.models.attention import BasicTransformerBlock
+from diffusers.models.attention_processor import Attention
+from diffusers.models.embeddings import ImageProjection
+from diffusers.models.unets.unet_motion_model import AnimateDiffTransformer3D, UNetMotionOutput
+from torch import nn
+
+__all__ = ["ModelMixin", "TemporalUNet"]  # diffusers looks for `ModelMixin` beside a component
+
+
+def attend(
+    attention: nn.Module, hidden_states: torch.Tensor, context: torch.Tensor
+) -> torch.Tensor:
+    """Let the frames of a clip attend to a context that they may share.
+
+    Args:
+        attention: an attention layer.
+        hidden_states: (batch * frames, tokens, dim), the queries.
+        context: (batch * frames, n, d) for a context a frame, (batch, n, d) for one a clip, or
+            (1, n, d) for one for all. Frames that share a context are folded into its queries, so
+            its keys and values are computed once.
+    """
+    folded = hidden_states.reshape(context.shape[0], -1, hidden_states.shape[-1])
+    output: torch.Tensor = attention(folded, encoder_hidden_states=context)
+    return output.reshape_as(hidden_states)
+
+
+class PortraitTransformerBlock(BasicTransformerBlock):
+    """A transformer block with reference attention before, and style attention after, the audio's.
+
+    Reference and style attention read the residual stream through norms of their own. The output
+    projection of the style attention starts at zero: until it is trained, style changes nothing.
+    """
+
+    def __init__(
+        self, dim: int, num_attention_heads: int, attention_head_dim: int, cross_attention_dim: int
+    ) -> None:
+        super().__init__(
+            dim, num_attention_heads, attention_head_dim, cross_attention_dim=cross_attention_dim
+        )
+        heads = {"heads": num_attention_heads, "dim_head": attention_head_dim}
+        self.norm_reference = nn.LayerNorm(dim)
+        self.attn_reference = Attention(query_dim=dim, **heads)
+        self.norm_style = nn.LayerNorm(dim)
+        self.attn_style = Attention(query_dim=dim, cross_attention_dim=cross_attention_dim, **heads)
+        nn.init.zeros_(self.attn_style.to_out[0].weight)
+        nn.init.zeros_(self.attn_style.to_out[0].bias)
+
+    def forward(
+        self,
+        hidden_states: torch.Tensor,
+        attention_mask: torch.Tensor | None = None,
+        encoder_hidden_states: torch.Tensor | None = None,
+        encoder_attention_mask: torch.Tensor | None = None,
+        timestep: torch.Tensor | None = None,
+        cross_attention_kwargs: dict[str, Any] | None = None,
+        class_labels: torch.Tensor | None = None,
+    ) -> torch.Tensor:
+        """Apply the block to (batch * frames, tokens, dim).
+
+        `encoder_hidden_states` are the audio tokens; `cross_attention_kwargs` holds `reference`
+        (b, n, dim), `style` (b or b * frames, n, cross_attention_dim) and the three scales. No
+        other argument of diffusers' signature is used.
+        """
+        assert encoder_hidden_states is not None
+        assert cross_attention_kwargs is not None
+        conditions = cross_attention_kwargs
+        hidden_states = hidden_states + self.attn1(self.norm1(hidden_states))
+        for attention, norm, context, scale in (
+            (self.attn_reference, self.norm_reference, conditions["reference"], "reference"),
+            (self.attn2, self.norm2, encoder_hidden_states, "audio"),
+            (self.attn_style, self.norm_style, conditions["style"], "style"),
+        ):
+            update = attend(attention, norm(hidden_states), context)
+            hidden_states = hidden_states + conditions[f"{scale}_attention_scale"] * update
+        return hidden_states + self.ff(self.norm3(hidden_states))
+
+
+class PortraitTransformer(Transformer2DModel):
+    """A spatial transformer that hands its block the reference feature made at the same place."""
+
+    def __init__(
+        self,
+        name: str,
+        num_attention_heads: int,
+        attention_head_dim: int,
+        in_channels: int,
+        cross_attention_dim: int,
+        norm_num_groups: int,
+        use_linear_projection: bool,
+    ) -> None:
+        super().__init__(
+            num_attention_heads,
+            attention_head_dim,
+            in_channels=in_channels,
+            cross_attention_dim=cross_attention_dim,
+            norm_num_groups=norm_num_groups,
+            use_linear_projection=use_linear_projection,
+        )
+        self.name = name
+        self.dim = num_attention_heads * attention_head_dim
+        block = PortraitTransformerBlock(
+            self.dim, num_attention_heads, attention_head_dim, cross_attention_dim
+        )
+        self.transformer_blocks = nn.ModuleList([block])
+
+    def forward(
+        self, hidden_states: torch.Tensor, *, cross_attention_kwargs: dict[str, Any], **kwargs: Any
+    ) -> Any:
+        """Apply diffusers' transformer to (batch * frames, channels, height, width)."""
+        conditions = dict(cross_attention_kwargs)
+        features = conditions.pop("reference_features")
+        if features is None:
+            # Attention over zeros gives its output bias, whatever the number of tokens.
+            conditions["reference"] = hidden_states.new_zeros(1, 1, self.dim)
+        else:
+            conditions["reference"] = features[self.name]
+        return super().forward(hidden_states, cross_attention_kwargs=conditions, **kwargs)
+
+
+class PerFrameGroupNorm(nn.GroupNorm):
+    """Group norm with the statistics of one frame, as AnimateDiff and V-Express were trained.
+
+    The stock motion module takes them over all frames of a clip together.
+    """
+
+    def forward(self, hidden_states: torch.Tensor) -> torch.Tensor:
+        """Normalise (batch, channels, frames, height, width), each frame by itself."""
+        frames = hidden_states.transpose(1, 2)  # (batch, frames, channels, height, width)
+        normed = super().forward(frames.flatten(0, 1))
+        return normed.unflatten(0, frames.shape[:2]).transpose(1, 2)
+
+
+class MotionModule(AnimateDiffTransformer3D):
+    """AnimateDiff's temporal transformer, with a per-frame norm and gradient checkpointing."""
+
+    def __init__(
+        self,
+        num_attention_heads: int,
+        attention_head_dim: int,
+        in_channels: int,
+        norm_num_groups: int,
+        max_seq_length: int,
+    ) -> None:
+        super().__init__(
+            num_attention_heads,
+            attention_head_dim,
+            in_channels=in_channels,
+            norm_num_groups=norm_num_groups,
+            positional_embeddings="sinusoidal",
+            num_positional_embeddings=max_seq_length,
+        )
+        self.norm = PerFrameGroupNorm(norm_num_groups, in_channels, eps=1e-6)
+        self.gradient_checkpointing = False
+
+    def forward(
+        self,
+        hidden_states: torch.Tensor,
+        encoder_hidden_states: None = None,
+        timestep: None = None,
+        class_labels: None = None,
+        num_frames: int = 1,
+        cross_attention_kwargs: None = None,
+    ) -> torch.Tensor:
+        """Mix (batch * frames, channels, height, width) over `num_frames`; the rest is unused."""
+        arguments = (hidden_states, None, None, None, num_frames)
+        if torch.is_grad_enabled() and self.gradient_checkpointing:
+            output: torch.Tensor = self._gradient_checkpointing_func(super().forward, *arguments)
+            return output
+        return super().forward(*arguments)
+
+
+class HeadConditionedConv(nn.Conv2d):
+    """`conv_in`, plus the head features, which come as further channels of its input."""
+
+    def forward(self, hidden_states: torch.Tensor) -> torch.Tensor:
+        """Map (n, in_channels [+ out_channels], h, w) to (n, out_channels, h, w)."""
+        sample = super().forward(hidden_states[:, : self.in_channels])
+        if hidden_states.shape[1] == self.in_channels:
+            return sample
+        return sample + hidden_states[:, self.in_channels :]
+
+
+class TemporalUNet(UNetMotionModel):
+    """Predicts the noise (or velocity) of a clip of latents from audio, style, portrait and head.
+
+    Args:
+        style_dim: size of a style vector (our choice: 128).
+        num_style_tokens: tokens a style vector is projected to (our choice: 4).
+        sample_size ... time_cond_proj_dim: those of `diffusers.UNetMotionModel`, with the values of
+            Stable Diffusion 1.5 as defaults. Only one transformer layer a block is supported.
+
+    Raises:
+        ValueError: if a transformer has more than one layer a block.
+    """
+
+    _repeated_blocks: ClassVar = ["PortraitTransformerBlock", "MotionModule"]
+    _no_split_modules: ClassVar = ["PortraitTransformerBlock", "MotionModule", "ResnetBlock2D"]
+
+    @register_to_config
+    def __init__(
+        self,
+        style_dim: int = 128,
+        num_style_tokens: int = 4,
+        sample_size: int | None = 64,
+        in_channels: int = 4,
+        out_channels: int = 4,
+        down_block_types: tuple[str, ...] = (
+            "CrossAttnDownBlockMotion",
+            "CrossAttnDownBlockMotion",
+            "CrossAttnDownBlockMotion",
+            "DownBlockMotion",
+        ),
+        up_block_types: tuple[str, ...] = (
+            "UpBlockMotion",
+            "CrossAttnUpBlockMotion",
+            "CrossAttnUpBlockMotion",
+            "CrossAttnUpBlockMotion",
+        ),
+        block_out_channels: tuple[int, ...] = (320, 640, 1280, 1280),
+        layers_per_block: int | tuple[int, ...] = 2,
+        downsample_padding: int = 1,
+        mid_block_scale_factor: float = 1,
+        act_fn: str = "silu",
+        norm_num_groups: int = 32,
+        norm_eps: float = 1e-5,
+        cross_attention_dim: int = 768,
+        transformer_layers_per_block: int = 1,
+        reverse_transformer_layers_per_block: int | None = None,
+        temporal_transformer_layers_per_block: int = 1,
+        reverse_temporal_transformer_layers_per_block: int | None = None,
+        transformer_layers_per_mid_block: int | None = None,
+        temporal_transformer_layers_per_mid_block: int = 1,
+        use_linear_projection: bool = False,
+        num_attention_heads: int | tuple[int, ...] = 8,
+        motion_max_seq_length: int = 32,
+        motion_num_attention_heads: int | tuple[int, ...] = 8,
+        reverse_motion_num_attention_heads: int | tuple[int, ...] | None = None,
+        use_motion_mid_block: bool = True,
+        mid_block_layers: int = 1,
+        encoder_hid_dim: int | None = None,
+        encoder_hid_dim_type: str | None = None,
+        addition_embed_type: str | None = None,
+        addition_time_embed_dim: int | None = None,
+        projection_class_embeddings_input_dim: int | None = None,
+        time_cond_proj_dim: int | None = None,
+    ) -> None:
+        parent = inspect.signature(UNetMotionModel.__init__).parameters
+        super().__init__(**{name: self.config[name] for name in parent if name in self.config})
+        self.style_projection = ImageProjection(
+            image_embed_dim=style_dim,
+            cross_attention_dim=cross_attention_dim,
+            num_image_text_embeds=num_style_tokens,
+        )
+        self.conv_in = HeadConditionedConv(in_channels, block_out_channels[0], 3, padding=1)
+        for path, module in list(self.named_modules()):
+            if isinstance(module, Transformer2DModel):
+                if len(module.transformer_blocks) != 1:
+                    raise ValueError(
+                        f"{path} has {len(module.transformer_blocks)} transformer layers, but a "
+                        "TemporalUNet takes one reference feature, hence one layer, a block."
+                    )
+                replacement: nn.Module = PortraitTransformer(
+                    name=path,
+                    num_attention_heads=module.config.num_attention_heads,
+                    attention_head_dim=module.config.attention_head_dim,
+                    in_channels=module.config.in_channels,
+                    cross_attention_dim=cross_attention_dim,
+                    norm_num_groups=module.config.norm_num_groups,
+                    use_linear_projection=use_linear_projection,
+                )
+            elif isinstance(module, AnimateDiffTransformer3D):
+                replacement = MotionModule(
+                    num_attention_heads=module.num_attention_heads,
+                    attention_head_dim=module.attention_head_dim,
+                    in_channels=module.in_channels,
+                    norm_num_groups=module.norm.num_groups,
+                    max_seq_length=motion_max_seq_length,
+                )
+            else:
+                continue
+            self.set_submodule(path, replacement)
+
+    @classmethod
+    def from_pretrained(cls, *args: Any, **kwargs: Any) -> Any:
+        """Load as diffusers does, but refuse a checkpoint that lacks some of our weights.
+
+        Raises:
+            ValueError: for, e.g., an AnimateDiff UNet; start from it with `from_unet2d`.
+        """
+        loaded = super().from_pretrained(*args, **kwargs)
+        model = loaded[0] if isinstance(loaded, tuple) else loaded
+        missing = [name for name, weight in model.named_parameters() if weight.is_meta]
+        if missing:
+            raise ValueError(
+                f"The checkpoint lacks {len(missing)} weights of {cls.__name__}, the first being "
+                f"{missing[0]}. To start from Stable Diffusion use `from_unet2d`."
+            )
+        return loaded
+
+    @classmethod
+    def from_unet2d(
+        cls,
+        unet: UNet2DConditionModel,
+        motion_adapter: MotionAdapter | None = None,
+        load_weights: bool = True,
+        **config: Any,
+    ) -> "TemporalUNet":
+        """Start from Stable Diffusion 1.5 and, if given, an AnimateDiff motion adapter.
+
+        New layers change nothing at first (our choice, so that training starts from the image
+        prior): the style attention, the audio attention and, without an adapter, the motion modules
+        have zero output weights. The reference attention starts as a copy of the self-attention.
+
+        Args:
+            unet: a 2-D UNet.
+            motion_adapter: its blocks must fit those of `unet`.
+            load_weights: copy weights, else only the configuration.
+            config: `style_dim`, `num_style_tokens` and other fields to set.
+
+        Raises:
+            ValueError: if the adapter does not fit, or a weight of `unet` has no place here.
+        """
+        base = UNetMotionModel.from_unet2d(unet, motion_adapter, load_weights=load_weights)
+        inherited = {key: base.config[key] for key in base.config if not key.startswith("_")}
+        model: TemporalUNet = cls.from_config({**inherited, **config})
+        if not load_weights:
+            return model
+        missing, unexpected = model.load_state_dict(base.state_dict(), strict=False)
+        ours = ("attn_reference", "norm_reference", "attn_style", "norm_style", "style_projection")
+        unknown = [key for key in missing if not any(part in key for part in ours)] + unexpected
+        if unknown:
+            raise ValueError(f"The 2-D UNet does not fit TemporalUNet; differing keys: {unknown}")
+        for module in model.modules():
+            if isinstance(module, PortraitTransformerBlock):
+                module.norm_reference.load_state_dict(module.norm1.state_dict())
+                module.attn_reference.load_state_dict(module.attn1.state_dict())
+                nn.init.zeros_(module.attn2.to_out[0].weight)
+            elif isinstance(module, MotionModule) and motion_adapter is None:
+                nn.init.zeros_(module.proj_out.weight)
+                nn.init.zeros_(module.proj_out.bias)
+        return model.to(unet.dtype)
+
+    def fuse_qkv_projections(self) -> None:
+        """Refuse: diffusers' fused processors would drop the reference and style attention.
+
+        Raises:
+            NotImplementedError: always.
+        """
+        raise NotImplementedError("TemporalUNet does not support fused QKV projections.")
+
+    def forward(
+        self,
+        sample: torch.Tensor,
+        timestep: torch.Tensor | float | int,
+        encoder_hidden_states: torch.Tensor,
+        style: torch.Tensor | None = None,
+        reference_features: dict[str, torch.Tensor] | None = None,
+        head_features: torch.Tensor | None = None,
+        reference_attention_scale: float = 1.0,
+        audio_attention_scale: float = 1.0,
+        style_attention_scale: float = 1.0,
+        return_dict: bool = True,
+    ) -> UNetMotionOutput | tuple[torch.Tensor]:
+        """Predict for a clip of noisy latents.
+
+        A condition that is None is the null condition of guidance: attention over zeros.
+
+        Args:
+            sample: (batch, channels, frames, height, width); frames <= `motion_max_seq_length`.
+            timestep: of the diffusion, a number or (batch,).
+            encoder_hidden_states: audio tokens (batch * frames, tokens, cross_attention_dim).
+            style: (batch, style_dim), or (batch, frames, style_dim) for a style that changes.
+            reference_features: of `ReferenceUNet`, each (batch, tokens, dim) or (1, tokens, dim).
+            head_features: of `HeadKeypointGuider`, (batch, block_out_channels[0], frames, height,
+                width), added after `conv_in`.
+            reference_attention_scale: factor on the reference attention's output.
+            audio_attention_scale: factor on the audio attention's output.
+            style_attention_scale: factor on the style attention's output.
+            return_dict: return a `UNetMotionOutput` rather than a tuple.
+
+        Returns:
+            The prediction, shaped as `sample`.
+        """
+        if style is None:
+            style_tokens = sample.new_zeros(1, 1, self.config.cross_attention_dim)
+        else:
+            style_tokens = self.style_projection(style.reshape(-1, style.shape[-1]))
+        if head_features is not None:
+            sample = torch.cat([sample, head_features], dim=1)
+        output: UNetMotionOutput | tuple[torch.Tensor] = super().forward(
+            sample,
+            timestep,
+            encoder_hidden_states,
+            cross_attention_kwargs={
+                "style": style_tokens,
+                "reference_features": reference_features,
+                "reference_attention_scale": reference_attention_scale,
+                "audio_attention_scale": audio_attention_scale,
+                "style_attention_scale": style_attention_scale,
+            },
+            return_dict=return_dict,
+        )
+        return output

@@ -1,0 +1,34 @@
+"""The code that checkpoints carry is the package's."""
+
+import json
+from pathlib import Path
+
+from svp_diffusers.hub.code import code_files
+from svp_diffusers.pipelines.tiny import build_tiny_pipeline
+
+PIPELINES = Path(__file__).parents[2] / "pipelines"
+
+
+def test_the_top_level_pipelines_are_the_code_of_the_package() -> None:
+    exported = {
+        path.relative_to(PIPELINES).as_posix(): path.read_bytes()
+        for path in PIPELINES.rglob("*.py")
+    }
+    expected = {name: source.read_bytes() for name, source in code_files().items()}
+    assert exported == expected, "refresh it: python -m svp_diffusers.hub.code pipelines"
+
+
+def test_a_saved_pipeline_carries_that_code(tmp_path: Path) -> None:
+    build_tiny_pipeline().save_pretrained(tmp_path)
+    saved = {path.relative_to(tmp_path).as_posix() for path in tmp_path.rglob("*.py")}
+    assert saved == set(code_files())
+    for name, source in code_files().items():
+        assert (tmp_path / name).read_bytes() == source.read_bytes()
+
+
+def test_the_index_names_files_and_no_module(tmp_path: Path) -> None:
+    build_tiny_pipeline().save_pretrained(tmp_path)
+    index = json.loads((tmp_path / "model_index.json").read_text())
+    assert index["_class_name"] == ["pipeline_svp_talking_head", "SVPTalkingHeadPipeline"]
+    assert index["unet"] == ["temporal_unet_svp", "TemporalUNet"]
+    assert index["vae"] == ["diffusers", "AutoencoderKL"]
