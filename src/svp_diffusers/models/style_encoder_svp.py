@@ -274,8 +274,7 @@ class StyleEncoder(ModelMixin, ConfigMixin):
     """
 
     config: Any
-    bank_mean: Tensor
-    bank_std: Tensor
+    bank: Tensor
 
     @register_to_config
     def __init__(
@@ -328,8 +327,8 @@ class StyleEncoder(ModelMixin, ConfigMixin):
         self.register_buffer("expression_std", torch.ones(expression_dim))
         self.register_buffer("audio_mean", torch.zeros(audio_dim))
         self.register_buffer("audio_std", torch.ones(audio_dim))
-        self.register_buffer("bank_mean", torch.zeros(len(style_names), style_dim))
-        self.register_buffer("bank_std", torch.ones(len(style_names), style_dim))
+        # Means and standard deviations; one tensor, since savers take two empty ones for shared.
+        self.register_buffer("bank", torch.ones(len(style_names), 2, style_dim))
 
     @classmethod
     def tiny(cls, **config: object) -> "StyleEncoder":
@@ -403,7 +402,7 @@ class StyleEncoder(ModelMixin, ConfigMixin):
 
     def prior(self) -> StyleDistribution:
         """N(0, I), which the training's KL term ties all styles to: sample it for a new style."""
-        mean = self.bank_mean.new_zeros(self.config.style_dim)
+        mean = self.bank.new_zeros(self.config.style_dim)
         return StyleDistribution(
             mean, torch.ones_like(mean), name="prior", encoder_id=self.config.encoder_id
         )
@@ -418,10 +417,8 @@ class StyleEncoder(ModelMixin, ConfigMixin):
         names = list(self.config.style_names)
         if name not in names:
             raise UnknownStyleError(f"unknown style {name!r}; this checkpoint knows {names}.")
-        row = names.index(name)
-        return StyleDistribution(
-            self.bank_mean[row], self.bank_std[row], name, encoder_id=self.config.encoder_id
-        )
+        mean, std = self.bank[names.index(name)]
+        return StyleDistribution(mean, std, name, encoder_id=self.config.encoder_id)
 
     def add_style(self, name: str, style: StyleDistribution) -> None:
         """Put a single style into the bank, under a new name; save the model to keep it.
@@ -435,9 +432,8 @@ class StyleEncoder(ModelMixin, ConfigMixin):
         self.check_style(style)
         if style.mean.ndim != 1:
             raise ValueError(f"one style is needed, got a batch {tuple(style.mean.shape)}.")
-        style = style.to(self.bank_mean.device, self.bank_mean.dtype)
-        self.bank_mean = torch.cat([self.bank_mean, style.mean[None]])
-        self.bank_std = torch.cat([self.bank_std, style.std[None]])
+        row = torch.stack([style.mean, style.std])[None].to(self.bank)
+        self.bank = torch.cat([self.bank, row])
         self.register_to_config(style_names=[*names, name])
 
     def remove_style(self, name: str) -> None:
@@ -445,7 +441,7 @@ class StyleEncoder(ModelMixin, ConfigMixin):
         self.get_style(name)
         names = list(self.config.style_names)
         kept = [row for row, known in enumerate(names) if known != name]
-        self.bank_mean, self.bank_std = self.bank_mean[kept], self.bank_std[kept]
+        self.bank = self.bank[kept]
         self.register_to_config(style_names=[names[row] for row in kept])
 
     def check_style(self, style: StyleDistribution) -> None:

@@ -95,7 +95,7 @@ def train_style(
             accelerator.log(values, step)
             if accelerator.is_main_process:
                 run.log(step, values)
-                print(f"step {step}: " + ", ".join(f"{k} {v:.4f}" for k, v in values.items()))
+                print(f"step {step}:", values, flush=True)
         if step % configuration.checkpoint_every == 0 or step == configuration.steps:
             run.save(accelerator, step)
 
@@ -174,7 +174,7 @@ def fingerprint(encoder: StyleEncoder) -> str:
     """Sixteen hexadecimal digits that tell trained weights apart; the bank is no part of it."""
     digest = hashlib.sha256()
     for name, tensor in sorted(encoder.state_dict().items()):
-        if not name.startswith("bank_"):
+        if name != "bank":
             digest.update(name.encode() + tensor.float().cpu().contiguous().numpy().tobytes())
     return digest.hexdigest()[:16]
 

@@ -1,0 +1,153 @@
+"""Measures of how well vectors of windows tell styles, and of how sure that is.
+
+All intervals are 95 % percentile intervals of a bootstrap over *clips*: windows of one clip are not
+independent, and pretending so would make every interval too narrow.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from svp_diffusers.evaluation.style_representations import Representation
+
+BOOTSTRAP_DRAWS = 1000
+
+
+@dataclass(frozen=True)
+class Figure:
+    """A measured value with its interval and chance level; `number` counts what it was measured on
+    (windows or clips)."""
+
+    value: float
+    low: float
+    high: float
+    chance: float
+    number: int
+
+
+@dataclass(frozen=True)
+class WindowLabels:
+    """Of each of n windows: clip number, speaker, style, and whether it is asked about."""
+
+    clip: NDArray[np.int64]
+    speaker: NDArray[np.str_]
+    style: NDArray[np.str_]
+    query: NDArray[np.bool_]
+
+
+def retrieve_within_recordings(
+    representation: Representation, labels: WindowLabels
+) -> Figure | None:
+    """Top-1: is the nearest other window of the same speaker and style? Windows of the same
+    recording count, so this is easy, and no evidence of style."""
+    same = _equal(labels.speaker) & _equal(labels.style)
+    return _retrieve(representation, labels, ~np.eye(len(labels.clip), dtype=bool), same)
+
+
+def retrieve_across_recordings(
+    representation: Representation, labels: WindowLabels
+) -> Figure | None:
+    """Top-1 among windows of other recordings: same speaker and style?"""
+    same = _equal(labels.speaker) & _equal(labels.style)
+    return _retrieve(representation, labels, ~_equal(labels.clip), same)
+
+
+def retrieve_across_speakers(representation: Representation, labels: WindowLabels) -> Figure | None:
+    """Top-1 among windows of other speakers: same style?"""
+    return _retrieve(representation, labels, ~_equal(labels.speaker), _equal(labels.style))
+
+
+def tell_speakers(representation: Representation, labels: WindowLabels) -> Figure | None:
+    """Identity leakage: accuracy of a linear probe for the speaker, on styles it was not fitted to.
+
+    Only styles that several speakers have are used, each held out once. At chance, a style vector
+    says nothing of who speaks. None where fewer than two such styles exist.
+    """
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import StandardScaler
+
+    shared = [
+        style
+        for style in np.unique(labels.style)
+        if len(np.unique(labels.speaker[labels.style == style])) > 1
+    ]
+    used = np.isin(labels.style, shared)
+    speakers = np.unique(labels.speaker[used])
+    if len(shared) < 2:
+        return None
+    right, clips = [], []
+    for style in shared:
+        fit, test = used & (labels.style != style), used & (labels.style == style)
+        probe = make_pipeline(
+            StandardScaler(), LogisticRegression(class_weight="balanced", max_iter=1000)
+        )
+        probe.fit(representation.vectors[fit], labels.speaker[fit])
+        right.append(probe.predict(representation.vectors[test]) == labels.speaker[test])
+        clips.append(labels.clip[test])
+    return _accuracy(np.concatenate(right), np.concatenate(clips), 1 / len(speakers))
+
+
+def correlate_width_with_spread(
+    representation: Representation, labels: WindowLabels
+) -> Figure | None:
+    """Calibration: Spearman correlation over clips of the mean width of a clip's windows with how
+    far these windows lie apart (root mean squared distance from their mean)."""
+    from scipy.stats import spearmanr
+
+    clips = np.unique(labels.clip[labels.query])
+    if len(clips) < 3:
+        return None
+    widths, spreads = [], []
+    for clip in clips:
+        own = labels.clip == clip
+        vectors = representation.vectors[own]
+        widths.append(representation.widths[own].mean())
+        spreads.append(np.sqrt(((vectors - vectors.mean(axis=0)) ** 2).sum(axis=1).mean()))
+    pairs = np.stack([widths, spreads], axis=1)
+
+    def correlate(rows: NDArray[np.int64]) -> float:
+        if len(np.unique(rows)) < 3:
+            return float("nan")
+        return float(spearmanr(pairs[rows, 0], pairs[rows, 1]).statistic)
+
+    everything = np.arange(len(clips))
+    return Figure(correlate(everything), *_interval(correlate, len(clips)), 0.0, len(clips))
+
+
+def _retrieve(
+    representation: Representation,
+    labels: WindowLabels,
+    candidates: NDArray[np.bool_],
+    correct: NDArray[np.bool_],
+) -> Figure | None:
+    """None where no query has a correct candidate."""
+    asked = labels.query & (candidates & correct).any(axis=1)
+    if not asked.any():
+        return None
+    nearest = np.where(candidates, representation.distances, np.inf)[asked].argmin(axis=1)
+    right = correct[asked][np.arange(len(nearest)), nearest]
+    chance = ((candidates & correct)[asked].sum(axis=1) / candidates[asked].sum(axis=1)).mean()
+    return _accuracy(right, labels.clip[asked], float(chance))
+
+
+def _accuracy(right: NDArray[np.bool_], clips: NDArray[np.int64], chance: float) -> Figure:
+    groups = [right[clips == clip] for clip in np.unique(clips)]
+
+    def accuracy(rows: NDArray[np.int64]) -> float:
+        return float(np.concatenate([groups[row] for row in rows]).mean())
+
+    return Figure(float(right.mean()), *_interval(accuracy, len(groups)), chance, len(right))
+
+
+def _interval(measure: Callable[[NDArray[np.int64]], float], clips: int) -> tuple[float, float]:
+    generator = np.random.default_rng(0)
+    values = [measure(generator.integers(clips, size=clips)) for _ in range(BOOTSTRAP_DRAWS)]
+    low, high = np.nanpercentile(values, [2.5, 97.5])
+    return float(low), float(high)
+
+
+def _equal(values: NDArray[np.generic]) -> NDArray[np.bool_]:
+    return values[:, None] == values

@@ -1,0 +1,131 @@
+"""The report on styles tells a representation that knows styles from one that does not."""
+
+from fractions import Fraction
+
+import numpy as np
+import pytest
+import torch
+
+from svp_diffusers.data.style_clips import StyleClip, center_speakers
+from svp_diffusers.errors import DatasetError
+from svp_diffusers.evaluation.style import evaluate_style, format_report
+from svp_diffusers.evaluation.style_metrics import (
+    WindowLabels,
+    correlate_width_with_spread,
+    retrieve_across_recordings,
+    retrieve_across_speakers,
+    retrieve_within_recordings,
+    tell_speakers,
+)
+from svp_diffusers.evaluation.style_representations import Representation
+from svp_diffusers.models.style_encoder_svp import StyleEncoder
+from svp_diffusers.style.expressions import Expressions
+
+
+def make_labels() -> WindowLabels:
+    """4 speakers x 3 styles x 2 recordings x 4 windows."""
+    grid = np.array(
+        [(s, e, r) for s in range(4) for e in range(3) for r in range(2) for _ in range(4)]
+    )
+    clip = np.repeat(np.arange(24), 4)
+    speaker, style = grid[:, 0].astype(str), grid[:, 1].astype(str)
+    return WindowLabels(clip, speaker, style, np.ones(len(clip), bool))
+
+
+def represent(vectors: np.ndarray, widths: np.ndarray | None = None) -> Representation:
+    distances = np.linalg.norm(vectors[:, None] - vectors, axis=-1)
+    return Representation(
+        "test", vectors, distances, np.ones(len(vectors)) if widths is None else widths
+    )
+
+
+def one_hot(values: np.ndarray) -> np.ndarray:
+    return np.eye(values.astype(int).max() + 1)[values.astype(int)]
+
+
+def test_vectors_of_styles_are_found_across_speakers_and_leak_no_speaker() -> None:
+    labels = make_labels()
+    noise = 0.1 * np.random.default_rng(0).normal(size=(96, 3))
+    styles = represent(one_hot(labels.style) + noise)
+    assert retrieve_across_speakers(styles, labels).value == 1
+    assert retrieve_across_speakers(styles, labels).chance == pytest.approx(1 / 3)
+    leak = tell_speakers(styles, labels)
+    assert leak.chance == 0.25
+    assert leak.low < 0.25 + 0.1  # noise of 96 windows in 24 clips
+
+
+def test_vectors_of_speakers_leak_them_and_tell_no_style() -> None:
+    labels = make_labels()
+    noise = 0.1 * np.random.default_rng(0).normal(size=(96, 4))
+    speakers = represent(one_hot(labels.speaker) + noise)
+    assert tell_speakers(speakers, labels).value == 1
+    across = retrieve_across_speakers(speakers, labels)
+    assert across.low < across.chance < across.high
+
+
+def test_vectors_of_recordings_pass_the_easy_measure_only() -> None:
+    labels = make_labels()
+    recordings = represent(one_hot(labels.clip))
+    assert retrieve_within_recordings(recordings, labels).value == 1
+    assert retrieve_across_recordings(recordings, labels).value < 0.3
+
+
+def test_calibration_follows_the_true_spread_and_not_a_constant_or_inverse_width() -> None:
+    labels = make_labels()
+    spread = np.repeat(np.linspace(0.1, 2, 24), 4)
+    vectors = spread[:, None] * np.random.default_rng(0).normal(size=(96, 16))
+    assert correlate_width_with_spread(represent(vectors, spread), labels).value > 0.9
+    assert correlate_width_with_spread(represent(vectors, 1 / spread), labels).value < -0.9
+
+
+def test_what_the_clips_cannot_tell_is_not_given_a_number() -> None:
+    one = WindowLabels(
+        np.arange(4), np.array(list("aaaa")), np.array(list("wxyz")), np.ones(4, bool)
+    )
+    anything = represent(np.eye(4))
+    assert retrieve_across_recordings(anything, one) is None
+    assert retrieve_across_speakers(anything, one) is None
+    assert tell_speakers(anything, one) is None
+
+
+@pytest.fixture
+def clips() -> list[StyleClip]:
+    random = np.random.default_rng(0)
+    clips = []
+    for speaker in "ab":
+        face = random.normal(size=64)
+        for style in ("calm", "loud"):
+            for take in range(2):
+                values = face + (3 if style == "loud" else 1) * 0.1 * random.normal(size=(100, 64))
+                key = f"{speaker}{style}{take}"
+                expressions = Expressions(values.astype("f4"), "bfm64", Fraction(25), key)
+                audio = random.normal(size=(190, 32)).astype("f4") if speaker == "a" else None
+                clips.append(StyleClip(key, speaker, style, expressions, audio))
+    return clips
+
+
+def test_the_report_of_real_looking_clips(clips: list[StyleClip]) -> None:
+    torch.manual_seed(0)
+    report = evaluate_style(StyleEncoder.tiny(), center_speakers(clips), ["b"])
+    assert (report.clips, report.windows) == (8, 16)
+    across = report.figures["same style across speakers"]
+    # The styles differ in nothing but how much the face moves.
+    assert across["dynamics only"].value == 1
+    assert across["mean only"].value < 1
+    assert across["style encoder"].number == 8  # windows of speaker b
+    text = format_report(report)
+    assert "| same style across speakers |" in text
+    assert [sample.modality for sample in report.samples] == [
+        "expressions alone",
+        "voice alone",
+        "both",
+    ]
+    with pytest.raises(DatasetError, match="no clips of c; there are a, b"):
+        evaluate_style(StyleEncoder.tiny(), clips, ["c"])
+
+
+def test_centring_takes_the_face_away(clips: list[StyleClip]) -> None:
+    centred = center_speakers(clips)
+    for speaker in "ab":
+        means = [c.expressions.values.mean(0) for c in centred if c.speaker == speaker]
+        np.testing.assert_allclose(np.mean(means, axis=0), 0, atol=1e-6)
