@@ -36,21 +36,34 @@ RATES = [Fraction(25), Fraction(30), NTSC_FILM, Fraction(30000, 1001), Fraction(
         ("24000/1001", NTSC_FILM),
         (24, Fraction(24)),
         (12.5, Fraction(25, 2)),
+        ("25.3", Fraction(253, 10)),
+        (25.3, Fraction(253, 10)),
+        ("24.975", Fraction(999, 40)),
+        (Fraction(1199, 50), Fraction(1199, 50)),
     ],
 )
 def test_frame_rates_are_exact(value, fps):
     assert parse_fps(value) == fps
 
 
-@pytest.mark.parametrize("value", ["fast", "", "1/0", 0, -25, 0.5, 1000, float("nan"), "inf"])
+@pytest.mark.parametrize(
+    "value", ["fast", "", "1/0", 0, -25, 0.5, 1000, float("nan"), "inf", "25.1234567"]
+)
 def test_impossible_frame_rates_are_errors(value):
     with pytest.raises(ConfigurationError):
         parse_fps(value)
 
 
-@pytest.mark.parametrize("fps", RATES)
 @pytest.mark.parametrize(
-    ("duration", "rate"), [(0.3, 16000), (7.0371, 44100), (61.0, 16000), (2.0, 8000), (2.0, 192000)]
+    ("fps", "duration", "rate"),
+    [
+        *[(fps, 0.3, 16000) for fps in RATES],
+        *[(fps, 7.0371, 44100) for fps in RATES],
+        *[(fps, 61.0, 16000) for fps in RATES[:3]],
+        (Fraction(25), 2.0, 8000),
+        (Fraction(25), 2.0, 11000),
+        (Fraction(25), 2.0, 192000),
+    ],
 )
 def test_video_and_sound_last_as_long_as_the_recording(tmp_path, fps, duration, rate):
     path = tmp_path / "talk.mp4"
@@ -67,7 +80,8 @@ def test_video_and_sound_last_as_long_as_the_recording(tmp_path, fps, duration, 
         times = [frame.pts * frame.time_base for frame in container.decode(video)]
     assert times == [Fraction(index) / fps for index in range(count)]
     decoded = read_audio(path)
-    assert decoded.sampling_rate == min(rate, 96000)  # AAC knows no more
+    # The next rate that AAC knows.
+    assert decoded.sampling_rate == {11000: 11025, 192000: 96000}.get(rate, rate)
     for seconds in [*declared, decoded.duration]:
         assert abs(seconds - duration) <= 1 / fps
 
@@ -245,6 +259,15 @@ def test_files_that_are_no_video(tmp_path):
     ]:
         with pytest.raises(MediaError, match=message):
             list(read_frames(tmp_path / name))
+
+
+def test_a_bare_stream_that_knows_no_time_is_an_error(tmp_path):
+    path = tmp_path / "a.h264"
+    _encode(path, make_frames(10), Fraction(25))
+    for read in (probe, lambda path: list(read_frames(path, Fraction(25)))):
+        with pytest.raises(MediaError, match="does not say"):
+            read(path)
+    assert len(list(read_frames(path))) == 10
 
 
 def test_pixels_that_are_not_square_are_an_error(tmp_path):

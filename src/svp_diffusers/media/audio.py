@@ -13,7 +13,7 @@ from av.container import InputContainer
 from numpy.typing import NDArray
 
 from svp_diffusers.errors import MediaError
-from svp_diffusers.media.input import open_container
+from svp_diffusers.media.input import find_moving_pictures, open_container
 
 # Our choices. Room noise of a poor microphone lies near -50 dBFS, 16-bit dither near -96.
 SILENCE_DBFS = -60.0
@@ -145,14 +145,10 @@ def _declared_seconds(container: InputContainer, stream: AudioStream) -> float |
 
 
 def _delay_after_first_picture(container: InputContainer, frame: av.AudioFrame) -> float:
-    pictures = [
-        stream
-        for stream in container.streams.video
-        if not stream.disposition & av.stream.Disposition.attached_pic
-    ]
-    if not pictures or frame.time is None:
+    pictures = find_moving_pictures(container)
+    if pictures is None or frame.time is None:
         return 0.0
-    return frame.time - (_seconds(pictures[0].start_time, pictures[0].time_base) or 0.0)
+    return frame.time - (_seconds(pictures.start_time, pictures.time_base) or 0.0)
 
 
 def _loudest_block_dbfs(recording: Recording) -> float:
@@ -170,9 +166,11 @@ def _check_riff_length(path: Path) -> None:
     with path.open("rb") as file:
         header = file.read(8)
     declared = 8 + int.from_bytes(header[4:8], "little")
-    # Programs that write WAV into a pipe declare 2 or 4 GiB.
-    if header[:4] == b"RIFF" and path.stat().st_size < declared < 2**31 - 2**20:
-        raise _truncated(path, f"{path.stat().st_size} of the {declared} bytes it declares")
+    size = path.stat().st_size
+    # Some programs count 8 bytes of the header twice; those that write into a pipe declare 2 GiB
+    # or more.
+    if header[:4] == b"RIFF" and size + 8 < declared < 2**31 - 2**20:
+        raise _truncated(path, f"{size} of the {declared} bytes it declares")
 
 
 def _truncated(path: str | Path, what: str) -> MediaError:

@@ -6,6 +6,8 @@ from pathlib import Path
 
 import av
 from av.container import InputContainer
+from av.stream import Disposition
+from av.video.stream import VideoStream
 
 from svp_diffusers.errors import MediaError
 
@@ -46,3 +48,11 @@ def open_container(path: str | Path) -> Iterator[InputContainer]:
             f"{path} cannot be decoded: it is damaged, cut short, or not audio or video "
             f"(FFmpeg: {error}); make or download it again"
         ) from error
+
+
+def find_moving_pictures(container: InputContainer) -> VideoStream | None:
+    """The first video stream that is not a cover picture."""
+    for stream in container.streams.video:
+        if not stream.disposition & Disposition.attached_pic:
+            return stream
+    return None

@@ -17,11 +17,12 @@ from numpy.typing import NDArray
 
 from svp_diffusers.errors import ConfigurationError, MediaError
 from svp_diffusers.media.audio import Recording
-from svp_diffusers.media.input import open_container
+from svp_diffusers.media.input import find_moving_pictures, open_container
 from svp_diffusers.media.mark import SYNTHETIC_MARK
 from svp_diffusers.media.output import atomic_path
 
 MAXIMUM_FPS = 120
+NTSC_RATES = [Fraction(1000 * fps, 1001) for fps in (24, 30, 48, 60, 120)]
 # Our choices: visually lossless at portrait sizes; speech without artefacts.
 CONSTANT_RATE_FACTOR = "17"
 AUDIO_BITS_PER_CHANNEL = 96_000
@@ -50,21 +51,26 @@ class VideoInfo:
 def parse_fps(value: str | float | Fraction) -> Fraction:
     """A frame rate as an exact fraction.
 
-    "30000/1001" and 25 are taken as they are; decimals near an NTSC rate (23.976, 29.97, 59.94)
-    mean that rate. Raises `ConfigurationError` unless 1 <= fps <= 120.
+    Decimals within 0.005 of an NTSC rate (23.976, 29.97, 59.94, ...) mean that rate; whatever else
+    is taken as it is written. Raises `ConfigurationError` unless 1 <= fps <= 120, and for more than
+    six digits.
     """
+    text = str(value)
     try:
-        fps = Fraction(value)
-    except (ValueError, ZeroDivisionError, OverflowError) as error:
+        fps = Fraction(text)
+    except (ValueError, ZeroDivisionError) as error:
         raise ConfigurationError(
-            f"frame rate {value!r} is not a number; write 25, 29.97 or 30000/1001"
+            f"frame rate {text!r} is not a number; write 25, 29.97 or 30000/1001"
         ) from error
     if not 1 <= fps <= MAXIMUM_FPS:
-        raise ConfigurationError(f"frame rate {value} is not between 1 and {MAXIMUM_FPS}")
-    ntsc = Fraction(round(fps) * 1000, 1001)
-    if abs(fps - ntsc) < Fraction(1, 200):
-        return ntsc
-    return fps.limit_denominator(1001)
+        raise ConfigurationError(f"frame rate {text} is not between 1 and {MAXIMUM_FPS}")
+    if "/" not in text:
+        for ntsc in NTSC_RATES:
+            if abs(fps - ntsc) < Fraction(1, 200):
+                return ntsc
+    if fps.numerator >= 10**6:
+        raise ConfigurationError(f"frame rate {text} is too precise; write it as a short fraction")
+    return fps
 
 
 def number_of_frames(duration: float, fps: Fraction) -> int:
@@ -79,15 +85,13 @@ def probe(path: str | Path) -> VideoInfo:
         frame = next(container.decode(stream), None)
         if frame is None:
             raise MediaError(f"{path} has a video stream without a single frame")
-        fps = stream.average_rate or stream.guessed_rate
-        if fps is None:
-            raise MediaError(f"{path} does not say its frame rate; convert it to MP4")
         if stream.duration is not None and stream.time_base is not None:
             duration = float(stream.duration * stream.time_base)
-        elif container.duration is not None:
-            duration = container.duration / av.time_base
         else:
-            duration = float(stream.frames / fps)
+            duration = (container.duration or 0) / av.time_base
+        fps = stream.average_rate
+        if fps is None or duration <= 0:
+            raise MediaError(f"{path} does not say how long it lasts; convert it to MP4")
         height, width = _to_upright_rgb(frame).shape[:2]
         return VideoInfo(
             width=width,
@@ -117,6 +121,8 @@ def read_frames(path: str | Path, fps: Fraction | None = None) -> Iterator[NDArr
         shown: NDArray[np.uint8] | None = None
         start, end, count = 0.0, 0.0, 0
         for frame in frames:
+            if frame.time is None:
+                raise MediaError(f"{path} does not say when its frames are shown; convert to MP4")
             if shown is None:
                 start = frame.time
             slot = round((frame.time - start) * fps)
@@ -251,10 +257,8 @@ def _to_upright_rgb(frame: av.VideoFrame) -> NDArray[np.uint8]:
 
 
 def _get_video_stream(container: InputContainer) -> VideoStream:
-    for stream in container.streams.video:
-        if not stream.disposition & av.stream.Disposition.attached_pic:
-            break
-    else:
+    stream = find_moving_pictures(container)
+    if stream is None:
         raise MediaError(f"{container.name} has no video stream; give a file with moving pictures")
     if (stream.sample_aspect_ratio or 1) != 1:
         raise MediaError(
