@@ -74,9 +74,7 @@ def _draw_eye(
             ((0, darken(_WHITE, 0.30), 1), (0.45, _WHITE, 1), (1, darken(_WHITE, 0.08), 1)),
         )
         drawing.ellipse(socket, (2 * half_width, 2 * half_height), white)
-        pupil = projection.project_face(
-            np.array([[centre_x + 1.75 * look_x, 0.1 + 1.35 * look_y]])
-        )[0]
+        pupil = projection.project_face(np.array([[centre_x + 1.75 * look_x, 1.35 * look_y]]))[0]
         _draw_iris(drawing, identity.iris, pupil, 0.60 * half_width * scale, identity.light)
         drawing.stroke(smooth_open(upper_lid + (0, 0.35)), darken(skin, 0.9), 1.3, 0.28)
         drawing.close_group()

@@ -68,7 +68,10 @@ class HeadProjection:
 
     def project_face(self, points: np.ndarray, lift: float | np.ndarray = 0.0) -> np.ndarray:
         """Project `(n, 2)` points of the front view, `lift` units before the face's surface."""
-        return self.project(np.column_stack([points, self._surface(points) + lift]))
+        solid = np.empty((len(points), 3))
+        solid[:, :2] = points
+        solid[:, 2] = self._surface(points) + lift
+        return self.project(solid)
 
     def project_outline(self, points: np.ndarray, depth: float | np.ndarray = 0.0) -> np.ndarray:
         """Project `(n, 2)` points of a silhouette, given in the front view.
@@ -83,9 +86,8 @@ class HeadProjection:
         return moved @ self._tilt.T + self._neck
 
     def _surface(self, points: np.ndarray) -> np.ndarray:
-        across = points[:, 0] / (self.identity.face_width * 1.25)
-        along = (points[:, 1] - 3.0) / 44.0
-        return _DEPTH * np.sqrt(np.maximum(0.05, 1 - across**2 - along**2))
+        across, along = ((points - (0.0, 3.0)) / (1.25 * self.identity.face_width, 44.0)).T
+        return _DEPTH * np.sqrt(np.maximum(0.05, 1 - across * across - along * along))
 
 
 def locate_head_keypoints(identity: Identity, pose: HeadPose) -> np.ndarray:

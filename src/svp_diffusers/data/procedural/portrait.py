@@ -16,6 +16,9 @@ from svp_diffusers.data.procedural.scene import draw_background, draw_body
 from svp_diffusers.data.procedural.svg import Drawing, get_rasteriser
 from svp_diffusers.style.arkit import ARKIT_BLENDSHAPES
 
+UNDRAWN_COEFFICIENTS = ("jawForward", "tongueOut")
+"""ARKit coefficients that the portraits do not show: always 0 in the clips."""
+
 _REST = dict.fromkeys(ARKIT_BLENDSHAPES, 0.0)
 
 

@@ -38,11 +38,14 @@ class Voice:
     """A voice of espeak-ng.
 
     Args:
-        accent: one of `ACCENTS`, or any other voice name that espeak-ng knows.
+        accent: one of `ACCENTS`.
         timbre: one of `TIMBRES`.
         rate: words a minute, 80 to 450.
         pitch: 0 to 100, 50 is normal.
         pitch_range: 0 (monotone) to 100, 50 is normal.
+
+    Raises:
+        ConfigurationError: an unknown accent or timbre; espeak-ng itself would speak with another.
     """
 
     accent: str = "en-us"
@@ -50,6 +53,11 @@ class Voice:
     rate: int = 165
     pitch: int = 50
     pitch_range: int = 50
+
+    def __post_init__(self) -> None:
+        for name, known in ((self.accent, ACCENTS), (self.timbre, TIMBRES)):
+            if name not in known:
+                raise ConfigurationError(f"no voice {name!r}; choose one of {', '.join(known)}")
 
 
 @dataclass(frozen=True)
@@ -86,7 +94,6 @@ def synthesise_speech(
 
     Raises:
         MissingDependencyError: the extra `data` is not installed.
-        ConfigurationError: the voice is unknown to espeak-ng.
         MediaError: the text holds nothing to say.
     """
     try:
@@ -108,10 +115,8 @@ def synthesise_speech(
         [sys.executable, "-I", "-S", str(script)],
         input=json.dumps(request).encode(),
         capture_output=True,
-        check=False,
+        check=True,
     )
-    if process.returncode != 0:
-        raise ConfigurationError(f"espeak-ng failed: {process.stderr.decode().strip()}")
     header, samples = process.stdout.split(b"\n", 1)
     answer = json.loads(header)
     native = np.frombuffer(samples, np.int16).astype(np.float32) / 32768

@@ -6,7 +6,7 @@ as a wheel without any system library: it draws what resvg draws in a sixth of t
 """
 
 from collections.abc import Sequence
-from functools import cache
+from functools import cache, lru_cache
 from typing import Any
 
 import numpy as np
@@ -44,6 +44,7 @@ def darken(colour: Colour, amount: float) -> Colour:
     )
 
 
+@lru_cache(maxsize=4096)
 def format_colour(colour: Colour) -> str:
     """Hexadecimal notation."""
     red, green, blue = (min(255, max(0, round(255 * value))) for value in colour)
@@ -52,16 +53,13 @@ def format_colour(colour: Colour) -> str:
 
 def smooth_closed(points: np.ndarray) -> str:
     """SVG path of a closed smooth curve through `(n, 2)` points (Catmull-Rom)."""
-    tangents = (np.roll(points, -1, 0) - np.roll(points, 1, 0)) / 6
-    following, arriving = np.roll(points, -1, 0), np.roll(tangents, -1, 0)
-    return _cubics(points[0], points + tangents, following - arriving, following) + "Z"
+    return _spline(np.concatenate([points[-1:], points, points[:2]])) + "Z"
 
 
 def smooth_open(points: np.ndarray) -> str:
     """SVG path of an open smooth curve through `(n, 2)` points (Catmull-Rom)."""
-    padded = np.concatenate([2 * points[:1] - points[1:2], points, 2 * points[-1:] - points[-2:-1]])
-    tangents = (padded[2:] - padded[:-2]) / 6
-    return _cubics(points[0], points[:-1] + tangents[:-1], points[1:] - tangents[1:], points[1:])
+    before, after = 2 * points[:1] - points[1:2], 2 * points[-1:] - points[-2:-1]
+    return _spline(np.concatenate([before, points, after]))
 
 
 def join_curves(first: np.ndarray, second: np.ndarray) -> str:
@@ -86,10 +84,16 @@ def scalloped(points: np.ndarray) -> str:
     return f"M{corners[0, 0]:.3f} {corners[0, 1]:.3f}{arcs}Z"
 
 
-def _cubics(start: np.ndarray, first: np.ndarray, second: np.ndarray, end: np.ndarray) -> str:
-    numbers = np.concatenate([first, second, end], axis=1).ravel().tolist()
+def _spline(points: np.ndarray) -> str:
+    """Cubic curves through all points but the first and the last, which only give directions."""
+    tangents = (points[2:] - points[:-2]) / 6
+    through = points[1:-1]
+    controls = np.concatenate(
+        [through[:-1] + tangents[:-1], through[1:] - tangents[1:], through[1:]], axis=1
+    )
     # One format for the whole curve is several times faster than one a number.
-    return ("M%.3f %.3f" + "C%.3f %.3f %.3f %.3f %.3f %.3f" * len(end)) % (*start, *numbers)
+    path = "M%.3f %.3f" + "C%.3f %.3f %.3f %.3f %.3f %.3f" * len(controls)
+    return path % (*through[0].tolist(), *controls.ravel().tolist())
 
 
 class Drawing:

@@ -50,7 +50,7 @@ class SynthesisSettings:
     def __post_init__(self) -> None:
         if self.size < 16 or self.size % 8:
             raise ConfigurationError(f"size {self.size} is not a multiple of 8 of at least 16")
-        if self.frames < 1:
+        if not 1 <= self.seconds * self.fps < float("inf"):
             raise ConfigurationError(f"{self.seconds} seconds at {self.fps} fps hold no frame")
         if self.seed < 0:
             raise ConfigurationError(f"seed {self.seed} is negative")
