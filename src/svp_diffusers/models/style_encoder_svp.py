@@ -11,9 +11,11 @@ The paper's figure gives this structure and no number: sizes, which side is the 
 pooling a standard deviation beside the mean, and how a missing modality is handled are our choices.
 """
 
+import hashlib
 import math
 import os
 import secrets
+import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
@@ -24,12 +26,31 @@ import torch
 from diffusers import ModelMixin
 from diffusers.configuration_utils import ConfigMixin, register_to_config
 from diffusers.utils.torch_utils import randn_tensor
-from safetensors import safe_open
+from huggingface_hub import HfApi, hf_hub_download
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.distributions import Independent, Normal, kl_divergence
 
 STYLE_FILE_FORMAT = "svp-style"
+STYLE_FILE = "style.safetensors"  # its name in a repository on the Hub
+STYLE_CARD = """---
+library_name: diffusers
+tags: [talking-head, svp, svp-style]
+---
+# {repo_id}
+
+A speaking style for SVP (arXiv 2409.03270), for checkpoints with the style encoder {encoder_id}.
+
+```python
+from svp_diffusers.models.style_encoder_svp import StyleDistribution
+
+style = StyleDistribution.from_pretrained("{repo_id}")
+```
+
+Limits: a style says how somebody speaks; it may tell who. Share one only with the consent of the
+person whose clip it was taken from.
+"""
 
 
 @dataclass(frozen=True, eq=False)
@@ -155,28 +176,89 @@ class StyleDistribution:
         """Write a `.safetensors` file (mean, std, and the strings as metadata), atomically."""
         texts = {"name": self.name, "source": self.source, "encoder_id": self.encoder_id}
         metadata = {key: text for key, text in texts.items() if text is not None}
+        metadata |= {"format": STYLE_FILE_FORMAT, "sha256": hash_style(self.mean, self.std)}
         tensors = {"mean": self.mean.contiguous().cpu(), "std": self.std.contiguous().cpu()}
         path = Path(path)
         temporary = path.with_name(f".partial-{secrets.token_hex(6)}-{path.name}")
         try:
-            save_file(tensors, temporary, metadata={"format": STYLE_FILE_FORMAT, **metadata})
+            save_file(tensors, temporary, metadata=metadata)
             temporary.replace(path)
         finally:
             temporary.unlink(missing_ok=True)
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> "StyleDistribution":
-        """Read what `save` wrote. Raises `ValueError` for a file that holds no style."""
-        with safe_open(path, framework="pt") as file:
-            metadata = file.metadata() or {}
-            if metadata.get("format") != STYLE_FILE_FORMAT:
-                raise ValueError(
-                    f"{path} holds no style: its metadata lacks format={STYLE_FILE_FORMAT!r}."
-                )
-            mean, std = file.get_tensor("mean"), file.get_tensor("std")
+        """Read what `save` wrote. Raises `ValueError` for a file that is damaged or no style."""
+        try:
+            with safe_open(path, framework="pt") as file:
+                metadata = file.metadata() or {}
+                if metadata.get("format") != STYLE_FILE_FORMAT:
+                    raise ValueError(
+                        f"{path} holds no style: its metadata lacks format={STYLE_FILE_FORMAT!r}."
+                    )
+                mean, std = file.get_tensor("mean"), file.get_tensor("std")
+        except SafetensorError as error:
+            raise ValueError(f"{path} is not a style file, or damaged: {error}") from error
+        if metadata.get("sha256") != hash_style(mean, std):
+            raise ValueError(f"{path} is damaged: its numbers do not have the hash it was given.")
         if not (mean.isfinite().all() and std.isfinite().all() and (std >= 0).all()):
             raise ValueError(f"{path} holds a style with values that are not finite or std < 0.")
         return cls(mean, std, *(metadata.get(key) for key in ("name", "source", "encoder_id")))
+
+    @classmethod
+    def from_pretrained(
+        cls,
+        pretrained_style_name_or_path: str | os.PathLike[str],
+        revision: str | None = None,
+        token: str | None = None,
+        cache_dir: str | Path | None = None,
+        local_files_only: bool = False,
+    ) -> "StyleDistribution":
+        """Load the style of a repository on the Hub, or of a folder.
+
+        Raises:
+            ValueError: if what is there is damaged or no style.
+        """
+        folder = Path(pretrained_style_name_or_path)
+        if folder.is_dir():
+            return cls.load(folder / STYLE_FILE)
+        path = hf_hub_download(
+            str(pretrained_style_name_or_path),
+            STYLE_FILE,
+            revision=revision,
+            token=token,
+            cache_dir=cache_dir,
+            local_files_only=local_files_only,
+        )
+        return cls.load(path)
+
+    def push_to_hub(
+        self,
+        repo_id: str,
+        commit_message: str = "Upload style",
+        private: bool | None = None,
+        token: str | None = None,
+        create_pr: bool = False,
+    ) -> str:
+        """Push the style in one commit, with a card if the repository has none.
+
+        Returns:
+            The address of the commit.
+        """
+        api = HfApi(token=token)
+        repo_id = api.create_repo(repo_id, private=private, exist_ok=True).repo_id
+        with tempfile.TemporaryDirectory() as folder:
+            self.save(Path(folder) / STYLE_FILE)
+            if not api.file_exists(repo_id, "README.md"):
+                card = STYLE_CARD.format(repo_id=repo_id, encoder_id=self.encoder_id)
+                (Path(folder) / "README.md").write_text(card, encoding="utf-8")
+            commit = api.upload_folder(
+                repo_id=repo_id,
+                folder_path=folder,
+                commit_message=commit_message,
+                create_pr=create_pr,
+            )
+        return str(commit.commit_url)
 
     def _as_torch(self) -> Any:
         return Independent(Normal(self.mean, self.std), 1)
@@ -269,8 +351,8 @@ class StyleEncoder(ModelMixin, ConfigMixin):
 
     Every number is our choice (the paper gives none); 3 layers of 256 with 10-second windows is
     what published style encoders of the same input use. There is no dropout: noise on the
-    coefficients, missing modalities and sampled styles regularise, all drawn from the training's own
-    generator, so that a training run is reproducible whatever the number of processes.
+    coefficients, missing modalities and sampled styles regularise, all drawn from the training's
+    own generator, so that a training run is reproducible whatever the number of processes.
     """
 
     config: Any
@@ -486,6 +568,12 @@ class StyleEncoder(ModelMixin, ConfigMixin):
         std = self.to_log_std(pooled).clamp(-5.0, 2.0).exp()
         valid = torch.where(has_expression, frames, embeddings // 2)
         return self.to_mean(pooled), std, (valid * (valid >= self.config.min_frames))[:, None]
+
+
+def hash_style(mean: Tensor, std: Tensor) -> str:
+    """SHA-256 of the bytes of a style's numbers."""
+    data = torch.cat([part.detach().contiguous().view(torch.uint8).ravel() for part in (mean, std)])
+    return hashlib.sha256(data.cpu().numpy().tobytes()).hexdigest()
 
 
 def check_input(name: str, values: Tensor, mask: Tensor | None, statistics: Tensor) -> Tensor:

@@ -10,8 +10,10 @@ import importlib.util
 import inspect
 import json
 import os
+import re
 import shutil
 import sys
+import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
@@ -25,6 +27,7 @@ from diffusers.loaders import StableDiffusionLoraLoaderMixin
 from diffusers.utils import BaseOutput
 from diffusers.utils.torch_utils import randn_tensor
 from diffusers.video_processor import VideoProcessor
+from huggingface_hub import HfApi
 from PIL import Image
 from torch.nn import functional as F
 from transformers import FeatureExtractionMixin, PreTrainedModel
@@ -40,6 +43,31 @@ CODE_FILE = "pipeline_svp_talking_head"  # this file's name in a checkpoint
 # Where this file is part of the package, and not a checkpoint's copy of it.
 MODELS_PACKAGE = "svp_diffusers.models" if __name__.startswith("svp_diffusers.") else None
 COMPONENT_LIBRARIES = ("diffusers", "transformers")  # components of any other are custom code
+
+# The card of a repository that has none; the package writes fuller ones.
+CARD = """---
+library_name: diffusers
+pipeline_tag: image-to-video
+tags: [talking-head, portrait-animation, svp]
+---
+# {repo_id}
+
+Limits: pushed without a word on its training data, quality or licence; ask its owner before use.
+
+A checkpoint of SVP (Style-Enhanced Vivid Portrait, arXiv 2409.03270): a portrait, speech and a
+speaking style go in, a talking-head video comes out. It carries the code that runs it:
+
+```python
+from diffusers import DiffusionPipeline
+
+pipe = DiffusionPipeline.from_pretrained("{repo_id}", trust_remote_code=True)
+```
+
+## Responsible use
+
+Animate a face, and use a voice, only with the consent of the people they belong to. Impersonate
+nobody, and tell viewers that the video is synthetic.
+"""
 
 Style = Any  # None, a name, "from_audio", a distribution, a tensor or a schedule: see `__call__`
 
@@ -243,6 +271,79 @@ class SVPTalkingHeadPipeline(DiffusionPipeline, StableDiffusionLoraLoaderMixin):
             if config.pop("_name_or_path", None) is not None:
                 path.write_text(json.dumps(config, indent=2, sort_keys=True) + "\n", "utf-8")
         super().save_config(folder, push_to_hub, **kwargs)
+
+    def save_pretrained(
+        self,
+        save_directory: str | os.PathLike[str],
+        safe_serialization: bool = True,
+        variant: str | None = None,
+        max_shard_size: int | str | None = None,
+        push_to_hub: bool = False,
+        repo_id: str | None = None,
+        private: bool | None = None,
+        **kwargs: Any,
+    ) -> None:
+        """Save weights and code; see `DiffusionPipeline.save_pretrained`."""
+        super().save_pretrained(save_directory, safe_serialization, variant, max_shard_size)
+        if push_to_hub:
+            api = HfApi(token=kwargs.get("token"))
+            name = repo_id or Path(save_directory).name
+            created = api.create_repo(name, private=private, exist_ok=True)
+            self._upload_folder(save_directory, created.repo_id, **kwargs)
+
+    def push_to_hub(
+        self,
+        repo_id: str,
+        commit_message: str | None = None,
+        private: bool | None = None,
+        token: str | None = None,
+        create_pr: bool = False,
+        safe_serialization: bool = True,
+        variant: str | None = None,
+        subfolder: str | None = None,
+    ) -> Any:
+        """Push weights, styles and code in one commit, with a card if the repository has none.
+
+        Shards that it replaces are deleted in the same commit; a card that is there stays. See
+        `DiffusionPipeline.push_to_hub`.
+        """
+        created = HfApi(token=token).create_repo(repo_id, private=private, exist_ok=True)
+        with tempfile.TemporaryDirectory() as folder:
+            self.save_pretrained(folder, safe_serialization, variant)
+            return self._upload_folder(
+                folder, created.repo_id, token, commit_message, create_pr, subfolder
+            )
+
+    def _upload_folder(
+        self,
+        working_dir: str | os.PathLike[str],
+        repo_id: str,
+        token: str | None = None,
+        commit_message: str | None = None,
+        create_pr: bool = False,
+        subfolder: str | None = None,
+    ) -> Any:
+        """Upload in one commit, which also deletes the shards it replaces; a card there stays."""
+        api, folder = HfApi(token=token), Path(working_dir)
+        has_card = api.file_exists(repo_id, f"{subfolder}/README.md" if subfolder else "README.md")
+        if not has_card and not (folder / "README.md").exists():
+            (folder / "README.md").write_text(CARD.format(repo_id=repo_id), encoding="utf-8")
+        replaced = []
+        for path in folder.glob("*/*.safetensors"):
+            stem = re.sub(r"-\d{5}-of-\d{5}$", "", path.stem)
+            name, _, variant = stem.partition(".")
+            index = ".".join([name, "safetensors.index", *filter(None, [variant]), "json"])
+            for pattern in (f"{stem}.safetensors", f"{stem}-?????-of-?????.safetensors", index):
+                replaced.append(f"{path.parent.name}/{pattern}")
+        return api.upload_folder(
+            repo_id=repo_id,
+            folder_path=folder,
+            path_in_repo=subfolder,
+            commit_message=commit_message or f"Upload {type(self).__name__}",
+            create_pr=create_pr,
+            ignore_patterns=["README.md"] if has_card else None,
+            delete_patterns=replaced,
+        )
 
     def _custom_modules(self) -> dict[str, str]:
         """The module that each component defined outside diffusers and transformers comes from."""
