@@ -86,6 +86,22 @@ def test_video_and_sound_last_as_long_as_the_recording(tmp_path, fps, duration, 
         assert abs(seconds - duration) <= 1 / fps
 
 
+@pytest.mark.parametrize("name", ["english_radio", "chinese", "english_clean_44k"])
+@pytest.mark.parametrize("fps", RATES[:3])
+def test_real_speech_keeps_its_duration_and_waveform(tmp_path, real_data, fps, name):
+    speech = read_audio(real_data / "speech" / f"{name}.wav")
+    count = number_of_frames(speech.duration, fps)
+    write_video(tmp_path / "talk.mp4", make_frames(count, 16, 16), fps, speech)
+    info, heard = probe(tmp_path / "talk.mp4"), read_audio(tmp_path / "talk.mp4")
+    assert (info.fps, info.frames) == (fps, count)
+    assert abs(info.duration - speech.duration) <= 1 / fps
+    # MP4 keeps a track's length in milliseconds.
+    assert abs(heard.duration - speech.duration) < 1e-3
+    common = min(heard.samples.shape[1], speech.samples.shape[1])
+    # 96 kbit/s a channel; a shift of 1 ms would already fail.
+    assert np.corrcoef(heard.samples[0, :common], speech.samples[0, :common])[0, 1] > 0.97
+
+
 def test_sound_neither_drifts_nor_loses_its_end(tmp_path):
     rate, seconds = 44100, 61
     samples = np.zeros((1, rate * seconds), dtype=np.float32)
