@@ -1,6 +1,10 @@
 import functools
 import http.server
+import json
+import os
 import re
+import subprocess
+import sys
 import threading
 from pathlib import Path
 
@@ -115,11 +119,10 @@ class _RangeHandler(http.server.SimpleHTTPRequestHandler):
 
 @pytest.fixture
 def serve():
-    pytest.importorskip("aiohttp", reason="aiohttp is not installed")
     servers = []
 
-    def start(directory, ranges=True):
-        handler = type("Handler", (_RangeHandler,), {"ranges": ranges})
+    def start(directory, handler=_RangeHandler, **attributes):
+        handler = type("Handler", (handler,), attributes)
         server = http.server.ThreadingHTTPServer(
             ("127.0.0.1", 0), functools.partial(handler, directory=str(directory))
         )
@@ -134,6 +137,7 @@ def serve():
 
 @pytest.mark.parametrize("workers", [0, 2])
 def test_clips_over_http_equal_those_on_disk(dataset_directory, serve, workers):
+    pytest.importorskip("aiohttp", reason="the extra `data` is not installed")
     address = serve(dataset_directory)
     assert keys_of_an_epoch(make_loader(address, num_workers=workers)) == keys_of_an_epoch(
         make_loader(dataset_directory)
@@ -141,21 +145,62 @@ def test_clips_over_http_equal_those_on_disk(dataset_directory, serve, workers):
 
 
 def test_a_server_without_ranges_is_named(dataset_directory, serve):
+    pytest.importorskip("aiohttp", reason="the extra `data` is not installed")
     dataset = ClipDataset(serve(dataset_directory, ranges=False))
     with pytest.raises(DatasetError, match="range requests"):
         dataset[0]
 
 
-def test_addresses_of_the_hub_are_read_by_range(dataset_directory, monkeypatch):
-    from huggingface_hub import HfFileSystem
+class _HubHandler(_RangeHandler):
+    """The three requests of the Hub that reading a dataset repository takes."""
 
-    def cat_file(self, path, start=None, end=None, **_):
-        name = Path(self._strip_protocol(path)).name
-        return (dataset_directory / name).read_bytes()[start:end]
+    def do_GET(self):
+        repository = "/api/datasets/someone/clips"
+        if self.path.startswith(f"{repository}/tree"):
+            files = Path(self.directory).iterdir()
+            self.reply(
+                [
+                    {"type": "file", "path": f.name, "size": f.stat().st_size, "oid": "0" * 40}
+                    for f in files
+                ]
+            )
+        elif self.path.startswith(repository):
+            self.reply({"id": "someone/clips", "sha": "0" * 40})
+        elif self.path.startswith("/datasets/someone/clips/resolve/main/"):
+            self.path = "/" + self.path.rpartition("/")[2]
+            if "Range" in self.headers:
+                self.ranges_asked.append(self.headers["Range"])
+            super().do_GET()
+        else:
+            self.reply({})
 
-    monkeypatch.setattr(HfFileSystem, "cat_file", cat_file)
-    dataset = ClipDataset("hf://datasets/someone/clips", "test")
-    assert [clip.key for clip in (dataset[0],)] == ["held_out"]
+    def reply(self, content):
+        data = json.dumps(content).encode()
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(data)))
+        self.end_headers()
+        self.wfile.write(data)
+
+
+def test_clips_are_read_from_the_hub_by_their_ranges(dataset_directory, serve):
+    """Through the Hub's real client, in a process whose Hub is a server of ours."""
+    asked = []
+    address = serve(dataset_directory, _HubHandler, ranges_asked=asked)
+    script = """
+from svp_diffusers.data.loader import ClipDataset
+dataset = ClipDataset("hf://datasets/someone/clips", "train")
+print(len(dataset), dataset[7].decode().key)
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", script],
+        env={**os.environ, "HF_ENDPOINT": address, "HF_HUB_OFFLINE": "0"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.stdout == "13 clip_07\n", done.stderr
+    entry = ClipDataset(str(dataset_directory), "train").entries[7]
+    assert asked == [f"bytes={entry.offset}-{entry.offset + entry.bytes - 1}"]
 
 
 def test_what_cannot_be_read_is_named(dataset_directory, tmp_path):
