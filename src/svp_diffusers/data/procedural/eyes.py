@@ -132,7 +132,7 @@ def draw_brows(drawing: Drawing, projection: HeadProjection, rig: Mapping[str, f
                 -0.5 * inner_up - 0.5 * down + 2.2 * outer_up,
             ]
         )
-        arch = identity.brow_arch * np.array([0.0, 0.70, 1.0, -0.30])
+        arch = identity.brow_arch * np.array([0.35, 0.80, 1.0, -0.20])
         heights = -identity.brow_height - arch - raised
         inner = identity.eye_spacing - 5.2 - 0.9 * down
         x = sign * (inner + along * (10.6 + 0.9 * down))

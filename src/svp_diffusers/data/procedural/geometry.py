@@ -16,6 +16,10 @@ from svp_diffusers.data.procedural.svg import VIEW
 HEAD_CENTRE = (50.0, 45.0)
 """Canvas position of the point between the eyes of a head at rest."""
 
+JAW_EDGE = ((1.0, -1.0, 2.0), (0.985, 5.0, 3.0))
+"""Points 0 and 1 (mirrored: 16 and 15) of the 68 on the edge of the face: x over the face's half
+width, y, and depth before the plane of the ears."""
+
 _DEPTH = 19.0
 """Half depth of the head, from the plane of the ears to the face."""
 
@@ -86,7 +90,7 @@ class HeadProjection:
         return moved @ self._tilt.T + self._neck
 
     def _surface(self, points: np.ndarray) -> np.ndarray:
-        across, along = ((points - (0.0, 3.0)) / (1.25 * self.identity.face_width, 44.0)).T
+        across, along = ((points - (0.0, 3.0)) / (1.06 * self.identity.face_width, 44.0)).T
         return _DEPTH * np.sqrt(np.maximum(0.05, 1 - across * across - along * along))
 
 
@@ -97,13 +101,13 @@ def locate_head_keypoints(identity: Identity, pose: HeadPose) -> np.ndarray:
     centres, image left first. They follow the head alone: no expression moves them.
     """
     projection = HeadProjection(identity, pose)
-    width = identity.face_width
-    jaw = np.array([[-width, -1.0], [-0.99 * width, 5.0], [0.99 * width, 5.0], [width, -1.0]])
+    edge = np.array(JAW_EDGE) * (identity.face_width, 1, 1)
+    jaw = np.concatenate([edge * (-1, 1, 1), edge[::-1]])
     bridge = np.array([[0.0, -0.5], [0.0, 3.2]])
     eyes = np.array([[-identity.eye_spacing, 0.0], [identity.eye_spacing, 0.0]])
     keypoints = np.concatenate(
         [
-            projection.project_outline(jaw, 2.0),
+            projection.project_outline(jaw[:, :2], jaw[:, 2]),
             projection.project_face(bridge, np.array([1.5, 2.5])),
             projection.project_face(eyes),
         ]

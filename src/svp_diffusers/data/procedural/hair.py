@@ -133,7 +133,7 @@ def _outline_hairline(projection: HeadProjection) -> np.ndarray:
     temple = ends * (width, 1)
     middle = np.column_stack([across * width, height])
     points = np.concatenate([temple, middle, temple[::-1] * (-1, 1)])
-    depth = np.array([1.5, 3.0, 6.0])
+    depth = np.array([0.5, 1.0, 2.0])
     sides = projection.project_outline(points, np.concatenate([depth, np.zeros(7), depth[::-1]]))
     front = projection.project_face(middle, 0.6)
     sides[3:10] = front

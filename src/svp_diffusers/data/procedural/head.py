@@ -5,7 +5,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from svp_diffusers.data.procedural.eyes import SIDES
-from svp_diffusers.data.procedural.geometry import HeadProjection
+from svp_diffusers.data.procedural.geometry import JAW_EDGE, HeadProjection
 from svp_diffusers.data.procedural.mouth import shape_mouth
 from svp_diffusers.data.procedural.svg import (
     Colour,
@@ -30,16 +30,17 @@ def outline_head(projection: HeadProjection, rig: Mapping[str, float]) -> np.nda
     width, jaw, chin = identity.face_width, identity.jaw_width, identity.chin_width
     skull, height = identity.skull_height, identity.chin_height
     drop = 5.2 * rig["jawOpen"] - 0.9 * rig["mouthShrugLower"]
+    temple, cheek = JAW_EDGE
     puff = 1.7 * rig["cheekPuff"]
     sideways = 2.2 * (rig["jawLeft"] - rig["jawRight"])
     half = np.array(
         [
             [0.52 * width, -0.93 * skull, -1.0],
             [0.88 * width, -0.60 * skull, -1.0],
-            [1.00 * width, -0.18 * skull, 1.0],
-            [0.985 * width + 0.4 * puff, 6.0 + 0.10 * drop, 3.0],
+            [temple[0] * width, *temple[1:]],
+            [cheek[0] * width + 0.4 * puff, cheek[1] + 0.10 * drop, cheek[2]],
             [(0.5 + 0.5 * jaw) * width * 0.975 + puff, 13.0 + 0.30 * drop, 5.0],
-            [jaw * width * 0.86 + 0.8 * puff, 20.0 + 0.65 * drop, 7.0],
+            [(0.55 * jaw + 0.45 * chin + 0.06) * width + 0.8 * puff, 20.0 + 0.65 * drop, 7.0],
             [chin * width * 1.05, height - 3.2 + drop, 9.0],
         ]
     )

@@ -67,14 +67,14 @@ def shape_mouth(projection: HeadProjection, rig: Mapping[str, float]) -> MouthSh
             - 0.10 * jaw_open
         )
         reach *= (1 - 0.42 * pucker) * (1 - 0.30 * funnel)
-        rise = 0.6 + 3.2 * rig[f"mouthSmile{side}"] - 3.0 * rig[f"mouthFrown{side}"]
+        rise = 0.75 + 3.2 * rig[f"mouthSmile{side}"] - 3.0 * rig[f"mouthFrown{side}"]
         rise += 0.5 * rig[f"mouthDimple{side}"] - 0.7 * rig[f"mouthStretch{side}"]
-        corners.append((sign * reach + sideways, middle + 0.34 * gap - rise))
+        corners.append((sign * reach + sideways, middle + 0.24 * gap - rise))
 
     (left_x, left_y), (right_x, right_y) = corners
     x = left_x + (right_x - left_x) * (_ACROSS + 1) / 2
     x = x + jaw_x * 0.25
-    bend = np.abs(_ACROSS) ** 2.2
+    bend = np.abs(_ACROSS) ** 2.8
     ends = np.where(_ACROSS < 0, left_y, right_y)
 
     shrug = 1.3 * rig["mouthShrugUpper"] + 1.5 * rig["mouthShrugLower"]

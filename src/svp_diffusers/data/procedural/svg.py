@@ -18,7 +18,7 @@ Point = Sequence[float] | np.ndarray
 Stop = tuple[float, Colour, float]
 """A gradient stop: position 0..1, colour, opacity 0..1."""
 
-VIEW = (10.0, 9.0, 80.0)
+VIEW = (9.0, 6.5, 82.0)
 """What the picture shows: left, top and extent of a square, in canvas units."""
 
 
