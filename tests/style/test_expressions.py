@@ -1,5 +1,6 @@
 """Coefficient files are read as they are meant, and refused with a reason when they are not."""
 
+import sys
 from fractions import Fraction
 from pathlib import Path
 from types import SimpleNamespace
@@ -8,13 +9,13 @@ import numpy as np
 import pytest
 from scipy.io import savemat
 
-from svp_diffusers.errors import ExpressionError, MediaError
+from svp_diffusers.errors import ExpressionError, MediaError, MissingDependencyError
 from svp_diffusers.style.arkit import ARKIT_BLENDSHAPES
 from svp_diffusers.style.expressions import Expressions, read_expressions
-from svp_diffusers.style.face_landmarker import convert_blendshapes, read_video_expressions
-
-REAL_CLIP = (
-    Path(__file__).parents[3] / "shared/data/expressions/mead/M030_front_happy_level3_001.mat"
+from svp_diffusers.style.face_landmarker import (
+    convert_blendshapes,
+    estimate_expressions,
+    read_video_expressions,
 )
 
 
@@ -31,9 +32,9 @@ def test_mat_gives_the_64_expression_columns(tmp_path: Path) -> None:
     np.testing.assert_array_equal(expressions.values, coeff[:, 80:144])
 
 
-@pytest.mark.skipif(not REAL_CLIP.exists(), reason="needs the MEAD coefficients of shared/data")
-def test_a_real_mead_clip_is_read() -> None:
-    assert read_expressions(REAL_CLIP).values.shape == (94, 64)
+def test_a_real_mead_clip_is_read(real_data: Path) -> None:
+    clip = real_data / "expressions/mead/M030_front_happy_level3_001.mat"
+    assert read_expressions(clip).values.shape == (94, 64)
 
 
 def test_another_frame_rate_is_resampled_to_25_and_keeps_the_duration(tmp_path: Path) -> None:
@@ -87,9 +88,25 @@ def test_face_landmarker_scores_are_put_in_arkit_order() -> None:
         convert_blendshapes(SimpleNamespace(face_blendshapes=[]), "frame 3")
 
 
-def test_a_missing_landmarker_model_is_told(tmp_path: Path) -> None:
+def test_a_missing_landmarker_model_or_extra_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = tmp_path / "face_landmarker.task"
     with pytest.raises(MediaError, match=r"face_landmarker\.task does not exist"):
-        read_video_expressions(tmp_path / "clip.mp4", tmp_path / "face_landmarker.task")
+        read_video_expressions(tmp_path / "clip.mp4", model)
+    model.write_bytes(b"no model")
+    frames = [np.zeros((64, 64, 3), np.uint8)]
+    monkeypatch.setitem(sys.modules, "mediapipe", None)
+    with pytest.raises(MissingDependencyError, match=r"svp-diffusers\[landmarks\]"):
+        estimate_expressions(frames, Fraction(25), model, "clip.mp4")
+
+
+def test_a_file_that_is_no_landmarker_model_is_told(tmp_path: Path) -> None:
+    pytest.importorskip("mediapipe", reason="needs the extra `landmarks`")
+    model = tmp_path / "face_landmarker.task"
+    model.write_bytes(b"no model")
+    with pytest.raises(ExpressionError, match="no Face Landmarker model"):
+        estimate_expressions([np.zeros((64, 64, 3), np.uint8)], Fraction(25), model, "clip.mp4")
 
 
 def test_files_that_are_not_coefficients_are_refused(tmp_path: Path) -> None:
