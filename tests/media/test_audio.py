@@ -143,6 +143,26 @@ def test_a_wav_written_into_a_pipe_declares_no_length_and_is_read(tmp_path):
     assert read_audio(path).duration == pytest.approx(1.0)
 
 
+def test_surround_sound_is_mixed_to_two_channels(tmp_path):
+    surround = np.zeros((16000, 6), dtype=np.float32)
+    surround[:, 2] = make_recording(1.0).samples[0]  # the centre, where speech is
+    soundfile.write(tmp_path / "a.flac", surround, 16000)
+    left, right = read_audio(tmp_path / "a.flac").samples
+    np.testing.assert_array_equal(left, right)
+    assert np.corrcoef(left, surround[:, 2])[0, 1] > 0.999
+
+
+def test_a_format_that_changes_midway_is_an_error(tmp_path):
+    parts = [
+        write_audio(tmp_path / f"{rate}.mp3", make_recording(1.0, rate), "libmp3lame")
+        for rate in (16000, 44100)
+    ]
+    path = tmp_path / "joined.mp3"
+    path.write_bytes(b"".join(part.read_bytes() for part in parts))
+    with pytest.raises(MediaError):
+        read_audio(path)
+
+
 def test_files_that_are_no_recording(tmp_path):
     (tmp_path / "notes.wav").write_text("a shopping list, not a recording\n" * 50)
     (tmp_path / "empty.wav").touch()
