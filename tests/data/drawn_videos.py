@@ -50,9 +50,18 @@ def make_sound(seconds, rate=SAMPLING_RATE):
     return (0.3 * np.sin(2 * np.pi * 200 * time) * (1 + np.sin(20 * time)) / 2).astype(np.float32)
 
 
-def write_video(path, frames, fps=25, sound=None, times=None, rate=SAMPLING_RATE, options=None):
+def write_video(
+    path,
+    frames,
+    fps=25,
+    sound=None,
+    times=None,
+    rate=SAMPLING_RATE,
+    options=None,
+    container_format="mp4",
+):
     """Encode H.264 and AAC; `times` in milliseconds make the frame rate variable."""
-    with av.open(str(path), "w", format="mp4", options=options or {}) as container:
+    with av.open(str(path), "w", container_format, options=options or {}) as container:
         video = None
         if frames is not None:
             video = container.add_stream("libx264", rate=Fraction(fps))

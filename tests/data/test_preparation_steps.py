@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from drawn_videos import draw_frame, make_sound
+from drawn_videos import draw_frame, draw_frames, make_sound, write_video
 
 from svp_diffusers.data.preparation.faces import (
     FaceTrack,
@@ -16,12 +16,14 @@ from svp_diffusers.data.preparation.faces import (
     crop_frame,
     plan_crop,
 )
+from svp_diffusers.data.preparation.probing import probe_video
 from svp_diffusers.data.preparation.settings import PreparationSettings, Reason, RejectionError
 from svp_diffusers.data.preparation.shots import ShotDetector, split_shots
 from svp_diffusers.data.preparation.sources import list_sources
 from svp_diffusers.data.preparation.speech import find_speech, measure_speech
 from svp_diffusers.errors import ConfigurationError, DatasetError, MediaError
 from svp_diffusers.media.faces import Face, face_from_bbox
+from svp_diffusers.media.video import read_frames
 
 FPS = Fraction(25)
 
@@ -96,6 +98,34 @@ def test_a_missing_table_and_a_wrong_template_are_named(tmp_path):
         list_sources([str(tmp_path)], Path("nowhere.csv"))
     with pytest.raises(DatasetError, match="may use"):
         list_sources([str(tmp_path)], face_files="{name}.npy")
+
+
+# probing
+
+
+@pytest.mark.parametrize("container", ["mp4", "matroska", "mov"])
+def test_times_are_those_of_the_stored_frames(tmp_path, container):
+    path = tmp_path / f"a.{ {'matroska': 'mkv'}.get(container, container) }"
+    times = [0, 40, 80, 200, 240] + [280 + 40 * i for i in range(60)]
+    frames = [draw_frame(background=20 + 3 * index) for index in range(65)]
+    write_video(path, frames, 25, make_sound(2.7), times, container_format=container)
+    video = probe_video(path, PreparationSettings())
+    np.testing.assert_allclose(video.times, np.array(times) / 1000, atol=1e-3)
+    assert video.notes == ("variable frame rate, made constant at 25 fps",)
+    shown = video.frame_shown(FPS, 8)
+    assert shown.tolist() == [0, 1, 2, 2, 2, 3, 4, 5]
+    every = [frame.mean() for frame in read_frames(path)]
+    constant = [frame.mean() for _, frame in zip(range(8), read_frames(path, FPS), strict=False)]
+    assert len({round(mean) for mean in every[:8]}) == 8
+    assert constant == [every[index] for index in shown]
+
+
+def test_a_truncated_matroska_file_is_told_from_a_short_one(tmp_path):
+    path = tmp_path / "a.mkv"
+    write_video(path, draw_frames(150), 25, make_sound(6), container_format="matroska")
+    path.write_bytes(path.read_bytes()[: path.stat().st_size * 2 // 3])
+    with pytest.raises(RejectionError, match=r"truncated file: \d\.\d\d s of the 6\.\d\d s"):
+        probe_video(path, PreparationSettings())
 
 
 # shots

@@ -4,7 +4,9 @@ from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 
+import av
 import numpy as np
+from av.container import InputContainer
 
 from svp_diffusers.data.preparation.settings import PreparationSettings, Reason, RejectionError
 from svp_diffusers.errors import MediaError
@@ -49,7 +51,7 @@ def probe_video(path: Path, settings: PreparationSettings) -> ProbedVideo:
     with path.open("rb") as stream:
         is_mp4 = stream.read(8)[4:] == b"ftyp"
     try:
-        times, declared, notes = _read_times(path)
+        times, notes = _read_times(path)
         info = probe(path)
     except MediaError as error:
         if is_mp4 and "moov" not in _top_level_boxes(path):
@@ -58,9 +60,6 @@ def probe_video(path: Path, settings: PreparationSettings) -> ProbedVideo:
         reason = Reason.DAMAGED if is_mp4 else Reason.NOT_MEDIA
         raise RejectionError(reason, str(error)) from error
     duration = float(times[-1]) + _median_step(times)
-    if declared is not None and duration < declared - TRUNCATION_TOLERANCE_SECONDS:
-        detail = f"{duration:.2f} s of the {declared:.2f} s it declares"
-        raise RejectionError(Reason.TRUNCATED, detail)
     if not info.has_audio:
         raise RejectionError(Reason.NO_SOUND, "the file has pictures only")
     if duration < settings.minimum_seconds:
@@ -77,30 +76,42 @@ def probe_video(path: Path, settings: PreparationSettings) -> ProbedVideo:
     return ProbedVideo(info, times, notes)
 
 
-def _read_times(path: Path) -> tuple[np.ndarray, float | None, tuple[str, ...]]:
-    """Times of all video packets, the declared duration, and a note on a wrong extension."""
+def _read_times(path: Path) -> tuple[np.ndarray, tuple[str, ...]]:
+    """Times of all frames as the packets tell, and a note on a wrong extension."""
     with open_container(path) as container:
-        streams = [
+        pictures = [
             stream
             for stream in container.streams.video
             if not stream.disposition & stream.disposition.attached_pic
         ]
-        if not streams:
+        if not pictures:
             raise RejectionError(Reason.NO_VIDEO, "the file has sound only")
-        stream = streams[0]
-        ticks = sorted(packet.pts for packet in container.demux(stream) if packet.pts is not None)
-        if not ticks:
-            raise RejectionError(Reason.NO_VIDEO, "the video stream has no frame")
-        if len(ticks) == 1:
-            raise RejectionError(Reason.NO_VIDEO, "a single picture")
-        assert stream.time_base is not None
+        times, end = [], 0.0
+        for packet in container.demux(pictures[0], *container.streams.audio[:1]):
+            ticks = packet.dts if packet.pts is None else packet.pts
+            if ticks is None or packet.is_discard:  # the end mark, or cut off by an edit list
+                continue
+            time = float(ticks * packet.time_base)
+            end = max(end, time + float((packet.duration or 0) * packet.time_base))
+            if packet.stream is pictures[0]:
+                times.append(time)
+        if len(times) < 2:
+            raise RejectionError(Reason.NO_VIDEO, f"the video stream has {len(times)} frames")
+        _check_length(container, end)
         known = container.format.extensions
         notes: tuple[str, ...] = ()
         if known and path.suffix.lower().removeprefix(".") not in known:
             notes = (f"extension {path.suffix or '(none)'}, content {container.format.name}",)
-        declared = None if stream.duration is None else float(stream.duration * stream.time_base)
-        times = (np.array(ticks) - ticks[0]) * float(stream.time_base)
-    return times, declared, notes
+    return np.sort(times) - min(times), notes
+
+
+def _check_length(container: InputContainer, end: float) -> None:
+    if container.duration is None:
+        return
+    declared = (container.duration + (container.start_time or 0)) / av.time_base
+    if end < declared - TRUNCATION_TOLERANCE_SECONDS:
+        detail = f"{end:.2f} s of the {declared:.2f} s it declares"
+        raise RejectionError(Reason.TRUNCATED, detail)
 
 
 def _median_step(times: np.ndarray) -> float:
