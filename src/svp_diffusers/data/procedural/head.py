@@ -6,7 +6,7 @@ import numpy as np
 
 from svp_diffusers.data.procedural.eyes import SIDES
 from svp_diffusers.data.procedural.geometry import JAW_EDGE, HeadProjection
-from svp_diffusers.data.procedural.mouth import shape_mouth
+from svp_diffusers.data.procedural.mouth import MouthShape
 from svp_diffusers.data.procedural.svg import (
     Colour,
     Drawing,
@@ -76,7 +76,11 @@ def draw_ears(drawing: Drawing, projection: HeadProjection) -> None:
 
 
 def draw_face(
-    drawing: Drawing, projection: HeadProjection, outline: np.ndarray, rig: Mapping[str, float]
+    drawing: Drawing,
+    projection: HeadProjection,
+    rig: Mapping[str, float],
+    outline: np.ndarray,
+    mouth: MouthShape,
 ) -> None:
     """Draw skin, shading, cheeks, beard and nose inside the head's outline."""
     identity = projection.identity
@@ -100,7 +104,9 @@ def draw_face(
     away = dark_side - (11.0 * light * scale, 0)
     drawing.glow(away, (17 * scale, 40 * scale), shadow, 0.55)
     _draw_cheeks(drawing, projection, rig)
-    _draw_beard(drawing, projection, outline, rig)
+    for corner, (sign, side) in zip(mouth.upper_inner[[0, -1]], SIDES, strict=True):
+        _draw_smile_line(drawing, projection, rig, corner, sign, side)
+    _draw_beard(drawing, projection, outline, mouth)
     drawing.close_group()
 
 
@@ -118,7 +124,6 @@ def _draw_cheeks(drawing: Drawing, projection: HeadProjection, rig: Mapping[str,
         shine = max(rig["cheekPuff"], 0.7 * raised)
         if shine > 0.02:
             drawing.glow(cheek - (0, 1.6), size * (0.6, 0.5), lighten(skin, 0.6), 0.5 * shine)
-        _draw_smile_line(drawing, projection, sign, side, rig)
     if identity.freckles > 0:
         generator = np.random.default_rng(identity.seed)
         spread = generator.normal(size=(26, 2)) * (2.6, 1.8)
@@ -128,14 +133,18 @@ def _draw_cheeks(drawing: Drawing, projection: HeadProjection, rig: Mapping[str,
 
 
 def _draw_smile_line(
-    drawing: Drawing, projection: HeadProjection, sign: int, side: str, rig: Mapping[str, float]
+    drawing: Drawing,
+    projection: HeadProjection,
+    rig: Mapping[str, float],
+    corner: np.ndarray,
+    sign: int,
+    side: str,
 ) -> None:
     """The fold from the nose to the mouth's corner: deeper with a smile or a sneer."""
     identity = projection.identity
     smile = rig[f"mouthSmile{side}"]
     depth = 0.05 + 0.36 * smile + 0.35 * rig[f"noseSneer{side}"]
     depth += 0.15 * rig[f"mouthStretch{side}"]
-    corner = shape_mouth(projection, rig).upper_inner[-1 if sign > 0 else 0]
     start = np.array([sign * (identity.nose_width + 1.5), identity.nose_length - 0.4])
     end = corner + (sign * 2.4, 0.6)
     middle = (start + end) / 2 + (sign * (0.9 + 0.7 * smile), -0.7)
@@ -197,13 +206,12 @@ def draw_nose(drawing: Drawing, projection: HeadProjection, rig: Mapping[str, fl
 
 
 def _draw_beard(
-    drawing: Drawing, projection: HeadProjection, outline: np.ndarray, rig: Mapping[str, float]
+    drawing: Drawing, projection: HeadProjection, outline: np.ndarray, mouth: MouthShape
 ) -> None:
     identity = projection.identity
     if identity.beard == "none":
         return
     colour = darken(identity.hair, 0.15)
-    mouth = shape_mouth(projection, rig)
     width = identity.mouth_width
     left, right = mouth.upper_inner[0], mouth.upper_inner[-1]
     top = identity.nose_length + 2.1

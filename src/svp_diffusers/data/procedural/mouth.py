@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from svp_diffusers.data.procedural.geometry import HeadProjection
+from svp_diffusers.data.procedural.identity import Identity
 from svp_diffusers.data.procedural.svg import (
     Drawing,
     darken,
@@ -46,9 +47,8 @@ class MouthShape:
     jaw: tuple[float, float]
 
 
-def shape_mouth(projection: HeadProjection, rig: Mapping[str, float]) -> MouthShape:
+def shape_mouth(identity: Identity, rig: Mapping[str, float]) -> MouthShape:
     """Place the lips' contours from the rig's coefficients."""
-    identity = projection.identity
     pucker, funnel, jaw_open = rig["mouthPucker"], rig["mouthFunnel"], rig["jawOpen"]
     sideways = 2.6 * (rig["mouthLeft"] - rig["mouthRight"])
     jaw_x = 2.4 * (rig["jawLeft"] - rig["jawRight"])
@@ -108,9 +108,10 @@ def _sides(rig: Mapping[str, float], name: str) -> np.ndarray:
     return right + (left - right) * _LEFT_SHARE
 
 
-def draw_mouth(drawing: Drawing, projection: HeadProjection, rig: Mapping[str, float]) -> None:
+def draw_mouth(
+    drawing: Drawing, projection: HeadProjection, rig: Mapping[str, float], shape: MouthShape
+) -> None:
     """Draw the mouth: inside, teeth, tongue, lips and the shadow under them."""
-    shape = shape_mouth(projection, rig)
     forward = 1.0 + 2.0 * rig["mouthPucker"] + 1.4 * rig["mouthFunnel"]
     lift = 0.5 + forward * (1 - _ACROSS**2)
     upper_outer, upper_inner, lower_inner, lower_outer = (

@@ -10,7 +10,7 @@ from svp_diffusers.data.procedural.geometry import HeadPose, HeadProjection
 from svp_diffusers.data.procedural.hair import draw_back_hair, draw_front_hair
 from svp_diffusers.data.procedural.head import draw_ears, draw_face, draw_nose, outline_head
 from svp_diffusers.data.procedural.identity import Identity
-from svp_diffusers.data.procedural.mouth import draw_mouth
+from svp_diffusers.data.procedural.mouth import draw_mouth, shape_mouth
 from svp_diffusers.data.procedural.performance import Performance
 from svp_diffusers.data.procedural.scene import draw_background, draw_body
 from svp_diffusers.data.procedural.svg import Drawing, get_rasteriser
@@ -33,9 +33,11 @@ def write_portrait_svg(
     draw_back_hair(drawing, projection)
     draw_body(drawing, projection)
     draw_ears(drawing, projection)
-    draw_face(drawing, projection, outline_head(projection, coefficients), coefficients)
+    outline = outline_head(projection, coefficients)
+    mouth = shape_mouth(identity, coefficients)
+    draw_face(drawing, projection, coefficients, outline, mouth)
     draw_nose(drawing, projection, coefficients)
-    draw_mouth(drawing, projection, coefficients)
+    draw_mouth(drawing, projection, coefficients, mouth)
     draw_eyes(drawing, projection, coefficients)
     draw_brows(drawing, projection, coefficients)
     draw_front_hair(drawing, projection)
