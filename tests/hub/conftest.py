@@ -61,3 +61,23 @@ def run_client(
         return results
 
     return run
+
+
+@pytest.fixture(scope="session")
+def run_python(client_environment: Callable[..., dict[str, str]]) -> Callable[..., Any]:
+    """Run code that sets `result` in a new process, which can import `client`; return it."""
+
+    def run(code: str, **variables: str) -> Any:
+        begin = (
+            f"import json, sys, torch\nsys.path.insert(0, {str(CLIENT.parent)!r})\nimport client\n"
+        )
+        done = subprocess.run(
+            [sys.executable, "-c", f"{begin}{code}\nprint(json.dumps(result))"],
+            env=client_environment(**variables),
+            capture_output=True,
+            text=True,
+        )
+        assert done.returncode == 0, done.stderr[-4000:]
+        return json.loads(done.stdout.splitlines()[-1])
+
+    return run

@@ -195,7 +195,7 @@ class HubHandler(BaseHTTPRequestHandler):
     def _create(self, request: dict[str, Any]) -> None:
         repo_id = f"{request.get('organization') or 'org'}/{request['name']}"
         exists = repo_id in self.hub.repositories
-        self.hub.create(repo_id, bool(request.get("private")))
+        self.hub.create(repo_id, request.get("visibility") == "private")
         answer = {"url": f"{self.hub.url}/{repo_id}", "id": repo_id, "name": repo_id}
         self._reply(answer, status=409 if exists else 200)
 
