@@ -18,40 +18,53 @@ _LONG = ("bob", "long")
 
 
 def draw_back_hair(drawing: Drawing, projection: HeadProjection) -> None:
-    """Draw the hair behind the head: long hair, a bun, a cloud of curls."""
+    """Draw the hair behind the head: the crown, long hair, a bun, a cloud of curls."""
     identity = projection.identity
     colour = darken(identity.hair, 0.42)
-    width, skull, volume = identity.face_width, identity.skull_height, identity.hair_volume
+    if identity.hair_style == "shaved":
+        return
+    # Where the head turns away, the crown shows between forehead and front hair.
+    drawing.fill(smooth_open(_outline_hair(projection)) + "Z", colour)
     if identity.hair_style in _LONG:
-        reach = 20 + 6 * identity.hair_length
-        if identity.hair_style == "long":
-            reach = 38 + 14 * identity.hair_length
-        side = width + 2.6 + 3.0 * volume
-        half = np.array(
-            [
-                [0.62 * side, -skull - 1],
-                [0.98 * side, -0.45 * skull],
-                [1.02 * side, 6],
-                [1.04 * side, 0.6 * reach],
-                [0.98 * side, 0.92 * reach],
-                [0.72 * side, reach + 1.5],
-            ]
-        )
-        points = np.concatenate([[[0, -skull - 3]], half, [[0, reach]], half[::-1] * (-1, 1)])
-        drawing.fill(smooth_closed(projection.project_outline(points, -7.0)), colour)
+        _draw_long_hair(drawing, projection, colour)
     elif identity.hair_style == "bun":
-        size = 7.5 + 3.0 * volume
-        bun = projection.project_outline(np.array([[0.0, -skull - 0.45 * size]]), -9.0)[0]
-        paint = drawing.add_radial_gradient(
-            bun - (2 * -identity.light, 0.3 * size),
-            (1.3 * size, 1.3 * size),
-            ((0, lighten(identity.hair, 0.12), 1), (1, colour, 1)),
-        )
-        drawing.ellipse(
-            bun, (size * projection.pose.scale, 0.9 * size * projection.pose.scale), paint
-        )
+        _draw_bun(drawing, projection, colour)
     elif identity.hair_style == "curls":
-        _draw_curls(drawing, projection, darken(identity.hair, 0.2), 3.5 + 5.0 * volume)
+        lift = 3.5 + 5.0 * identity.hair_volume
+        _draw_curls(drawing, projection, darken(identity.hair, 0.2), lift)
+
+
+def _draw_long_hair(drawing: Drawing, projection: HeadProjection, colour: Colour) -> None:
+    identity = projection.identity
+    skull = identity.skull_height
+    low, more = (20.0, 6.0) if identity.hair_style == "bob" else (38.0, 14.0)
+    reach = low + more * identity.hair_length
+    side = identity.face_width + 2.6 + 3.0 * identity.hair_volume
+    half = np.array(
+        [
+            [0.62 * side, -skull - 1],
+            [0.98 * side, -0.45 * skull],
+            [1.02 * side, 6],
+            [1.04 * side, 0.6 * reach],
+            [0.98 * side, 0.92 * reach],
+            [0.72 * side, reach + 1.5],
+        ]
+    )
+    points = np.concatenate([[[0, -skull - 3]], half, [[0, reach]], half[::-1] * (-1, 1)])
+    drawing.fill(smooth_closed(projection.project_outline(points, -7.0)), colour)
+
+
+def _draw_bun(drawing: Drawing, projection: HeadProjection, colour: Colour) -> None:
+    identity = projection.identity
+    size = 7.5 + 3.0 * identity.hair_volume
+    place = np.array([[0.0, -identity.skull_height - 0.45 * size]])
+    bun = projection.project_outline(place, -9.0)[0]
+    paint = drawing.add_radial_gradient(
+        bun + (2 * identity.light, -0.3 * size),
+        (1.3 * size, 1.3 * size),
+        ((0, lighten(identity.hair, 0.12), 1), (1, colour, 1)),
+    )
+    drawing.ellipse(bun, projection.pose.scale * np.array([size, 0.9 * size]), paint)
 
 
 def draw_front_hair(drawing: Drawing, projection: HeadProjection) -> None:
@@ -73,12 +86,12 @@ def draw_front_hair(drawing: Drawing, projection: HeadProjection) -> None:
     # The hair's shadow on the forehead.
     drawing.stroke(smooth_open(inner[1:-1] + (0, 0.7)), darken(identity.skin, 0.6), 1.7, 0.22)
     drawing.fill(path, paint)
+    drawing.open_clip(path)
     if identity.hair_style == "curls":
-        drawing.open_clip(path)
         _draw_ringlets(drawing, projection, outer, inner)
-        drawing.close_group()
     else:
         _draw_strands(drawing, projection, outer, inner)
+    drawing.close_group()
 
 
 def _outline_hair(projection: HeadProjection) -> np.ndarray:

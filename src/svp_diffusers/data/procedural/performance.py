@@ -99,6 +99,8 @@ def _hold_expression(
     left, right = 1 + min(manner.lopsided, 0), 1 - max(manner.lopsided, 0)
     rounded = np.clip(tracks["mouthPucker"] + 0.7 * tracks["mouthFunnel"], 0, 1)
     free = 1 - 0.6 * rounded
+    # Only "p", "b" and "m" press the lips together: nothing may hold them open then.
+    closed = np.clip(2.0 * tracks["mouthPressLeft"], 0, 1)
 
     def hold(name: str, level: float, follow: np.ndarray | float = 1.0) -> None:
         drift = 1 + 0.18 * _drift(frames, 0.5 * fps, generator)
@@ -110,7 +112,7 @@ def _hold_expression(
     hold("mouthStretch", manner.stretch, free)
     hold("mouthDimple", manner.dimple, free)
     hold("mouthPress", manner.press)
-    hold("mouthUpperUp", manner.upper_lip, 0.4 + 0.6 * emphasis)
+    hold("mouthUpperUp", manner.upper_lip, (0.4 + 0.6 * emphasis) * (1 - closed))
     hold("noseSneer", manner.sneer)
     hold("cheekSquint", manner.cheek)
     hold("eyeSquint", manner.squint)
