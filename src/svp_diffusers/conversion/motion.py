@@ -56,17 +56,29 @@ def check_position_tables(tables: list[torch.Tensor], model: torch.nn.Module, so
 
 
 def convert_motion_adapter(weights: StateDict, source: str) -> MotionAdapter:
-    """Convert an original AnimateDiff motion module of Stable Diffusion 1.5.
+    """Convert an original AnimateDiff motion module; sizes are read off the weights.
 
     Raises:
         CheckpointError: if a key is unexpected, missing or of another shape.
     """
+    renamed = rename(weights, diffusers_motion_key, source)
+    norms = {
+        key: value.shape[0]
+        for key, value in renamed.items()
+        if re.fullmatch(r"down_blocks\.\d+\.motion_modules\.\d+\.norm\.weight", key)
+    }
+    blocks = len({key.split(".")[1] for key in norms})
+    if not norms or len(norms) % blocks:
+        raise CheckpointError(f"{source} is not an AnimateDiff motion module.")
     tables = position_tables(weights)
     adapter = MotionAdapter(
+        block_out_channels=tuple(
+            norms[f"down_blocks.{block}.motion_modules.0.norm.weight"] for block in range(blocks)
+        ),
+        motion_layers_per_block=len(norms) // blocks,
         motion_max_seq_length=tables[0].shape[1] if tables else 32,
-        use_motion_mid_block=any(".mid_block." in f".{key}" for key in weights),
+        use_motion_mid_block=any(key.startswith("mid_block.") for key in renamed),
     )
-    renamed = rename(weights, diffusers_motion_key, source)
     load_exactly(adapter, renamed, source, lambda key: key.endswith("pos_embed.pe"))
     check_position_tables(tables, adapter, source)
     return adapter

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from svp_diffusers.errors import ConfigurationError
+from svp_diffusers.errors import ConfigurationError, StyleError
 from svp_diffusers.media.audio import Recording, check_speech, read_audio, to_mono
 from svp_diffusers.media.faces import FaceDetector
 from svp_diffusers.media.image import read_image
@@ -70,7 +70,7 @@ def generate_video(
     with open_checkpoint(request.model) as folder:
         layout = read_config(folder, "head_guider")["keypoint_layout"]
         size = check_size(request, read_config(folder, "unet"))
-        check_style_argument(request, folder)
+        check_style_argument(request, folder, recording.duration)
         portrait = prepare_portrait(request, picture, size, layout, detector)
         motion = prepare_head_motion(request, portrait, fps, num_frames, layout, detector)
 
@@ -129,11 +129,11 @@ def check_size(request: GenerationRequest, unet_config: dict[str, Any]) -> int:
     return size
 
 
-def check_style_argument(request: GenerationRequest, folder: Path) -> None:
-    """Check a style against the checkpoint's configuration.
+def check_style_argument(request: GenerationRequest, folder: Path, duration: float) -> None:
+    """Check a style against the checkpoint's configuration and the length of the speech.
 
     Raises:
-        StyleError: if it is unknown, malformed or of another style encoder.
+        StyleError: if it is unknown, malformed, of another style encoder, or begins after the end.
         MediaError: if its file is missing.
     """
     if request.style is None:
@@ -144,7 +144,12 @@ def check_style_argument(request: GenerationRequest, folder: Path) -> None:
         check_input(path)
         return outline.prior()
 
-    parse_style(request.style, outline, stand_in)
+    parsed = parse_style(request.style, outline, stand_in)
+    if isinstance(parsed, list) and parsed[-1][0] >= duration:
+        raise StyleError(
+            f"The style schedule starts a style at {parsed[-1][0]:g} s, but the speech ends at "
+            f"{duration:.2f} s."
+        )
 
 
 def encode_style_argument(
