@@ -89,12 +89,12 @@ def prepare(
 
     Interrupted, it goes on where it stopped when the same command is given again.
     """
+    from svp_diffusers.data.preparation.faces import load_insightface
     from svp_diffusers.data.preparation.report import summarize_outcomes
     from svp_diffusers.data.preparation.run import in_processes, on_ray
     from svp_diffusers.data.preparation.run import prepare as prepare_all
     from svp_diffusers.data.preparation.settings import PreparationSettings
     from svp_diffusers.data.preparation.sources import list_sources
-    from svp_diffusers.media.faces import InsightFaceDetector
     from svp_diffusers.media.input import check_input
     from svp_diffusers.media.output import check_output
     from svp_diffusers.media.video import parse_fps
@@ -110,8 +110,8 @@ def prepare(
     sources = list_sources(videos, metadata, face_files, expression_files)
     make_detector = None
     if face_files is None:
-        InsightFaceDetector()  # fails now, not in every worker, when it is not there
-        make_detector = InsightFaceDetector
+        load_insightface()  # fails now, not in every worker, when it is not there
+        make_detector = load_insightface
     outcomes = prepare_all(
         sources,
         output,

@@ -74,7 +74,7 @@ class DatasetIndex:
             "shards": [asdict(shard) for shard in self.shards],
             "clips": [asdict(clip) for clip in self.clips],
         }
-        return json.dumps(content | {"sha256": _digest(content)}, indent=1, sort_keys=True) + "\n"
+        return json.dumps(content | {"sha256": _digest(content)}, sort_keys=True) + "\n"
 
 
 def parse_index(text: str, where: str) -> DatasetIndex:

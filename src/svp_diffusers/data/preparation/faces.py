@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +11,7 @@ from PIL import Image
 
 from svp_diffusers.data.preparation.probing import ProbedVideo
 from svp_diffusers.data.preparation.settings import Reason, RejectionError
-from svp_diffusers.media.faces import CROP_MARGIN, Face, FaceDetector
+from svp_diffusers.media.faces import CROP_MARGIN, Face, FaceDetector, InsightFaceDetector
 
 # Our choices. A second face counts when it is no smaller than this part of the first one.
 RIVAL_AREA = 0.25
@@ -47,6 +48,12 @@ class FaceTrack:
         rows = slice(frames.start, frames.stop)
         keypoints = None if self.keypoints is None else self.keypoints[rows]
         return FaceTrack(self.boxes[rows], keypoints, self.rivals[rows])
+
+
+@cache
+def load_insightface() -> FaceDetector:
+    """InsightFace's detector, loaded once a process; raises as `InsightFaceDetector`."""
+    return InsightFaceDetector()
 
 
 class FaceTracker:

@@ -48,11 +48,15 @@ def find_speech(waveform: np.ndarray) -> list[tuple[int, int]]:
     threads = torch.get_num_threads()
     try:
         from silero_vad import get_speech_timestamps, load_silero_vad
+
+        # Importing silero_vad sets this for the whole process; one is fastest for it, but not for
+        # whatever else runs here.
+        torch.set_num_threads(1)
+        spans = get_speech_timestamps(torch.from_numpy(waveform), load_silero_vad())
     except ImportError as error:
         raise MissingDependencyError(
             "finding speech needs silero-vad: pip install 'svp-diffusers[data]'"
         ) from error
     finally:
-        torch.set_num_threads(threads)  # importing silero_vad sets it to 1 for the whole process
-    spans = get_speech_timestamps(torch.from_numpy(waveform), load_silero_vad())
+        torch.set_num_threads(threads)
     return [(span["start"], span["end"]) for span in spans]
