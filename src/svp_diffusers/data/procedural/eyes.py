@@ -60,7 +60,6 @@ def _draw_eye(
     skin = identity.skin
     lid_colour = mix(darken(skin, 0.20), identity.lips, 0.18 * identity.make_up)
     socket = (upper_lid[2] + lower_lid[2]) / 2
-    scale = projection.pose.scale
     drawing.glow(
         socket - (0, 1.0), (1.75 * half_width, 2.1 * half_height), darken(skin, 0.55), 0.26
     )
@@ -75,16 +74,14 @@ def _draw_eye(
         )
         drawing.ellipse(socket, (2 * half_width, 2 * half_height), white)
         pupil = projection.project_face(np.array([[centre_x + 1.75 * look_x, 1.35 * look_y]]))[0]
-        _draw_iris(drawing, identity.iris, pupil, 0.60 * half_width * scale, identity.light)
+        _draw_iris(drawing, identity.iris, pupil, 0.60 * half_width, identity.light)
         drawing.stroke(smooth_open(upper_lid + (0, 0.35)), darken(skin, 0.9), 1.3, 0.28)
         drawing.close_group()
 
     lashes = mix(darken(identity.hair, 0.75), (0.05, 0.03, 0.05), 0.4 + 0.5 * identity.make_up)
     thick = 0.50 + 0.55 * identity.make_up
     wing = upper_lid.copy()
-    wing[-1] += scale * np.array(
-        [sign * (0.5 + 0.7 * identity.make_up), -0.45 - 0.5 * identity.make_up]
-    )
+    wing[-1] += np.array([sign * (0.5 + 0.7 * identity.make_up), -0.45 - 0.5 * identity.make_up])
     drawing.fill(
         join_curves(wing - (0, thick) * _UPPER_LID[:, None], upper_lid[::-1] + (0, 0.15)), lashes
     )
@@ -138,7 +135,7 @@ def draw_brows(drawing: Drawing, projection: HeadProjection, rig: Mapping[str, f
         x = sign * (inner + along * (10.6 + 0.9 * down))
         thickness = identity.brow_thickness * np.array([0.85, 1.0, 0.78, 0.12])
         middle = projection.project_face(np.column_stack([x, heights]), 0.8)
-        half = np.column_stack([np.zeros(4), thickness * projection.pose.scale])
+        half = np.column_stack([np.zeros(4), thickness])
         drawing.fill(join_curves(middle - half, (middle + half)[::-1]), colour, 0.93)
     furrow = 0.5 * (rig["browDownLeft"] + rig["browDownRight"])
     if furrow > 0.02:

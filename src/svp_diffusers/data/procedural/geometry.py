@@ -49,26 +49,35 @@ class HeadPose:
 
 
 class HeadProjection:
-    """Maps head coordinates to the canvas for one person in one pose."""
+    """Maps head coordinates to the plane of the picture for one person in one pose.
+
+    Turning and nodding act on points and give the plane of the head, whose origin is still between
+    the eyes of a head at rest. Tilt, size and place act on the whole plane: they are `to_canvas`.
+
+    Args:
+        identity: whose head it is.
+        pose: the head's pose.
+    """
 
     def __init__(self, identity: Identity, pose: HeadPose) -> None:
         self.identity = identity
         self.pose = pose
         yaw, pitch, roll = pose.yaw, pose.pitch, pose.roll
         turn = np.array([[np.cos(yaw), 0, np.sin(yaw)], [0, 1, 0], [-np.sin(yaw), 0, np.cos(yaw)]])
-        nod = np.array(
-            [[1, 0, 0], [0, np.cos(pitch), np.sin(pitch)], [0, -np.sin(pitch), np.cos(pitch)]]
-        )
-        self._tilt = pose.scale * np.array(
-            [[np.cos(roll), -np.sin(roll)], [np.sin(roll), np.cos(roll)]]
-        )
-        self._matrix = self._tilt @ (nod @ turn)[:2]
-        shift = np.array([HEAD_CENTRE[0] + VIEW[2] * pose.x, HEAD_CENTRE[1] + VIEW[2] * pose.y])
-        self._neck = shift + _PIVOT[:2]
+        nod = np.array([[1, 0, 0], [0, np.cos(pitch), np.sin(pitch)]])
+        self._rotation = nod @ turn
+        tilt = pose.scale * np.array([[np.cos(roll), -np.sin(roll)], [np.sin(roll), np.cos(roll)]])
+        neck = np.array(HEAD_CENTRE) + VIEW[2] * np.array([pose.x, pose.y]) + _PIVOT[:2]
+        self.to_canvas = np.column_stack([tilt, neck - tilt @ _PIVOT[:2]])
+        """Affine map `(2, 3)` from the plane of the head to the canvas."""
+
+    def place(self, points: np.ndarray) -> np.ndarray:
+        """Bring `(n, 2)` points of the plane of the head to the canvas."""
+        return points @ self.to_canvas[:, :2].T + self.to_canvas[:, 2]
 
     def project(self, points: np.ndarray) -> np.ndarray:
-        """Project `(n, 3)` head coordinates to `(n, 2)` canvas coordinates."""
-        return (points - _PIVOT) @ self._matrix.T + self._neck
+        """Project `(n, 3)` head coordinates to `(n, 2)` points of the plane of the head."""
+        return (points - _PIVOT) @ self._rotation.T + _PIVOT[:2]
 
     def project_face(self, points: np.ndarray, lift: float | np.ndarray = 0.0) -> np.ndarray:
         """Project `(n, 2)` points of the front view, `lift` units before the face's surface."""
@@ -83,11 +92,11 @@ class HeadProjection:
         The head is about as deep as it is wide, so its silhouette keeps its size when it turns;
         only `depth`, how far the silhouette lies before the plane of the ears, moves it.
         """
-        moved = points - _PIVOT[:2]
         forward = depth - _PIVOT[2]
-        moved[:, 0] += forward * np.sin(self.pose.yaw)
-        moved[:, 1] += forward * np.sin(self.pose.pitch)
-        return moved @ self._tilt.T + self._neck
+        moved = np.empty((len(points), 2))
+        moved[:, 0] = points[:, 0] + forward * np.sin(self.pose.yaw)
+        moved[:, 1] = points[:, 1] + forward * np.sin(self.pose.pitch)
+        return moved
 
     def _surface(self, points: np.ndarray) -> np.ndarray:
         across, along = ((points - (0.0, 3.0)) / (1.06 * self.identity.face_width, 44.0)).T
@@ -112,4 +121,4 @@ def locate_head_keypoints(identity: Identity, pose: HeadPose) -> np.ndarray:
             projection.project_face(eyes),
         ]
     )
-    return (keypoints - VIEW[:2]) / VIEW[2]
+    return (projection.place(keypoints) - VIEW[:2]) / VIEW[2]

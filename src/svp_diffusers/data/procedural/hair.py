@@ -64,7 +64,7 @@ def _draw_bun(drawing: Drawing, projection: HeadProjection, colour: Colour) -> N
         (1.3 * size, 1.3 * size),
         ((0, lighten(identity.hair, 0.12), 1), (1, colour, 1)),
     )
-    drawing.ellipse(bun, projection.pose.scale * np.array([size, 0.9 * size]), paint)
+    drawing.ellipse(bun, np.array([size, 0.9 * size]), paint)
 
 
 def draw_front_hair(drawing: Drawing, projection: HeadProjection) -> None:
@@ -80,7 +80,7 @@ def draw_front_hair(drawing: Drawing, projection: HeadProjection) -> None:
     top = outer[len(outer) // 2]
     paint = drawing.add_linear_gradient(
         top + (9 * light, 0),
-        top + (-11 * light, 34 * projection.pose.scale),
+        top + (-11 * light, 34),
         ((0, lighten(hair, 0.16), 1), (0.35, hair, 1), (1, darken(hair, 0.5), 1)),
     )
     # The hair's shadow on the forehead.
@@ -95,7 +95,7 @@ def draw_front_hair(drawing: Drawing, projection: HeadProjection) -> None:
 
 
 def _outline_hair(projection: HeadProjection) -> np.ndarray:
-    """Outer contour from the image's left side over the top to the right, canvas units."""
+    """Outer contour from the image's left side over the top to the right."""
     identity = projection.identity
     width, skull, volume = identity.face_width, identity.skull_height, identity.hair_volume
     style = identity.hair_style
@@ -124,7 +124,7 @@ def _outline_hair(projection: HeadProjection) -> np.ndarray:
 
 
 def _outline_hairline(projection: HeadProjection) -> np.ndarray:
-    """Inner contour from the image's right side over the forehead to the left, canvas units."""
+    """Inner contour from the image's right side over the forehead to the left."""
     identity = projection.identity
     width, style, part = identity.face_width, identity.hair_style, identity.hair_parting
     hairline = -16.8 - 1.2 * (1 - identity.fringe)
@@ -163,10 +163,10 @@ def _draw_curls(drawing: Drawing, projection: HeadProjection, colour: Colour, li
     rim = np.column_stack([np.cos(angles), -np.sin(angles)]) * reach + (0, -0.5)
     rim += generator.normal(size=rim.shape) * 0.4
     points = projection.project_outline(rim, -1.0 - lift / 3)
-    top, light, scale = points[count // 2], identity.light, projection.pose.scale
+    top, light = points[count // 2], identity.light
     paint = drawing.add_radial_gradient(
-        top + (8 * light, 8 * scale),
-        (34 * scale, 36 * scale),
+        top + (8 * light, 8),
+        (34, 36),
         ((0, lighten(colour, 0.14), 1), (0.5, colour, 1), (1, darken(colour, 0.45), 1)),
     )
     drawing.fill(scalloped(points), paint)
@@ -178,12 +178,12 @@ def _draw_ringlets(
     """Draw small curls over the hair between its outer contour and the hairline."""
     identity = projection.identity
     generator = np.random.default_rng([identity.seed, 1])
-    hair, scale = identity.hair, projection.pose.scale
+    hair = identity.hair
     over = outer[[2, 3, 4, 5, 6, 7, 8]]
     under = inner[::-1][[3, 4, 5, 6, 7, 8, 9]]
     for share in (0.1, 0.5, 0.9):
         for place in over + (under - over) * share + generator.normal(size=(7, 2)) * 0.9:
-            size = scale * generator.uniform(1.7, 2.5)
+            size = generator.uniform(1.7, 2.5)
             angles = generator.uniform(0, 6.3) + np.linspace(0, 4.4, 5)
             ring = place + size * np.column_stack([np.cos(angles), np.sin(angles)])
             tone = lighten(hair, 0.28) if generator.uniform() < 0.5 else darken(hair, 0.55)

@@ -25,7 +25,7 @@ def shadow_of(skin: Colour) -> Colour:
 
 
 def outline_head(projection: HeadProjection, rig: Mapping[str, float]) -> np.ndarray:
-    """Silhouette of the head `(16, 2)`, clockwise from the top, canvas units."""
+    """Silhouette of the head `(16, 2)`, clockwise from the top, in the plane of the head."""
     identity = projection.identity
     width, jaw, chin = identity.face_width, identity.jaw_width, identity.chin_width
     skull, height = identity.skull_height, identity.chin_height
@@ -85,12 +85,11 @@ def draw_face(
     """Draw skin, shading, cheeks, beard and nose inside the head's outline."""
     identity = projection.identity
     skin, shadow, light = identity.skin, shadow_of(identity.skin), identity.light
-    scale = projection.pose.scale
     path = smooth_closed(outline)
     centre = projection.project_face(np.array([[5.0 * light, -4.0]]))[0]
     glow = drawing.add_radial_gradient(
         centre,
-        (34 * scale, 40 * scale),
+        (34, 40),
         (
             (0, lighten(skin, 0.16), 1),
             (0.45, skin, 1),
@@ -101,8 +100,8 @@ def draw_face(
     drawing.fill(path, glow)
     drawing.open_clip(path)
     dark_side = projection.project_face(np.array([[-15.0 * light, 4.0]]))[0]
-    away = dark_side - (11.0 * light * scale, 0)
-    drawing.glow(away, (17 * scale, 40 * scale), shadow, 0.55)
+    away = dark_side - (11.0 * light, 0)
+    drawing.glow(away, (17, 40), shadow, 0.55)
     _draw_cheeks(drawing, projection, rig)
     for corner, (sign, side) in zip(mouth.upper_inner[[0, -1]], SIDES, strict=True):
         _draw_smile_line(drawing, projection, rig, corner, sign, side)
@@ -112,14 +111,14 @@ def draw_face(
 
 def _draw_cheeks(drawing: Drawing, projection: HeadProjection, rig: Mapping[str, float]) -> None:
     identity = projection.identity
-    skin, scale = identity.skin, projection.pose.scale
+    skin = identity.skin
     blush = mix((0.95, 0.36, 0.32), skin, 0.25)
     for sign, side in SIDES:
         raised = rig[f"cheekSquint{side}"]
         smile = rig[f"mouthSmile{side}"]
         spot = np.array([[sign * 0.60 * identity.face_width, 10.4 - 1.6 * raised - 0.8 * smile]])
         cheek = projection.project_face(spot)[0]
-        size = np.array([6.6, 4.6]) * scale * (1 + 0.25 * rig["cheekPuff"])
+        size = np.array([6.6, 4.6]) * (1 + 0.25 * rig["cheekPuff"])
         drawing.glow(cheek, size, blush, min(0.8, identity.blush * (1 + 0.6 * raised)))
         shine = max(rig["cheekPuff"], 0.7 * raised)
         if shine > 0.02:
@@ -156,7 +155,6 @@ def draw_nose(drawing: Drawing, projection: HeadProjection, rig: Mapping[str, fl
     """Draw the nose by its shading, as flat illustration does."""
     identity = projection.identity
     skin, shadow, light = identity.skin, shadow_of(identity.skin), identity.light
-    scale = projection.pose.scale
     length, width = identity.nose_length, identity.nose_width
     sneer = {side: rig[f"noseSneer{side}"] for _, side in SIDES}
     dark = -np.sign(light)
@@ -183,7 +181,7 @@ def draw_nose(drawing: Drawing, projection: HeadProjection, rig: Mapping[str, fl
     drawing.fill(side_shade, fade)
     tip = projection.project_face(np.array([[0.0, length - 2.2]]), 5.2)[0]
     under = projection.project_face(np.array([[0.0, length + 0.7]]), 2.5)[0]
-    drawing.glow(under, (1.5 * width * scale, 1.9 * scale), shadow, 0.75)
+    drawing.glow(under, (1.5 * width, 1.9), shadow, 0.75)
     wings = [
         np.array([sign * width * (1 + 0.10 * sneer[side]), length - 1.0 - 1.5 * sneer[side]])
         for sign, side in SIDES
@@ -193,16 +191,16 @@ def draw_nose(drawing: Drawing, projection: HeadProjection, rig: Mapping[str, fl
         line = projection.project_face(curve, 1.6)
         drawing.stroke(smooth_open(line), shadow, 0.5, 0.65)
         nostril = projection.project_face((wing + (-sign * 0.48 * width, 0.85))[None], 3.0)[0]
-        drawing.ellipse(nostril, (0.85 * scale, 0.45 * scale), darken(skin, 0.8), 0.75)
+        drawing.ellipse(nostril, (0.85, 0.45), darken(skin, 0.8), 0.75)
         if sneer[side] > 0.02:
             for row in (0.0, 1.5):
                 fold = np.array([[0.6 * sign, row - 1.0], [2.6 * sign, row - 2.2]])
                 ends = projection.project_face(fold, 1.5)
                 drawing.stroke(smooth_open(ends), shadow, 0.45, 0.6 * sneer[side])
     bright = lighten(skin, 0.65)
-    drawing.glow(tip + (0.5 * light, -0.2), (1.9 * scale, 1.6 * scale), bright, 0.6)
+    drawing.glow(tip + (0.5 * light, -0.2), (1.9, 1.6), bright, 0.6)
     bridge = projection.project_face(np.array([[0.5 * light, 2.8]]), 2.5)[0]
-    drawing.glow(bridge, (1.0 * scale, 5.5 * scale), bright, 0.38)
+    drawing.glow(bridge, (1.0, 5.5), bright, 0.38)
 
 
 def _draw_beard(

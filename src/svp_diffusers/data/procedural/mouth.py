@@ -143,22 +143,19 @@ def _draw_inside(
         [[jaw_x, middle + drop - 0.6], [jaw_x, middle + drop + 0.6], [0.0, middle - 1.6]]
     )
     tongue, lower_teeth, upper_teeth = projection.project_face(places, -3.0)
-    scale = projection.pose.scale
     # Protruded lips throw tongue and teeth into shadow.
     visible = 1 - 0.75 * max(rig["mouthFunnel"], rig["mouthPucker"])
-    drawing.ellipse(tongue, (0.66 * width * scale, 2.9 * scale), mix(_THROAT, _TONGUE, visible))
+    drawing.ellipse(tongue, (0.66 * width, 2.9), mix(_THROAT, _TONGUE, visible))
     drawing.glow(tongue - (0, 0.9), (0.45 * width, 1.5), lighten(_TONGUE, 0.5), 0.5 * visible)
-    drawing.ellipse(
-        lower_teeth, (0.62 * width * scale, 1.5 * scale), darken(_TEETH, 0.12), 0.9 * visible
-    )
-    reach = 0.92 * width * scale
+    drawing.ellipse(lower_teeth, (0.62 * width, 1.5), darken(_TEETH, 0.12), 0.9 * visible)
+    reach = 0.92 * width
     enamel = drawing.add_radial_gradient(
-        upper_teeth, (reach, 3.6 * scale), ((0.5, _TEETH, 1), (1, darken(_TEETH, 0.35), 1))
+        upper_teeth, (reach, 3.6), ((0.5, _TEETH, 1), (1, darken(_TEETH, 0.35), 1))
     )
-    drawing.ellipse(upper_teeth, (reach, 3.2 * scale), enamel, visible)
+    drawing.ellipse(upper_teeth, (reach, 3.2), enamel, visible)
     for share in (-0.52, -0.26, 0.0, 0.26, 0.52):
         root = upper_teeth + (share * reach, 0)
-        gap = smooth_open(np.array([root, root + (0, 2.9 * scale * (1 - share**2))]))
+        gap = smooth_open(np.array([root, root + (0, 2.9 * (1 - share**2))]))
         drawing.stroke(gap, darken(_TEETH, 0.45), 0.16, 0.45 * visible)
     drawing.stroke(smooth_open(upper_inner), _THROAT, 1.1, 0.40)
     drawing.close_group()

@@ -30,8 +30,11 @@ def write_portrait_svg(
     projection = HeadProjection(identity, pose or HeadPose())
     drawing = Drawing()
     draw_background(drawing, identity)
+    drawing.open_transform(projection.to_canvas)
     draw_back_hair(drawing, projection)
+    drawing.close_group()
     draw_body(drawing, projection)
+    drawing.open_transform(projection.to_canvas)
     draw_ears(drawing, projection)
     outline = outline_head(projection, coefficients)
     mouth = shape_mouth(identity, coefficients)
@@ -42,6 +45,7 @@ def write_portrait_svg(
     draw_brows(drawing, projection, coefficients)
     draw_front_hair(drawing, projection)
     draw_glasses(drawing, projection)
+    drawing.close_group()
     return drawing.write()
 
 

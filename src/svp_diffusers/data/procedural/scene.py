@@ -43,7 +43,8 @@ def draw_body(drawing: Drawing, projection: HeadProjection) -> None:
     if identity.clothes == "hoodie":
         hood = np.array([[-20, 84], [-15, 74.5], [0, 72], [15, 74.5], [20, 84], [0, 95]])
         drawing.fill(smooth_closed(hood + body), darken(identity.cloth, 0.35))
-    head = projection.project_outline(np.array([[0.0, 20.0]]), -2.0)[0]
+    nape = projection.project_outline(np.array([[0.0, 20.0]]), -2.0)
+    head = projection.place(nape)[0]
     base = body + (0.0, 80.0)
     side = np.array([head, (head + base) / 2, base, base + (0, 5), base + (0, 25)])
     wide = np.array([half, half, half + 1.2, half + 5.0, half + 6.0])[:, None] * (1, 0)
@@ -52,9 +53,9 @@ def draw_body(drawing: Drawing, projection: HeadProjection) -> None:
         base + (half * light, 0), base - (half * light, 0), ((0, skin, 1), (1, shadow, 1))
     )
     drawing.fill(neck, paint)
-    chin = projection.project_outline(np.array([[0.0, identity.chin_height + 1.5]]), 6.0)[0]
+    chin = projection.project_outline(np.array([[0.0, identity.chin_height + 1.5]]), 6.0)
     drawing.open_clip(neck)
-    drawing.glow(chin, (1.7 * half, 8.5), darken(skin, 0.75), 0.85)
+    drawing.glow(projection.place(chin)[0], (1.7 * half, 8.5), darken(skin, 0.75), 0.85)
     drawing.close_group()
     _draw_clothes(drawing, identity, body, half + 4.2)
 

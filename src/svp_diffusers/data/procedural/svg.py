@@ -172,8 +172,15 @@ class Drawing:
         self._definitions.append(f"<clipPath id='{name}'><path d='{path}'/></clipPath>")
         self._elements.append(f"<g clip-path='url(#{name})'>")
 
+    def open_transform(self, matrix: np.ndarray) -> None:
+        """Move what follows by an affine map `(2, 3)`, until `close_group`."""
+        (a, c, e), (b, d, f) = matrix.tolist()
+        self._elements.append(
+            f"<g transform='matrix({a:.5f} {b:.5f} {c:.5f} {d:.5f} {e:.4f} {f:.4f})'>"
+        )
+
     def close_group(self) -> None:
-        """End what `open_clip` began."""
+        """End what `open_clip` or `open_transform` began."""
         self._elements.append("</g>")
 
     def write(self) -> str:
