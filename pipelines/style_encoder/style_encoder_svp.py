@@ -43,9 +43,8 @@ tags: [talking-head, svp, svp-style]
 A speaking style for SVP (arXiv 2409.03270), for checkpoints with the style encoder {encoder_id}.
 
 ```python
-from svp_diffusers.models.style_encoder_svp import StyleDistribution
-
-style = StyleDistribution.from_pretrained("{repo_id}")
+# of a pipeline that was loaded with that style encoder
+style = type(pipe.style_encoder.prior()).from_pretrained("{repo_id}")
 ```
 
 Limits: a style says how somebody speaks; it may tell who. Share one only with the consent of the

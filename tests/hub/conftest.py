@@ -67,12 +67,13 @@ def run_client(
 def run_python(client_environment: Callable[..., dict[str, str]]) -> Callable[..., Any]:
     """Run code that sets `result` in a new process, which can import `client`; return it."""
 
-    def run(code: str, **variables: str) -> Any:
+    def run(code: str, folder: Path | None = None, **variables: str) -> Any:
         begin = (
             f"import json, sys, torch\nsys.path.insert(0, {str(CLIENT.parent)!r})\nimport client\n"
         )
         done = subprocess.run(
             [sys.executable, "-c", f"{begin}{code}\nprint(json.dumps(result))"],
+            cwd=folder,
             env=client_environment(**variables),
             capture_output=True,
             text=True,

@@ -204,7 +204,8 @@ class HubHandler(BaseHTTPRequestHandler):
         if sha is None:
             self._not_found("RevisionNotFound")
             return
-        siblings = [{"rfilename": path} for path in repository.commits[sha]]
+        entries = [_entry(*item) for item in repository.commits[sha].items()]
+        siblings = [{"rfilename": entry["path"], **_describe_blob(entry)} for entry in entries]
         self._reply(
             {
                 "_id": repo_id,
@@ -332,6 +333,13 @@ def _entry(path: str, data: bytes) -> dict[str, Any]:
     if path.endswith(LFS_SUFFIXES):
         entry["lfs"] = {"oid": oid, "size": len(data), "pointerSize": 130}
     return entry
+
+
+def _describe_blob(entry: dict[str, Any]) -> dict[str, Any]:
+    blob = {"size": entry["size"], "blobId": entry["oid"]}
+    if "lfs" in entry:
+        blob["lfs"] = {"sha256": entry["oid"], "size": entry["size"], "pointerSize": 130}
+    return blob
 
 
 def _upload_mode(path: str) -> dict[str, Any]:

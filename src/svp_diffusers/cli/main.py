@@ -9,6 +9,7 @@ from svp_diffusers.cli import data, evaluate, style, train
 from svp_diffusers.cli.convert import app as convert
 from svp_diffusers.cli.demo import demo
 from svp_diffusers.cli.generate import generate
+from svp_diffusers.cli.hub import pull, push
 from svp_diffusers.cli.info import info
 
 app = typer.Typer(
@@ -28,6 +29,8 @@ app.add_typer(style.app, name="style")
 app.add_typer(train.app, name="train")
 app.add_typer(evaluate.app, name="evaluate")
 app.add_typer(data.app, name="data")
+app.command()(push)
+app.command()(pull)
 
 
 @app.callback()

@@ -1,0 +1,36 @@
+"""`svp push` and `svp pull`: checkpoints, LoRAs and styles to and from the Hub."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+Repository = Annotated[str, typer.Argument(help="Repository on the Hub, owner/name.")]
+
+
+def push(
+    folder: Annotated[Path, typer.Argument(help="Folder of a checkpoint, LoRA or style.")],
+    repository: Repository,
+    private: Annotated[bool, typer.Option("--private", help="Create it private.")] = False,
+    variant: Annotated[
+        str | None, typer.Option(help="Add weights of this precision: fp16 or bf16.")
+    ] = None,
+    pr: Annotated[bool, typer.Option("--pr", help="Propose it as a pull request.")] = False,
+) -> None:
+    """Push a folder to the Hub in one commit: weights, code, styles, card, samples, figures."""
+    from svp_diffusers.hub.push import push_folder
+
+    typer.echo(push_folder(folder, repository, private or None, variant, create_pr=pr))
+
+
+def pull(
+    repository: Repository,
+    output: Annotated[
+        Path | None, typer.Option("-o", "--output", help="Folder; default: the Hub's cache.")
+    ] = None,
+    revision: Annotated[str | None, typer.Option(help="Branch, tag or commit.")] = None,
+) -> None:
+    """Download a checkpoint, LoRA or style from the Hub, check it, and print its folder."""
+    from svp_diffusers.hub.pull import pull_repository
+
+    typer.echo(pull_repository(repository, output, revision))

@@ -1,0 +1,171 @@
+"""Model cards, rendered from one template.
+
+`python -m svp_diffusers.hub.cards model_cards` writes the project's own cards into that folder.
+"""
+
+import sys
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from huggingface_hub import EvalResult, ModelCard, ModelCardData
+from jinja2 import DictLoader, StrictUndefined, TemplateError
+from jinja2.sandbox import ImmutableSandboxedEnvironment
+
+from svp_diffusers.errors import CheckpointError
+
+TEMPLATE = Path(__file__).with_name("card_template.md")
+KINDS = ("checkpoint", "lora", "style")
+UNKNOWN_LIMITS = "nothing was said of the training data and the quality; ask the owner before use."
+
+
+@dataclass(frozen=True)
+class Result:
+    """One figure of an evaluation."""
+
+    dataset: str  # its name, "MEAD (neutral)"
+    dataset_type: str  # its id, "mead"
+    metric: str  # "SyncNet confidence"
+    metric_type: str  # "sync_confidence"
+    value: float
+
+
+@dataclass(frozen=True)
+class CardDescription:
+    """What a card says.
+
+    Attributes:
+        repo_id: of the repository that the card is for.
+        kind: "checkpoint", "lora" or "style".
+        limits: what it cannot do: one sentence, the first thing to read.
+        base_model: the repository it was made from; a LoRA and a style need one.
+        datasets: ids of the datasets it was trained on.
+        license: SPDX-like id of the weights' licence; "other" needs `license_name`, `license_link`.
+        license_name: name of another licence.
+        license_link: its address.
+        licenses: licence of each part of the weights.
+        training: how it was trained, a sentence.
+        evaluation: figures measured with this very checkpoint.
+        takedown: whom to write to.
+    """
+
+    repo_id: str
+    kind: str = "checkpoint"
+    limits: str = UNKNOWN_LIMITS
+    base_model: str | None = None
+    datasets: list[str] = field(default_factory=list)
+    license: str | None = None
+    license_name: str | None = None
+    license_link: str | None = None
+    licenses: dict[str, str] = field(default_factory=dict)
+    training: str | None = None
+    evaluation: list[Result] = field(default_factory=list)
+    takedown: str = "open a discussion in this repository."
+
+
+def render_card(description: CardDescription, template: Path = TEMPLATE) -> ModelCard:
+    """Render a card.
+
+    The template runs in a sandbox, and what is described is put in as text, never rendered itself.
+
+    Raises:
+        CheckpointError: for an unknown kind, a LoRA or a style without a base model, or a template
+            that runs code or names what is not described.
+    """
+    if description.kind not in KINDS:
+        raise CheckpointError(f"A card is of kind {KINDS}, not {description.kind!r}.")
+    if description.kind != "checkpoint" and description.base_model is None:
+        raise CheckpointError(f"The card of a {description.kind} needs `base_model`.")
+    environment = ImmutableSandboxedEnvironment(
+        loader=DictLoader({}), undefined=StrictUndefined, keep_trailing_newline=True
+    )
+    values = {**vars(description), "card_data": _card_data(description).to_yaml()}
+    try:
+        content = environment.from_string(template.read_text(encoding="utf-8")).render(values)
+    except TemplateError as error:
+        raise CheckpointError(f"The card template {template} is refused: {error}") from error
+    return ModelCard(content)
+
+
+def _card_data(description: CardDescription) -> ModelCardData:
+    tags = ["talking-head", "portrait-animation", "audio-driven", "svp"]
+    tags += [description.kind] if description.kind != "checkpoint" else []
+    others: dict[str, Any] = {}
+    if description.evaluation:
+        others["model_name"] = description.repo_id.split("/")[-1]
+        others["eval_results"] = [
+            EvalResult(
+                task_type="image-to-video",
+                dataset_type=result.dataset_type,
+                dataset_name=result.dataset,
+                metric_type=result.metric_type,
+                metric_name=result.metric,
+                metric_value=result.value,
+            )
+            for result in description.evaluation
+        ]
+    return ModelCardData(
+        library_name="diffusers",
+        pipeline_tag="image-to-video",
+        tags=tags,
+        base_model=description.base_model,
+        datasets=description.datasets or None,
+        license=description.license,
+        license_name=description.license_name,
+        license_link=description.license_link,
+        **others,
+    )
+
+
+_FULL_SIZE_LICENSES = {
+    "vae, reference_unet, unet (Stable Diffusion 1.5)": "CreativeML OpenRAIL-M",
+    "motion modules (AnimateDiff)": "Apache-2.0",
+    "audio_encoder (wav2vec 2.0)": "Apache-2.0",
+    "what was trained here": "of the training data: MEAD and HDTF are for research only",
+}
+_UNTRAINED = "this is a template of a card: no such weights are published yet."
+
+CARDS = {
+    "svp-tiny": CardDescription(
+        "svp-diffusers/svp-tiny",
+        limits="its weights are random: it makes noise, not faces. It shows that the code runs.",
+        license="apache-2.0",
+        licenses={"all weights": "Apache-2.0"},
+        training="none; all weights are drawn from a seeded generator.",
+    ),
+    "full-size": CardDescription(
+        "svp-diffusers/svp",
+        limits=f"{_UNTRAINED} A checkpoint of full size needs a GPU.",
+        base_model="stable-diffusion-v1-5/stable-diffusion-v1-5",
+        license="creativeml-openrail-m",
+        licenses=_FULL_SIZE_LICENSES,
+    ),
+    "fine-tune": CardDescription(
+        "svp-diffusers/svp-fine-tune",
+        limits=f"{_UNTRAINED} A fine-tune knows few speakers, and does worse on all others.",
+        base_model="svp-diffusers/svp",
+        license="creativeml-openrail-m",
+        licenses=_FULL_SIZE_LICENSES,
+    ),
+    "lora": CardDescription(
+        "svp-diffusers/svp-speaker-lora",
+        kind="lora",
+        limits=f"{_UNTRAINED} It is for one speaker, and for its base model alone.",
+        base_model="svp-diffusers/svp",
+        license="creativeml-openrail-m",
+        licenses={"LoRA": "CreativeML OpenRAIL-M, as its base model"},
+    ),
+    "style": CardDescription(
+        "svp-diffusers/svp-style-happy",
+        kind="style",
+        limits=f"{_UNTRAINED} A style belongs to the style encoder that made it, and no other.",
+        base_model="svp-diffusers/svp",
+        license="apache-2.0",
+        licenses={"style": "Apache-2.0"},
+    ),
+}
+
+
+if __name__ == "__main__":
+    for file_name, card in CARDS.items():
+        render_card(card).save(Path(sys.argv[1]) / f"{file_name}.md")

@@ -1,0 +1,104 @@
+"""What may be in a repository: checked before a push, and after a pull."""
+
+import json
+from collections.abc import Iterable
+from pathlib import Path, PurePosixPath
+
+from safetensors import SafetensorError, safe_open
+
+from svp_diffusers.errors import CheckpointError
+from svp_diffusers.pipelines.checkpoint import check_components
+
+PICKLES = {".bin", ".ckpt", ".pickle", ".pkl", ".pt", ".pth"}
+MARKERS = {
+    "model_index.json": "checkpoint",
+    "pytorch_lora_weights.safetensors": "lora",
+    "style.safetensors": "style",
+}
+
+
+def list_files(folder: Path) -> list[str]:
+    """The files of a folder, relative to it; hidden ones (and unfinished ones) are left out.
+
+    Raises:
+        CheckpointError: if the folder is missing, or a file in it is a link to outside of it.
+    """
+    if not folder.is_dir():
+        raise CheckpointError(f"{folder} is not a folder.")
+    paths = sorted(path for path in folder.rglob("*") if path.is_file())
+    for path in paths:
+        if not path.resolve().is_relative_to(folder.resolve()):
+            raise CheckpointError(f"{path} is a link to a file outside of {folder}; copy the file.")
+    names = [path.relative_to(folder) for path in paths]
+    return [
+        name.as_posix() for name in names if not any(part.startswith(".") for part in name.parts)
+    ]
+
+
+def check_names(names: Iterable[str], where: str) -> str:
+    """Check the names of the files of a repository, before any of them is read.
+
+    Returns:
+        "checkpoint", "lora" or "style".
+
+    Raises:
+        CheckpointError: for a pickle, a path that leaves the folder, or none of the three kinds.
+    """
+    names = list(names)
+    for name in names:
+        path = PurePosixPath(name)
+        if path.is_absolute() or ".." in path.parts or "\\" in name:
+            raise CheckpointError(f"{where} has a file named {name!r}, which leaves its folder.")
+        if path.suffix in PICKLES:
+            raise CheckpointError(
+                f"{where} has {name}, a pickle, which can run any code when it is loaded. Save the "
+                "weights as safetensors."
+            )
+    kinds = [kind for marker, kind in MARKERS.items() if marker in names]
+    if not kinds:
+        raise CheckpointError(f"{where} holds no checkpoint, LoRA or style: {list(MARKERS)}.")
+    return kinds[0]
+
+
+def check_contents(folder: Path, names: Iterable[str]) -> None:
+    """Check the files themselves: weights can be read, and no file names a place on this machine.
+
+    Raises:
+        CheckpointError: saying which file is wrong.
+    """
+    names = list(names)
+    for name in names:
+        if name.endswith(".safetensors"):
+            try:
+                with safe_open(folder / name, framework="pt") as file:
+                    file.keys()
+            except (SafetensorError, OSError) as error:
+                raise CheckpointError(f"{folder / name} is damaged: {error}") from error
+        if name.endswith(".json") and '"_name_or_path"' in (folder / name).read_text("utf-8"):
+            raise CheckpointError(
+                f"{folder / name} says where it was loaded from. Save the whole pipeline again "
+                "with `save_pretrained`, which leaves that out."
+            )
+    if "model_index.json" in names:
+        check_components(folder)
+        _check_code(folder, names)
+
+
+def _check_code(folder: Path, names: list[str]) -> None:
+    index = json.loads((folder / "model_index.json").read_text(encoding="utf-8"))
+    for component, entry in {"": index.get("_class_name"), **index}.items():
+        if component.startswith("_") or not entry or not isinstance(entry, list):
+            continue
+        library = str(entry[0])
+        if library in ("None", "diffusers", "transformers"):
+            continue
+        needed = f"{component}/{library}.py".lstrip("/")
+        if not library.isidentifier() or needed not in names:
+            raise CheckpointError(
+                f"{folder / 'model_index.json'} names {entry} for {component or 'the pipeline'}, "
+                f"but there is no file {needed}. Save the pipeline with `save_pretrained`."
+            )
+    if not isinstance(index.get("_class_name"), list):
+        raise CheckpointError(
+            f"{folder} lacks the code of its pipeline. Save the pipeline with `save_pretrained`."
+        )

@@ -1,0 +1,122 @@
+"""Pushing a folder: weights, code, styles, card, samples and figures, in one commit."""
+
+import json
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import torch
+import yaml
+from huggingface_hub import CommitOperationAdd, CommitOperationDelete, HfApi
+from huggingface_hub.errors import HfHubHTTPError, HFValidationError
+
+from svp_diffusers.errors import CheckpointError, ConfigurationError
+from svp_diffusers.hub.cards import CardDescription, Result, render_card
+from svp_diffusers.hub.contents import check_contents, check_names, list_files
+from svp_diffusers.pipelines.pipeline_svp_talking_head import SVPTalkingHeadPipeline
+
+VARIANTS = {"fp16": torch.float16, "bf16": torch.bfloat16}
+
+
+def push_folder(
+    folder: Path,
+    repo_id: str,
+    private: bool | None = None,
+    variant: str | None = None,
+    create_pr: bool = False,
+    token: str | None = None,
+) -> str:
+    """Push the folder of a checkpoint, a LoRA or a style, in one commit.
+
+    All its files are pushed, and weights of an earlier push that are not among them are deleted. A
+    card in the folder is pushed; if there is none, one in the repository stays; if there is none
+    either, one is rendered, from `card.yaml` and `evaluation.json` (see `describe_folder`).
+
+    Nothing changes in the repository before the commit: a push that is cut off can be repeated.
+
+    Args:
+        folder: with `model_index.json`, `pytorch_lora_weights.safetensors` or `style.safetensors`.
+        repo_id: "owner/name"; created if it does not exist.
+        private: of a repository that is created.
+        variant: "fp16" or "bf16" adds weights of that precision to a checkpoint.
+        create_pr: propose the commit as a pull request.
+        token: of the Hub; by default the one of `hf auth login`.
+
+    Returns:
+        The address of the commit or pull request.
+
+    Raises:
+        CheckpointError: if a file must not be pushed, or the Hub refuses it.
+        ConfigurationError: for an unknown variant, or one of a LoRA or a style.
+    """
+    names = list_files(folder)
+    kind = check_names(names, str(folder))
+    check_contents(folder, names)
+    if variant is not None and (variant not in VARIANTS or kind != "checkpoint"):
+        raise ConfigurationError(
+            f"The variant {variant!r} of a {kind} is not known; {list(VARIANTS)} are, of a "
+            "checkpoint."
+        )
+    api = HfApi(token=token)
+    with tempfile.TemporaryDirectory() as temporary:
+        files = {name: folder / name for name in names}
+        if variant is not None:
+            files |= _save_variant(folder, variant, Path(temporary))
+        try:
+            repo_id = api.create_repo(repo_id, private=private, exist_ok=True).repo_id
+            there = api.list_repo_files(repo_id)
+            content: dict[str, Path | bytes] = dict(files)
+            if "README.md" not in files and "README.md" not in there:
+                card = render_card(describe_folder(folder, repo_id, kind))
+                content["README.md"] = str(card).encode()
+            added = [CommitOperationAdd(name, data) for name, data in sorted(content.items())]
+            stale = [name for name in there if _is_weight(name) and name not in files]
+            commit = api.create_commit(
+                repo_id,
+                [*added, *(CommitOperationDelete(name) for name in stale)],
+                commit_message=f"Upload {kind}",
+                create_pr=create_pr,
+            )
+        except (HfHubHTTPError, HFValidationError, ValueError) as error:
+            raise CheckpointError(f"The Hub refused the push to {repo_id}: {error}") from error
+    return str(commit.pr_url or commit.commit_url)
+
+
+def describe_folder(folder: Path, repo_id: str, kind: str) -> CardDescription:
+    """What the card of a folder says.
+
+    `card.yaml`, if it is there, holds fields of `CardDescription`; `evaluation.json` a list of
+    `Result`s.
+
+    Raises:
+        CheckpointError: if a file is malformed or has an unknown field.
+    """
+    fields = _read(folder / "card.yaml") or {}
+    results = _read(folder / "evaluation.json") or []
+    try:
+        evaluation = [Result(**result) for result in results]
+        return CardDescription(repo_id, kind, **fields, evaluation=evaluation)
+    except TypeError as error:
+        raise CheckpointError(
+            f"card.yaml or evaluation.json in {folder} is not what a card holds: {error}"
+        ) from error
+
+
+def _read(path: Path) -> Any:
+    if not path.is_file():
+        return None
+    text = path.read_text(encoding="utf-8")
+    try:
+        return json.loads(text) if path.suffix == ".json" else yaml.safe_load(text)
+    except (ValueError, yaml.YAMLError) as error:
+        raise CheckpointError(f"{path} cannot be read: {error}") from error
+
+
+def _save_variant(folder: Path, variant: str, temporary: Path) -> dict[str, Path]:
+    pipeline = SVPTalkingHeadPipeline.from_pretrained(str(folder), dtype=VARIANTS[variant])
+    pipeline.save_pretrained(temporary, variant=variant)
+    return {name: temporary / name for name in list_files(temporary) if f".{variant}" in name}
+
+
+def _is_weight(name: str) -> bool:
+    return name.endswith(".safetensors") or ".safetensors.index" in name
