@@ -43,10 +43,10 @@ def open_container(path: str | Path) -> Iterator[InputContainer]:
         # Tags in an unknown encoding are no reason to refuse sound or pictures.
         with av.open(str(path), metadata_errors="replace") as container:
             yield container
-    except (av.FFmpegError, UnicodeDecodeError) as error:
+    except av.FFmpegError as error:
         raise MediaError(
             f"{path} cannot be decoded: it is damaged, cut short, or not audio or video "
-            f"(FFmpeg: {error}); make or download it again"
+            f"(FFmpeg: {error.strerror}); make or download it again"
         ) from error
 
 

@@ -43,7 +43,7 @@ def read_keypoints(path: str | Path, points: int = 8) -> NDArray[np.float32]:
     try:
         array = np.load(path, allow_pickle=False)
     except (ValueError, OSError, EOFError) as error:
-        raise FaceError(f"{path} is not a NumPy array of numbers: {error}") from error
+        raise FaceError(f"{path} is not an array that numpy.save wrote without pickle") from error
     if not isinstance(array, np.ndarray) or not np.issubdtype(array.dtype, np.number):
         raise FaceError(f"{path} is not one array of numbers; save it with numpy.save")
     return check_keypoints(array, points)
