@@ -204,21 +204,22 @@ def test_keypoints_follow_the_face_into_the_crop(tmp_path):
 @pytest.mark.parametrize("fps", [25, 30, Fraction(24000, 1001)])
 @pytest.mark.parametrize("variable", [False, True])
 def test_sound_and_picture_stay_together(tmp_path, fps, variable):
-    """A flash and a click at 1.6 s are found in the same frame of the clip."""
+    """A flash and a click at 2.6 s are found in the same frame of the second clip."""
     rate = 44_100
     sound = make_sound(4, rate) * 0.02
-    sound[round(1.6 * rate) : round(1.6 * rate) + 400] = 0.9
+    sound[round(2.6 * rate) : round(2.6 * rate) + 400] = 0.9
     step = 1000 / float(fps)
     times = [round(step * (i + (0.4 if variable and i % 2 else 0))) for i in range(int(4 * fps))]
-    flashing = [abs(t - 1600) < step for t in times]
+    flashing = [abs(t - 2600) < step for t in times]
     frames = [draw_frame(flash=flash) for flash in flashing]
     write_video(tmp_path / "a.mp4", frames, fps, sound, times if variable else None, rate)
-    prepare_one(tmp_path / "a.mp4", tmp_path / "out")
+    halves = replace(SETTINGS, minimum_seconds=1, maximum_seconds=2)
+    prepare_one(tmp_path / "a.mp4", tmp_path / "out", halves)
     clips = ClipDataset(str(tmp_path / "out"))
-    clip = next(
-        c for c in (clips[i].decode() for i in range(len(clips))) if abs(c.waveform).max() > 0.5
-    )
-    flash = np.flatnonzero(clip.frames[:, :6, :, 1].mean(axis=(1, 2)) > 150).mean()
+    clip = clips[1].decode()
+    assert len(clips) == 2
+    assert clip.metadata["start_seconds"] == pytest.approx(2, abs=0.05)
+    flash = np.flatnonzero(clip.frames[:, :5, :, 1].mean(axis=(1, 2)) > 150).mean()
     click = np.argmax(np.abs(clip.waveform) > 0.3) / 16_000 * 25
     assert abs(flash - click) < 1
     assert clip.fps == 25
