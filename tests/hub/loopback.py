@@ -7,6 +7,7 @@ when it is imported. Repositories live in memory, as a list of commits whose fil
 import base64
 import hashlib
 import json
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -82,7 +83,7 @@ def serve() -> Iterator[LoopbackHub]:
         pass
 
     Handler.hub = hub
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    server = HubServer(("127.0.0.1", 0), Handler)
     server.daemon_threads = True
     hub.url = f"http://127.0.0.1:{server.server_address[1]}"
     thread = threading.Thread(target=server.serve_forever, daemon=True)
@@ -93,6 +94,14 @@ def serve() -> Iterator[LoopbackHub]:
         server.shutdown()
         server.server_close()
         thread.join()
+
+
+class HubServer(ThreadingHTTPServer):
+    """Takes it calmly that a client was killed."""
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        if not isinstance(sys.exc_info()[1], (BrokenPipeError, ConnectionResetError)):
+            super().handle_error(request, client_address)
 
 
 class HubHandler(BaseHTTPRequestHandler):

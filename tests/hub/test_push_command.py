@@ -1,0 +1,123 @@
+"""`svp push` and `svp pull`: a whole folder in one commit, however often it is cut off."""
+
+import json
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from loopback import LoopbackHub
+
+from svp_diffusers.pipelines.tiny import build_tiny_pipeline
+
+SVP = Path(sys.executable).with_name("svp")
+Environment = Callable[..., dict[str, str]]
+
+
+@pytest.fixture(scope="module")
+def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with all that goes with a checkpoint, but no card."""
+    folder = tmp_path_factory.mktemp("checkpoint")
+    build_tiny_pipeline(seed=7).save_pretrained(folder)
+    (folder / "LICENSE").write_text("Apache-2.0")
+    (folder / "training.yaml").write_text("steps: 1")
+    (folder / "samples").mkdir()
+    (folder / "samples" / "happy.gif").write_bytes(b"GIF89a")
+    (folder / ".partial-unfinished.safetensors").write_bytes(b"left by a process that was killed")
+    (folder / "card.yaml").write_text("license: apache-2.0\nlimits: random weights.\n")
+    result = {"dataset": "Noise", "dataset_type": "noise", "metric": "FID", "metric_type": "fid"}
+    (folder / "evaluation.json").write_text(json.dumps([{**result, "value": 400.0}]))
+    return folder
+
+
+def test_a_push_that_was_killed_and_repeated_equals_a_clean_one(
+    checkpoint: Path, hub: LoopbackHub, client_environment: Environment
+) -> None:
+    environment = client_environment()
+    uploaded = len(hub.blobs)
+    hub.upload_delay = 1.0
+    killed = subprocess.Popen(
+        [SVP, "push", checkpoint, "killed/model"],
+        env=environment,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    try:
+        deadline = time.monotonic() + 120
+        while len(hub.blobs) == uploaded:
+            assert killed.poll() is None, "the push ended before it was killed"
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+    finally:
+        killed.kill()
+        killed.wait()
+        hub.upload_delay = 0.0
+    assert hub.files("killed/model") == {}
+
+    for repository in ("killed/model", "clean/model"):
+        command = [SVP, "push", checkpoint, repository]
+        subprocess.run(command, env=environment, check=True, capture_output=True)
+    repeated, clean = hub.files("killed/model"), hub.files("clean/model")
+    clean["README.md"] = clean["README.md"].replace(b"clean/model", b"killed/model")
+    assert repeated == clean
+    assert hub.repositories["killed/model"].log == ["initial", "Upload checkpoint"]
+    on_disk = {path.relative_to(checkpoint).as_posix() for path in checkpoint.rglob("*.*")}
+    on_disk = {name for name in on_disk if not name.startswith(".")} | {"LICENSE", "README.md"}
+    assert set(clean) == on_disk
+    card = clean["README.md"].decode()
+    assert "**Limits: random weights.**" in card
+    assert "value: 400.0" in card
+
+
+REPEAT = """
+import shutil
+from pathlib import Path
+from huggingface_hub import HfApi
+from svp_diffusers.hub.pull import pull_repository
+from svp_diffusers.hub.push import push_folder
+
+folder, output = Path({folder!r}), Path({output!r})
+api = HfApi()
+result = {{}}
+push_folder(folder, "org/again", private=True, variant="fp16")
+result["variant"] = api.list_repo_files("org/again")
+api.upload_file(path_or_fileobj=b"---\\nlicense: mit\\n---\\nmine", path_in_repo="README.md",
+                repo_id="org/again")
+push_folder(folder, "org/again")
+result["again"] = api.list_repo_files("org/again")
+result["proposal"] = push_folder(folder, "org/again", create_pr=True)
+pulled = pull_repository("org/again", output)
+result["card"] = (pulled / "README.md").read_text()
+result["same"] = [
+    (pulled / path.relative_to(folder)).read_bytes() == path.read_bytes()
+    for path in folder.rglob("*.*") if path.is_file() and not path.name.startswith(".")
+]
+client.load("own", str(pulled))
+"""
+
+
+def test_a_repeated_push_keeps_the_card_and_drops_stale_weights(
+    checkpoint: Path, hub: LoopbackHub, run_python: Callable[..., Any], tmp_path: Path
+) -> None:
+    code = REPEAT.format(folder=str(checkpoint), output=str(tmp_path / "pulled"))
+    result = run_python(code)
+    variants = {name for name in result["variant"] if ".fp16." in name}
+    assert len(variants) == 7
+    assert set(result["again"]) == set(result["variant"]) - variants
+    assert result["card"].endswith("mine")
+    assert result["proposal"].endswith("/discussions/1")
+    assert result["same"]
+    assert all(result["same"])
+    assert hub.repositories["org/again"].private
+
+
+def test_a_failed_push_is_one_line(tmp_path: Path, client_environment: Environment) -> None:
+    command = [SVP, "push", tmp_path, "org/nothing"]
+    done = subprocess.run(command, env=client_environment(), capture_output=True, text=True)
+    assert done.returncode == 1
+    assert done.stderr.startswith("error: ")
+    assert "holds no checkpoint, LoRA or style" in done.stderr
+    assert done.stderr.count("\n") == 1
