@@ -11,7 +11,7 @@ import av
 import numpy as np
 from av.audio.stream import AudioStream
 from av.container import InputContainer, OutputContainer
-from av.video.reformatter import ColorPrimaries, ColorRange, Colorspace, ColorTrc
+from av.video.reformatter import ColorRange, Colorspace
 from av.video.stream import VideoStream
 from numpy.typing import NDArray
 
@@ -26,6 +26,7 @@ NTSC_RATES = [Fraction(1000 * fps, 1001) for fps in (24, 30, 48, 60, 120)]
 # Our choices: visually lossless at portrait sizes; speech without artefacts.
 CONSTANT_RATE_FACTOR = "17"
 AUDIO_BITS_PER_CHANNEL = 96_000
+BT709 = 1  # as matrix, primaries and transfer function alike, in ITU-T H.273
 
 
 @dataclass(frozen=True)
@@ -192,8 +193,7 @@ class _SoundTrack:
         channels = recording.samples.shape[0]
         self.layout = "mono" if channels == 1 else "stereo"
         self.stream: AudioStream = container.add_stream("aac", rate=rate, layout=self.layout)
-        # AAC holds at most 6144 bits a channel in 1024 samples.
-        self.stream.bit_rate = min(AUDIO_BITS_PER_CHANNEL, 6 * rate) * channels
+        self.stream.bit_rate = AUDIO_BITS_PER_CHANNEL * channels
         self.container = container
         self.recording = recording
         self.written = 0
@@ -233,9 +233,9 @@ def _add_video_stream(
     stream.height, stream.width = frame.shape[:2]
     stream.pix_fmt = "yuv420p"
     # Without these, players guess the matrix from the size and colours shift.
-    stream.codec_context.colorspace = Colorspace.ITU709
-    stream.codec_context.color_primaries = ColorPrimaries.BT709
-    stream.codec_context.color_trc = ColorTrc.BT709
+    stream.codec_context.colorspace = BT709
+    stream.codec_context.color_primaries = BT709
+    stream.codec_context.color_trc = BT709
     stream.codec_context.color_range = ColorRange.MPEG
     return stream
 
