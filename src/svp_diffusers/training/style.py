@@ -23,7 +23,8 @@ from svp_diffusers.training.style_objective import StyleObjective
 def train_style(
     configuration: StyleTrainingConfiguration, resume: bool = False, push_to_hub: str | None = None
 ) -> Path:
-    """Train a style encoder; run it in one process, or in many under `accelerate launch`.
+    """Train a style encoder; run it in one process, or in many under `accelerate launch`, or under
+    `torchrun` (also on CPUs, where `accelerate launch --cpu` starts one process only).
 
     Args:
         configuration: all options.
@@ -71,6 +72,8 @@ def train_style(
         accelerator.init_trackers("style")
     step = run.load(accelerator) if resume else 0
 
+    accelerator.print(f"{len(clips)} clips, {accelerator.num_processes} processes, step {step}")
+
     while step < configuration.steps:
         for part in range(configuration.gradient_accumulation):
             with accelerator.accumulate(model):
@@ -99,7 +102,6 @@ def train_style(
         if step % configuration.checkpoint_every == 0 or step == configuration.steps:
             run.save(accelerator, step)
 
-    accelerator.end_training()
     folder = run.path / "style_encoder"
     if accelerator.is_main_process:
         ema.copy_to(encoder.parameters())
@@ -110,6 +112,7 @@ def train_style(
         if push_to_hub is not None:
             encoder.push_to_hub(push_to_hub)
     accelerator.wait_for_everyone()
+    accelerator.end_training()
     return folder
 
 
@@ -130,6 +133,8 @@ def make_accelerator(configuration: StyleTrainingConfiguration) -> Accelerator:
             gradient_accumulation_steps=configuration.gradient_accumulation,
             log_with="tensorboard" if configuration.tensorboard else None,
             project_dir=configuration.output_dir,
+            # Without this, processes started on a machine without accelerator each train alone.
+            cpu=not torch.accelerator.is_available(),
         )
     except ImportError as error:
         raise MissingDependencyError(

@@ -1,12 +1,12 @@
 """What the style encoder is trained for: samples of one style near each other, all near N(0, I)."""
 
 import math
+from typing import Any
 
 import torch
 import torch.distributed as dist
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.distributed.nn.functional import all_gather
 
 from svp_diffusers.models.style_encoder_svp import StyleEncoder
 from svp_diffusers.training.style_batches import StyleBatch
@@ -42,11 +42,31 @@ def contrastive_loss(
     return -per_anchor.mean()
 
 
-def gather_with_gradient(values: Tensor) -> Tensor:
-    """Rows of all processes, in their order, through which gradients flow back to every process."""
-    if not dist.is_initialized():
-        return values
-    return torch.cat(all_gather(values))
+class GatherRows(torch.autograd.Function):
+    """Rows `(b, ...)` of all processes, in their order; the gradient of every process flows back.
+
+    `torch.distributed.nn.functional.all_gather` does the same and is deprecated; what replaces it
+    is not in the older releases that we support.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, values: Tensor) -> Tensor:
+        """Gather."""
+        gathered = [torch.empty_like(values) for _ in range(dist.get_world_size())]
+        dist.all_gather(gathered, values.contiguous())
+        return torch.cat(gathered)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> Tensor:
+        """Add what all processes ask of these rows."""
+        gradient = gradients[0].clone()
+        dist.all_reduce(gradient)
+        return gradient.chunk(dist.get_world_size())[dist.get_rank()]
+
+
+def gather_rows(values: Tensor) -> Tensor:
+    """The rows of all processes, or `values` itself where there is only one."""
+    return GatherRows.apply(values) if dist.is_initialized() else values
 
 
 class StyleObjective(nn.Module):
@@ -87,9 +107,9 @@ class StyleObjective(nn.Module):
             first = dist.get_rank() * len(samples) if dist.is_initialized() else 0
             contrastive = contrastive_loss(
                 samples,
-                gather_with_gradient(samples),
+                gather_rows(samples),
                 batch.labels,
-                gather_with_gradient(batch.labels),
+                gather_rows(batch.labels),
                 first,
                 temperature,
             )
