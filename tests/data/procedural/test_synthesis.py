@@ -11,6 +11,7 @@ from svp_diffusers.data.procedural.contact_sheet import draw_talkers
 from svp_diffusers.data.procedural.synthesis import (
     CLIPS_PER_IDENTITY,
     SynthesisSettings,
+    act_clip,
     make_clip,
     synthesise_dataset,
 )
@@ -47,25 +48,25 @@ def test_a_clip_carries_its_truth() -> None:
 
 
 def test_splits_share_no_identity_sentence_or_speaker() -> None:
-    seen: dict[str, dict[str, set[str]]] = {}
+    seen: dict[str, list[tuple[object, ...]]] = {}
     for index in range(0, 40, CLIPS_PER_IDENTITY):
-        metadata = make_clip(SMALL, index).metadata
-        split = seen.setdefault(metadata["split"], {})
-        for field in ("identity", "speaker", "sentence"):
-            split.setdefault(field, set()).add(metadata[field])
+        take = act_clip(SMALL, index)
+        seen.setdefault(take.split, []).append(
+            (take.identity_seed, take.style.speaker, take.utterance.text)
+        )
 
     assert set(seen) == {"train", "validation", "test"}
-    for field in ("identity", "speaker", "sentence"):
-        everywhere = [value for split in seen.values() for value in split[field]]
-        assert len(everywhere) == len(set(everywhere))
+    for field in range(3):
+        values = [{take[field] for take in takes} for takes in seen.values()]
+        assert sum(map(len, values)) == len(set.union(*values))
 
 
 def test_four_clips_in_a_row_show_one_person_in_four_emotions() -> None:
-    clips = [make_clip(SMALL, index).metadata for index in range(8)]
+    takes = [act_clip(SMALL, index) for index in range(5)]
 
-    assert len({clip["identity"] for clip in clips[:4]}) == 1
-    assert len({clip["emotion"] for clip in clips[:4]}) == 4
-    assert clips[4]["identity"] != clips[0]["identity"]
+    assert len({take.identity_seed for take in takes[:4]}) == 1
+    assert len({take.style.emotion for take in takes[:4]}) == 4
+    assert takes[4].identity_seed != takes[0].identity_seed
 
 
 def test_another_seed_gives_another_dataset() -> None:

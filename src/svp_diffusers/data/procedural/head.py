@@ -14,6 +14,7 @@ from svp_diffusers.data.procedural.svg import (
     join_curves,
     lighten,
     mix,
+    polygon,
     smooth_closed,
     smooth_open,
 )
@@ -246,7 +247,6 @@ def _draw_beard(
     # A little outside the jaw, from ear to ear: what stands out is clipped away.
     jaw = outline[3:14] + (outline[3:14] - outline.mean(0)) * 0.06
     area = np.concatenate([upper[:4], lower, upper[4:], jaw])
-    path = "M" + "L".join(f"{x:.3f} {y:.3f}" for x, y in area) + "Z"
     opacity = 0.30 if identity.beard == "stubble" else 0.95
-    drawing.fill(path, colour, opacity)
+    drawing.fill(polygon(area), colour, opacity)
     drawing.fill(moustache_path, colour, opacity)

@@ -11,6 +11,7 @@ from svp_diffusers.data.procedural.svg import (
     darken,
     join_curves,
     lighten,
+    polygon,
     smooth_closed,
     smooth_open,
 )
@@ -119,7 +120,6 @@ def _draw_shirt_collar(
                 [collar - 5.5, 84.0],
             ]
         )
-        corners = flap * (sign, 1) + body
-        path = "M" + "L".join(f"{x:.3f} {y:.3f}" for x, y in corners) + "Z"
+        path = polygon(flap * (sign, 1) + body)
         drawing.fill(path, lighten(accent, 0.2) if sign * identity.light > 0 else accent)
         drawing.stroke(path, darken(accent, 0.45), 0.35, 0.6)

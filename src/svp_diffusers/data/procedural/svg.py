@@ -72,6 +72,11 @@ def join_curves(first: np.ndarray, second: np.ndarray) -> str:
     return smooth_open(first) + "L" + smooth_open(second)[1:] + "Z"
 
 
+def polygon(points: np.ndarray) -> str:
+    """SVG path of a closed polygon with `(n, 2)` corners."""
+    return "M" + "L".join(f"{x:.3f} {y:.3f}" for x, y in points.tolist()) + "Z"
+
+
 def scalloped(points: np.ndarray) -> str:
     """SVG path of a closed contour of round bumps through `(n, 2)` clockwise points."""
     corners = np.concatenate([points, points[:1]])

@@ -7,16 +7,17 @@ from concurrent.futures import Future, ProcessPoolExecutor
 from dataclasses import asdict, dataclass
 from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from svp_diffusers.data.clips import ClipSample, StoredClip, encode_clip
 from svp_diffusers.data.procedural.geometry import locate_head_keypoints
 from svp_diffusers.data.procedural.identity import sample_identity
-from svp_diffusers.data.procedural.manner import EMOTIONS, SpeakingStyle
-from svp_diffusers.data.procedural.performance import perform
+from svp_diffusers.data.procedural.manner import EMOTIONS, Manner, SpeakingStyle
+from svp_diffusers.data.procedural.performance import Performance, perform
 from svp_diffusers.data.procedural.portrait import draw_performance
-from svp_diffusers.data.procedural.utterance import say_for
+from svp_diffusers.data.procedural.utterance import Utterance, say_for
 from svp_diffusers.data.shards import ShardWriter
 from svp_diffusers.errors import ConfigurationError
 
@@ -61,8 +62,29 @@ class SynthesisSettings:
         return round(self.seconds * self.fps)
 
 
-def make_clip(settings: SynthesisSettings, index: int) -> ClipSample:
-    """Make one clip of a dataset; it depends on the settings and its index alone.
+@dataclass(frozen=True)
+class Take:
+    """One clip as it is acted, not yet drawn.
+
+    Args:
+        split: "train", "validation" or "test".
+        identity_seed: seed of `sample_identity`.
+        style: who speaks in which emotion.
+        manner: how this take performs the style.
+        utterance: what is said.
+        performance: what face and head do.
+    """
+
+    split: str
+    identity_seed: int
+    style: SpeakingStyle
+    manner: Manner
+    utterance: Utterance
+    performance: Performance
+
+
+def act_clip(settings: SynthesisSettings, index: int) -> Take:
+    """Act one clip of a dataset; it depends on the settings and its index alone.
 
     Raises:
         MissingDependencyError: the extra `data` is not installed.
@@ -70,50 +92,59 @@ def make_clip(settings: SynthesisSettings, index: int) -> ClipSample:
     person = index // CLIPS_PER_IDENTITY
     split = _SPLITS[person % len(_SPLITS)]
     generator = np.random.default_rng([settings.seed, index])
-    identity_seed = int(np.random.default_rng([settings.seed, person, 1]).integers(2**31))
     emotions = np.random.default_rng([settings.seed, person, 2]).permutation(EMOTIONS)
     style = SpeakingStyle(
         speaker=int(generator.choice(_SPEAKERS[split])),
         emotion=str(emotions[index % CLIPS_PER_IDENTITY]),
         intensity=float(np.round(generator.uniform(0.6, 1.0), 3)),
     )
-    seconds = settings.frames / settings.fps
-    utterance = say_for(float(seconds), style, split, generator)
+    fps = float(settings.fps)
+    utterance = say_for(settings.frames / fps, style, split, generator)
     manner = style.sample(generator)
     performance = perform(
-        utterance.phonemes,
-        utterance.waveform,
-        manner,
-        settings.frames,
-        float(settings.fps),
-        generator,
+        utterance.phonemes, utterance.waveform, manner, settings.frames, fps, generator
     )
-    identity = sample_identity(identity_seed)
-    keypoints = [locate_head_keypoints(identity, pose) for pose in performance.poses]
+    identity_seed = int(np.random.default_rng([settings.seed, person, 1]).integers(2**31))
+    return Take(split, identity_seed, style, manner, utterance, performance)
+
+
+def make_clip(settings: SynthesisSettings, index: int) -> ClipSample:
+    """Act and draw one clip of a dataset.
+
+    Raises:
+        MissingDependencyError: the extra `data` is not installed.
+    """
+    take = act_clip(settings, index)
+    identity = sample_identity(take.identity_seed)
+    poses = take.performance.poses
+    keypoints = np.stack([locate_head_keypoints(identity, pose) for pose in poses])
     return ClipSample(
         key=f"talker-{index:06d}",
         fps=settings.fps,
-        waveform=utterance.waveform,
-        frames=np.stack(list(draw_performance(identity, performance, settings.size))),
-        head_keypoints=(np.stack(keypoints) * settings.size).astype(np.float32),
-        expression=performance.expression,
+        waveform=take.utterance.waveform,
+        frames=np.stack(list(draw_performance(identity, take.performance, settings.size))),
+        head_keypoints=(keypoints * settings.size).astype(np.float32),
+        expression=take.performance.expression,
         expression_space="arkit52",
-        metadata={
-            "split": split,
-            "identity": f"identity-{identity_seed}",
-            "speaker": f"speaker-{style.speaker:02d}",
-            "emotion": style.emotion,
-            "intensity": style.intensity,
-            "sentence": utterance.text,
-            "phonemes": [
-                [p.symbol, round(p.start, 4), round(p.end, 4)] for p in utterance.phonemes
-            ],
-            "manner": {name: round(value, 5) for name, value in asdict(manner).items()},
-            "source": "svp-diffusers procedural talkers",
-            "licence": "CC0-1.0",
-            "consent": "not a real person",
-        },
+        metadata=_describe(take),
     )
+
+
+def _describe(take: Take) -> dict[str, Any]:
+    phonemes = take.utterance.phonemes
+    return {
+        "split": take.split,
+        "identity": f"identity-{take.identity_seed}",
+        "speaker": f"speaker-{take.style.speaker:02d}",
+        "emotion": take.style.emotion,
+        "intensity": take.style.intensity,
+        "sentence": take.utterance.text,
+        "phonemes": [[p.symbol, round(p.start, 4), round(p.end, 4)] for p in phonemes],
+        "manner": {name: round(value, 5) for name, value in asdict(take.manner).items()},
+        "source": "svp-diffusers procedural talkers",
+        "licence": "CC0-1.0",
+        "consent": "not a real person",
+    }
 
 
 def _make_stored_clip(settings: SynthesisSettings, index: int) -> StoredClip:
