@@ -123,11 +123,14 @@ def test_tracking_follows_one_person():
         tracked = track_head(frames, Detector([left, right], moved))
     assert tracked.shape == (2, 8, 2)
     assert tracked[:, 0, 0].tolist() == [0, 4]
+    three = np.ones((3, 2), dtype=np.float32)
+    face = Face(left.bbox, None, 0.9, v3_keypoints=three)
+    assert np.array_equal(track_head(frames[:1], Detector([face]), "v3"), three[None])
 
 
 def test_a_detector_without_keypoints_cannot_track():
     frames = [np.zeros((64, 64, 3), dtype=np.uint8)]
-    with pytest.raises(FaceError, match="Detector gives no keypoints"):
+    with pytest.raises(FaceError, match="Detector gives no head8 keypoints"):
         track_head(frames, Detector([face_from_bbox((0, 0, 40, 40), 64, 64)]))
 
 

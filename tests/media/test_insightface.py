@@ -82,6 +82,8 @@ def test_faces_come_with_their_head_keypoints_the_largest_first(tmp_path, models
     # Landmarks are relative to a square of 1.5 faces around the face.
     expected = 64 + LANDMARKS[[0, 1, 15, 16, 27, 28], :2] * 64 * 1.5 / 2
     np.testing.assert_allclose(large.keypoints[:6], expected, atol=0.5)
+    # The detector's own points, all at the anchor: eyes and nose come first.
+    np.testing.assert_allclose(large.get_keypoints("v3"), np.full((3, 2), 64), atol=0.5)
 
 
 def test_pictures_reach_insightface_in_its_channel_order(tmp_path, models):

@@ -23,17 +23,23 @@ class Face:
     bbox: (4,) float32 left, top, right, bottom
     keypoints: (8, 2) float32 x, y of the head keypoints, or None when only the box is known
     score: the detector's confidence in [0, 1]; 1 when given by hand
+    v3_keypoints: (3, 2) float32 x, y of V-Express's three: both eyes and the nose, or None
     """
 
     bbox: NDArray[np.float32]
     keypoints: NDArray[np.float32] | None
     score: float
+    v3_keypoints: NDArray[np.float32] | None = None
 
     @property
     def area(self) -> float:
         """Square pixels of the box."""
         left, top, right, bottom = self.bbox
         return float((right - left) * (bottom - top))
+
+    def get_keypoints(self, layout: str) -> NDArray[np.float32] | None:
+        """The keypoints of a layout, "head8" or "v3", where they are known."""
+        return self.keypoints if layout == "head8" else self.v3_keypoints
 
 
 class FaceDetector(Protocol):
@@ -82,6 +88,7 @@ class InsightFaceDetector:
                 bbox=np.asarray(found.bbox, dtype=np.float32),
                 keypoints=head_keypoints_from_landmarks(found.landmark_3d_68[:, :2]),
                 score=float(found.det_score),
+                v3_keypoints=np.asarray(found.kps[:3], dtype=np.float32),
             )
             for found in self._analysis.get(np.ascontiguousarray(bgr))
         ]
@@ -141,8 +148,12 @@ def select_face(faces: Sequence[Face], index: int | None = None) -> Face:
     return faces[0]
 
 
-def track_head(frames: Iterable[NDArray[np.uint8]], detector: FaceDetector) -> NDArray[np.float32]:
+def track_head(
+    frames: Iterable[NDArray[np.uint8]], detector: FaceDetector, layout: str = "head8"
+) -> NDArray[np.float32]:
     """Head keypoints (f, 8, 2) of one person through a video's (height, width, 3) frames.
+
+    With the layout "v3" they are V-Express's, (f, 3, 2).
 
     The largest face of the first frame (with a warning when there are others), then the face whose
     box is nearest to the last one. Raises `FaceError` naming the first frame without a face.
@@ -154,9 +165,12 @@ def track_head(frames: Iterable[NDArray[np.uint8]], detector: FaceDetector) -> N
         if not faces:
             raise FaceError(f"no face was found in frame {index} of the driving video; cut it out")
         last = select_face(faces) if last is None else _nearest(faces, last)
-        if last.keypoints is None:
-            raise FaceError(f"{type(detector).__name__} gives no keypoints, so it cannot track")
-        tracked.append(last.keypoints)
+        keypoints = last.get_keypoints(layout)
+        if keypoints is None:
+            raise FaceError(
+                f"{type(detector).__name__} gives no {layout} keypoints, so it cannot track"
+            )
+        tracked.append(keypoints)
     if not tracked:
         raise FaceError("the driving video has no frames")
     return np.stack(tracked)

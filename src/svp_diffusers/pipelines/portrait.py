@@ -72,8 +72,7 @@ def prepare_portrait(
     elif request.detect_face or request.face_index is not None:
         found = (detector or InsightFaceDetector()).detect(picture)
         face = select_face(found, request.face_index)
-        if given is None and points == 8:
-            given = face.keypoints
+        given = face.get_keypoints(layout) if given is None else given
     else:
         side = min(picture.size)
         left, top = (picture.width - side) // 2, (picture.height - side) // 2
@@ -103,13 +102,8 @@ def prepare_head_motion(
         MediaError: if the driver cannot be read.
     """
     if request.head_video is not None:
-        if POINTS[layout] != 8:
-            raise FaceError(
-                f"This checkpoint's keypoints ({layout}) are not found in a video; give them with "
-                "--head-keypoints."
-            )
         frames = read_frames(request.head_video, fps)
-        driver = track_head(frames, detector or InsightFaceDetector())
+        driver = track_head(frames, detector or InsightFaceDetector(), layout)
     elif request.head_keypoints is not None:
         driver = resample_keypoints(
             read_keypoints(request.head_keypoints, POINTS[layout]),
