@@ -160,3 +160,11 @@ def test_ray_gives_the_same_files_as_processes(prepared, talking_videos, tmp_pat
     on_ray = run(prepare_command(talking_videos, tmp_path / "ray", "--ray", "local"))
     assert on_ray.returncode == 0, on_ray.stderr
     assert_same_files(prepared, tmp_path / "ray")
+
+
+@pytest.mark.slow
+def test_a_missing_ray_cluster_is_named(talking_videos, tmp_path):
+    pytest.importorskip("ray", reason="the extra `ray` is not installed")
+    failed = run(prepare_command(talking_videos, tmp_path / "ray", "--ray", "auto"))
+    assert failed.returncode == 1
+    assert "error: no Ray cluster answers at 'auto'" in failed.stderr

@@ -23,7 +23,7 @@ from svp_diffusers.data.preparation.video import (
     read_outcome,
 )
 from svp_diffusers.data.shards import INDEX_NAME, ShardWriter, parse_clip, read_index
-from svp_diffusers.errors import DatasetError, MissingDependencyError
+from svp_diffusers.errors import ConfigurationError, DatasetError, MissingDependencyError
 
 WORK_NAME = "work"
 
@@ -76,7 +76,7 @@ def prepare(
             written all the same).
         OutputError: the directory cannot be written.
     """
-    work = directory / WORK_NAME
+    work = directory.absolute() / WORK_NAME  # workers may run elsewhere
     if (directory / INDEX_NAME).exists():
         if work.exists():  # interrupted between its last two steps
             shutil.rmtree(work)
@@ -130,6 +130,7 @@ def on_ray(address: str) -> Execute:
 
     Raises:
         MissingDependencyError: ray is not installed.
+        ConfigurationError: there is no cluster at the address (once it is used).
     """
     try:
         import ray
@@ -147,7 +148,10 @@ def on_ray(address: str) -> Execute:
             jobs[row["id"]].run()
             return row
 
-        ray.init(address=address)
+        try:
+            ray.init(address=address)
+        except ConnectionError as error:
+            raise ConfigurationError(f"no Ray cluster answers at {address!r} ({error})") from error
         try:
             # Rows are numbers: Arrow could not hold the jobs themselves.
             rows = ray.data.range(len(jobs), override_num_blocks=len(jobs)).map(run_row)
