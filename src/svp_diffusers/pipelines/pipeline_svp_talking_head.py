@@ -760,7 +760,7 @@ class SVPTalkingHeadPipeline(DiffusionPipeline, StableDiffusionLoraLoaderMixin):
     def encode_head(self, images: Any, start: int, stop: int) -> torch.Tensor:
         """Features (1, channels, frames, h, w) of the keypoint images of a window of frames."""
         still = len(images) == 1
-        window = self._stack_head_images(images if still else images[start:stop])
+        window = self._stack_head_images(images[:1] if still else images[start:stop])
         window = window.to(self._execution_device, self.head_guider.dtype)
         features: torch.Tensor = self.head_guider(window.transpose(0, 1)[None])
         return features.expand(-1, -1, stop - start, -1, -1) if still else features
