@@ -1,0 +1,30 @@
+"""Draw the clips of a manifest as an encoder sees them, coloured by style and by speaker.
+
+python examples/style_prior/draw_maps.py ENCODER MANIFEST DATA_ROOT OUTPUT_PREFIX
+"""
+
+import sys
+from dataclasses import replace
+
+import torch
+
+from svp_diffusers.data.style_clips import center_speakers, read_style_clips
+from svp_diffusers.evaluation.style_representations import encode_clip_windows
+from svp_diffusers.style.audio_features import load_audio_features
+from svp_diffusers.style.encode import load_style_encoder
+from svp_diffusers.style.plot import plot_styles
+
+encoder_path, manifest, root, prefix = sys.argv[1:]
+encoder = load_style_encoder(encoder_path)
+config = encoder.config
+features = load_audio_features(config.audio_features)
+clips = read_style_clips(manifest, root, config.expression_space, features)
+if config.expression_centring == "speaker":
+    clips = center_speakers(clips)
+with torch.no_grad():
+    styles = [
+        encode_clip_windows(encoder, clip, clip.expressions.values[None])[0] for clip in clips
+    ]
+for what in ("style", "speaker"):
+    named = [replace(s, name=getattr(c, what)) for s, c in zip(styles, clips, strict=True)]
+    plot_styles(named, f"{prefix}_by_{what}.png")
