@@ -115,6 +115,13 @@ def test_accumulated_batches_and_half_precision_train(configure: Configure) -> N
     assert all(line["loss"] < 10 for line in read_metrics(configuration))
 
 
+def test_tensorboard_gets_the_metrics(configure: Configure) -> None:
+    pytest.importorskip("tensorboard", reason="needs the extra `tensorboard`")
+    configuration = configure(steps=2, tensorboard=True)
+    train_style(configuration)
+    assert list(Path(configuration.output_dir).rglob("events.out.tfevents.*"))
+
+
 def test_a_run_is_not_overwritten_nor_resumed_with_other_options(configure: Configure) -> None:
     with pytest.raises(CheckpointError, match="no run to resume"):
         train_style(configure(), resume=True)
