@@ -257,15 +257,18 @@ class SVPTalkingHeadPipeline(DiffusionPipeline, StableDiffusionLoraLoaderMixin):
 
         Whoever loads the checkpoint needs that code, and diffusers saves none: without it, what was
         loaded as remote code, fine-tuned and saved could not be loaded again.
+
+        Raises:
+            ValueError: if a class was defined in a notebook or script, hence in no file of its own.
         """
         folder = Path(save_directory)
         folder.mkdir(parents=True, exist_ok=True)
         for file_name in (f"{CODE_FILE}.py", "pipeline.py"):  # `custom_pipeline=` reads the latter
-            shutil.copyfile(inspect.getfile(type(self)), folder / file_name)
+            shutil.copyfile(self._find_code(type(self).__module__), folder / file_name)
         for name, module in self._custom_modules().items():
             (folder / name).mkdir(exist_ok=True)
             file_name = f"{module.rpartition('.')[2]}.py"
-            shutil.copyfile(str(sys.modules[module].__file__), folder / name / file_name)
+            shutil.copyfile(self._find_code(module), folder / name / file_name)
         for path in folder.glob("*/config.json"):
             config = json.loads(path.read_text(encoding="utf-8"))
             if config.pop("_name_or_path", None) is not None:
@@ -344,6 +347,16 @@ class SVPTalkingHeadPipeline(DiffusionPipeline, StableDiffusionLoraLoaderMixin):
             ignore_patterns=["README.md"] if has_card else None,
             delete_patterns=replaced,
         )
+
+    @staticmethod
+    def _find_code(module: str) -> str:
+        path = sys.modules[module].__file__ if module != "__main__" else None
+        if path is None:
+            raise ValueError(
+                "A class of this pipeline was defined in a notebook or script. Put it into a file "
+                "of its own and import it from there, so that the checkpoint can carry the file."
+            )
+        return path
 
     def _custom_modules(self) -> dict[str, str]:
         """The module that each component defined outside diffusers and transformers comes from."""

@@ -3,6 +3,8 @@
 import json
 from pathlib import Path
 
+import pytest
+
 from svp_diffusers.hub.code import code_files
 from svp_diffusers.pipelines.tiny import build_tiny_pipeline
 
@@ -24,6 +26,16 @@ def test_a_saved_pipeline_carries_that_code(tmp_path: Path) -> None:
     assert saved == set(code_files())
     for name, source in code_files().items():
         assert (tmp_path / name).read_bytes() == source.read_bytes()
+
+
+def test_a_class_without_a_file_cannot_be_saved(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pipe = build_tiny_pipeline()
+    monkeypatch.setattr(type(pipe.unet), "__module__", "__main__")
+    pipe.unet = pipe.unet
+    with pytest.raises(ValueError, match="Put it into a file of its own"):
+        pipe.save_config(tmp_path)
 
 
 def test_the_index_names_files_and_no_module(tmp_path: Path) -> None:
