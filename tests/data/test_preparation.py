@@ -278,6 +278,19 @@ def test_work_that_is_done_is_not_done_again(tmp_path):
         assert whole.read_bytes() == resumed.read_bytes()
 
 
+def test_the_output_may_lie_inside_the_input(tmp_path):
+    write_video(tmp_path / "a.mp4", draw_frames(75), sound=make_sound(3))
+
+    def stop(jobs):
+        jobs[0].run()
+        raise KeyboardInterrupt
+        yield
+
+    with pytest.raises(KeyboardInterrupt):
+        prepare(list_sources([str(tmp_path)]), tmp_path / "o", SETTINGS, SquareDetector, stop)
+    assert list(prepare_here([tmp_path], tmp_path / "o")) == ["a.mp4"]
+
+
 def test_other_settings_or_a_changed_video_are_done_again(tmp_path):
     video = write_video(tmp_path / "a.mp4", draw_frames(75), sound=make_sound(3))
     names = set()

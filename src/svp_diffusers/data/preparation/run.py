@@ -38,7 +38,8 @@ class Job:
     make_detector: MakeDetector | None
 
     def run(self) -> None:
-        """Prepare the video; the outcome is left in the directory."""
+        """Prepare the video, over what an interrupted run left in the directory."""
+        shutil.rmtree(self.directory, ignore_errors=True)
         prepare_video(self.source, self.settings, self.directory, self.make_detector)
 
 
@@ -61,7 +62,7 @@ def prepare(
     and the result is the same. Then all are joined in the order of `sources`.
 
     Args:
-        sources: what to prepare.
+        sources: what to prepare; those inside `directory` are passed over.
         directory: where to.
         settings: sizes, rates and limits.
         make_detector: finds faces in sources without a face file; must pickle.
@@ -69,7 +70,7 @@ def prepare(
         report_progress: called with the number of videos done and of all.
 
     Returns:
-        What became of each source, in order.
+        What became of each video, in order.
 
     Raises:
         DatasetError: the directory holds a finished dataset, or no clip is usable (the report is
@@ -84,6 +85,7 @@ def prepare(
     jobs = [
         Job(source, settings, work / _name_job(source, settings), make_detector)
         for source in sources
+        if directory.absolute() not in source.path.parents
     ]
     waiting = [job for job in jobs if read_outcome(job.directory) is None]
     done = len(jobs) - len(waiting)

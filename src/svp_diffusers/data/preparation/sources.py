@@ -61,7 +61,7 @@ def list_sources(
     for path in paths:
         if path in beside:
             continue
-        row = rows.get(path)
+        row = rows.get(path.resolve())
         notes = () if row is not None or metadata is None else (f"no row in {metadata.name}",)
         sources.append(
             Source(path, {"split": "train"} | (row or {}), faces[path], expressions[path], notes)

@@ -2,7 +2,6 @@
 
 import json
 import re
-import shutil
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
 from itertools import islice
@@ -96,8 +95,7 @@ def prepare_video(
     Args:
         source: the video and what is known of it.
         settings: sizes, rates and limits.
-        directory: becomes a small dataset with the clips, and last of all `outcome.json`; what an
-            interrupted call left there is removed.
+        directory: becomes a small dataset with the clips, and last of all `outcome.json`.
         make_detector: finds faces where the source has no face file.
 
     Returns:
@@ -105,11 +103,11 @@ def prepare_video(
 
     Raises:
         ConfigurationError: neither a face file nor a detector.
+        DatasetError: the directory holds a dataset already.
         OutputError: the directory cannot be written.
     """
     if source.face_file is None and make_detector is None:
         raise ConfigurationError(f"{source.path} has no face file and there is no face detector")
-    shutil.rmtree(directory, ignore_errors=True)
     sha256 = hash_file(source.path)
     notes = list(source.notes)
     parts: list[PartOutcome] = []
