@@ -1,5 +1,6 @@
 """Videos drawn on the spot, whose faces are red squares, and the detector that finds them."""
 
+import os
 from fractions import Fraction
 from pathlib import Path
 
@@ -27,6 +28,13 @@ class SquareDetector:
                 corners = box[[0, 1, 2, 1, 2, 3, 0, 3, 0, 1, 2, 1, 2, 3, 0, 3]].reshape(8, 2)
                 faces.append(Face(box, corners, 1.0))
         return sorted(faces, key=lambda face: face.area, reverse=True)
+
+
+class KillingDetector:
+    """Ends its process, as the system does to one that takes too much memory."""
+
+    def detect(self, image):
+        os._exit(9)
 
 
 def draw_frame(faces=((44.0, 28.0),), background=60, flash=False, size=FACE):

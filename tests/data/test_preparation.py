@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from drawn_videos import (
+    KillingDetector,
     SquareDetector,
     draw_frame,
     draw_frames,
@@ -19,7 +20,7 @@ from drawn_videos import (
 from PIL import Image
 
 from svp_diffusers.data.loader import ClipDataset
-from svp_diffusers.data.preparation.run import prepare
+from svp_diffusers.data.preparation.run import in_processes, prepare
 from svp_diffusers.data.preparation.settings import PreparationSettings
 from svp_diffusers.data.preparation.sources import Source, list_sources
 from svp_diffusers.data.preparation.video import prepare_video
@@ -244,6 +245,22 @@ def test_sound_that_ends_early_ends_the_clip(tmp_path):
     outcome = prepare_one(tmp_path / "a.mp4", tmp_path / "out")
     assert outcome.parts[0].stop == pytest.approx(3, abs=0.05)
     assert outcome.notes == ("sound ends 1.0 s before the picture",)
+
+
+def test_sound_of_an_unknown_kind_is_refused(tmp_path):
+    video = tmp_path / "a.mkv"
+    write_video(video, draw_frames(75), sound=make_sound(3), container_format="matroska")
+    video.write_bytes(video.read_bytes().replace(b"A_AAC", b"A_XYZ"))
+    outcome = prepare_one(video, tmp_path / "out")
+    assert outcome.parts[0].reason == "damaged file"
+    assert "of a kind that FFmpeg does not know" in outcome.parts[0].detail
+
+
+def test_a_worker_that_is_killed_is_told(tmp_path):
+    video = write_video(tmp_path / "a.mp4", draw_frames(75), sound=make_sound(3))
+    sources = list_sources([str(video)])
+    with pytest.raises(DatasetError, match="a worker process was killed"):
+        prepare(sources, tmp_path / "o", SETTINGS, KillingDetector, in_processes(1))
 
 
 def test_work_that_is_done_is_not_done_again(tmp_path):

@@ -57,6 +57,8 @@ def read_audio(path: str | Path) -> Recording:
         if not container.streams.audio:
             raise MediaError(f"{path} has no audio stream; give a file with sound")
         stream = container.streams.audio[0]
+        if stream.codec_context is None:
+            raise MediaError(f"{path} has sound of a kind that FFmpeg does not know; convert it")
         rate = stream.codec_context.sample_rate
         declared = _declared_seconds(container, stream)
         # MP4 stores the last block whole, padding included, and states where the sound ends in it.
