@@ -3,12 +3,14 @@
 import math
 from collections import Counter
 from collections.abc import Callable
+from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
+from svp_diffusers.data.shards import ClipSample, ShardWriter, encode_clip
 from svp_diffusers.data.style_clips import read_style_clips
 from svp_diffusers.errors import ConfigurationError, DatasetError, ExpressionError
 from svp_diffusers.style.audio_features import extract_log_mel
@@ -101,6 +103,27 @@ def test_mistakes_in_the_yaml_are_named(tmp_path: Path) -> None:
     ):
         with pytest.raises(ConfigurationError, match=message):
             load(text)
+
+
+def test_clips_are_read_from_shards_too(tmp_path: Path) -> None:
+    expression = np.random.default_rng(0).random((60, 52), dtype=np.float32)
+    with ShardWriter(tmp_path / "talkers") as writer:
+        for split in ("train", "test"):
+            sample = ClipSample(
+                key=f"ann-{split}",
+                fps=Fraction(30),
+                waveform=np.full(32000, 0.1, np.float32),
+                frames=np.zeros((60, 8, 8, 3), np.uint8),
+                expression=expression,
+                expression_space="arkit52",
+                metadata={"split": split, "speaker": "ann", "emotion": "happy"},
+            )
+            writer.write(encode_clip(sample))
+    (clip,) = read_style_clips(str(tmp_path / "talkers"), None, "arkit52", extract_log_mel)
+    assert (clip.key, clip.label) == ("ann-train", ("ann", "happy"))
+    assert clip.expressions.values.shape == (50, 52)
+    assert clip.audio is not None
+    assert clip.audio.shape == (100, 80)
 
 
 def test_data_that_cannot_be_trained_on_is_refused(

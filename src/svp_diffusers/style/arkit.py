@@ -1,8 +1,8 @@
 """Names of the 52 facial expression coefficients of the `arkit52` space.
 
-The names and the range 0..1 are Apple's `ARFaceAnchor.BlendShapeLocation`; the order is alphabetical,
-which is that of MediaPipe Face Landmarker without its leading `_neutral`, with `tongueOut` (which
-MediaPipe does not give) last. Left and right are the subject's own.
+The names and the range 0..1 are Apple's `ARFaceAnchor.BlendShapeLocation`. The order is
+alphabetical: that of MediaPipe Face Landmarker without its leading `_neutral`, with `tongueOut`
+(which MediaPipe does not give) last. Left and right are the subject's own.
 """
 
 ARKIT_BLENDSHAPES: tuple[str, ...] = (
