@@ -5,6 +5,7 @@ pixel then tells what it belongs to, whatever the shading.
 """
 
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
 import numpy as np
@@ -345,6 +346,16 @@ def test_the_same_person_is_drawn_with_the_same_bytes() -> None:
 
     assert first.tobytes() == second.tobytes()
     assert first.size == (96, 96)
+
+
+def test_threads_draw_what_one_draws() -> None:
+    people = [sample_identity(seed) for seed in range(12)]
+    alone = [draw_portrait(person, 64).tobytes() for person in people]
+
+    with ThreadPoolExecutor(4) as pool:
+        together = list(pool.map(lambda person: draw_portrait(person, 64).tobytes(), people * 4))
+
+    assert together == alone * 4
 
 
 def test_nobody_comes_twice() -> None:

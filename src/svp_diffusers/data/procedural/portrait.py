@@ -13,7 +13,7 @@ from svp_diffusers.data.procedural.identity import Identity
 from svp_diffusers.data.procedural.mouth import draw_mouth, shape_mouth
 from svp_diffusers.data.procedural.performance import Performance
 from svp_diffusers.data.procedural.scene import draw_background, draw_body
-from svp_diffusers.data.procedural.svg import Drawing, get_rasteriser
+from svp_diffusers.data.procedural.svg import Drawing, rasterise
 from svp_diffusers.style.arkit import ARKIT_BLENDSHAPES
 
 UNDRAWN_COEFFICIENTS = ("jawForward", "tongueOut")
@@ -53,7 +53,7 @@ def draw_frame(
     identity: Identity, rig: Mapping[str, float], pose: HeadPose, size: int = 128
 ) -> np.ndarray:
     """Draw one frame, `(size, size, 3)` uint8 RGB; the arguments are those of `draw_portrait`."""
-    return get_rasteriser(size).rasterise(write_portrait_svg(identity, rig, pose))
+    return rasterise(write_portrait_svg(identity, rig, pose), size)
 
 
 def draw_portrait(

@@ -6,7 +6,8 @@ as a wheel without any system library: it draws what resvg draws in a sixth of t
 """
 
 from collections.abc import Sequence
-from functools import cache, lru_cache
+from functools import lru_cache
+from threading import Lock
 from typing import Any
 
 import numpy as np
@@ -202,44 +203,41 @@ def _paint(paint: str | Colour) -> str:
     return paint if isinstance(paint, str) else format_colour(paint)
 
 
-class Rasteriser:
-    """Turns square SVG documents into pixels. Hold one to draw many frames of one size.
+_THORVG = Lock()
+"""ThorVG and its binding serve one thread at a time."""
+
+
+def rasterise(document: str, size: int) -> np.ndarray:
+    """Draw a square SVG document; return `(size, size, 3)` uint8 RGB.
 
     Raises:
         MissingDependencyError: the extra `data` is not installed.
     """
-
-    def __init__(self, size: int) -> None:
-        try:
-            from thorvg_python.canvas.sw import SwCanvas
-            from thorvg_python.engine import Engine
-            from thorvg_python.paint.picture import Picture
-        except ImportError as error:
-            raise MissingDependencyError(
-                "drawing portraits needs ThorVG: pip install 'svp-diffusers[data]'"
-            ) from error
-        self.size = size
-        self._engine = Engine(threads=0)
-        self._make_picture = Picture
-        self._canvas = SwCanvas(self._engine)
-        self._canvas.set_target(size, size)
-        self._pixels: Any = self._canvas.buffer_arr
-
-    def rasterise(self, document: str) -> np.ndarray:
-        """Draw a document; return `(size, size, 3)` uint8 RGB."""
-        picture = self._make_picture(self._engine)
-        picture.load_data(document.encode(), "svg", None, copy=True)
-        picture.set_size(self.size, self.size)
-        self._canvas.add(picture)
-        self._canvas.update()
-        self._canvas.draw(True)
-        self._canvas.sync()
-        pixels = np.frombuffer(self._pixels, np.uint8).reshape(self.size, self.size, 4)
-        self._canvas.remove()
-        return pixels[..., :3].copy()
+    with _THORVG:
+        return _rasterise(document, size)
 
 
-@cache
-def get_rasteriser(size: int) -> Rasteriser:
-    """The rasteriser of this process for one size: making one costs more than drawing a frame."""
-    return Rasteriser(size)
+def _rasterise(document: str, size: int) -> np.ndarray:
+    """Draw alone: the engine ends with this function's locals, and must not while another draws."""
+    try:
+        from thorvg_python.canvas.sw import SwCanvas
+        from thorvg_python.engine import Engine
+        from thorvg_python.paint.picture import Picture
+    except ImportError as error:
+        raise MissingDependencyError(
+            "drawing portraits needs ThorVG: pip install 'svp-diffusers[data]'"
+        ) from error
+    engine = Engine(threads=0)
+    canvas = SwCanvas(engine)
+    canvas.set_target(size, size)
+    picture = Picture(engine)
+    picture.load_data(document.encode(), "svg", None, copy=True)
+    picture.set_size(size, size)
+    canvas.add(picture)
+    canvas.update()
+    canvas.draw(True)
+    canvas.sync()
+    buffer: Any = canvas.buffer_arr
+    pixels = np.frombuffer(buffer, np.uint8).reshape(size, size, 4)[..., :3].copy()
+    canvas.destroy()
+    return pixels
