@@ -114,10 +114,21 @@ def test_a_repeated_push_keeps_the_card_and_drops_stale_weights(
     assert hub.repositories["org/again"].private
 
 
-def test_a_failed_push_is_one_line(tmp_path: Path, client_environment: Environment) -> None:
-    command = [SVP, "push", tmp_path, "org/nothing"]
-    done = subprocess.run(command, env=client_environment(), capture_output=True, text=True)
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["push", ".", "org/nothing"], "holds no checkpoint, LoRA or style"),
+        (["pull", "org/nothing"], "org/nothing cannot be pulled"),
+    ],
+)
+def test_a_failure_is_one_line(
+    arguments: list[str], said: str, tmp_path: Path, client_environment: Environment
+) -> None:
+    unreachable = client_environment(HF_ENDPOINT="http://127.0.0.1:9")
+    done = subprocess.run(
+        [SVP, *arguments], env=unreachable, cwd=tmp_path, capture_output=True, text=True
+    )
     assert done.returncode == 1
     assert done.stderr.startswith("error: ")
-    assert "holds no checkpoint, LoRA or style" in done.stderr
+    assert said in done.stderr
     assert done.stderr.count("\n") == 1

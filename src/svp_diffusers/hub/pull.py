@@ -4,9 +4,9 @@ import hashlib
 from pathlib import Path
 
 from huggingface_hub import HfApi, snapshot_download
-from huggingface_hub.errors import HfHubHTTPError, HFValidationError
 
 from svp_diffusers.errors import CheckpointError
+from svp_diffusers.hub.client import hub_errors
 from svp_diffusers.hub.contents import check_contents, check_names
 
 
@@ -31,14 +31,12 @@ def pull_repository(
         CheckpointError: if it is not there, holds what it must not, or arrived damaged; a damaged
             file is deleted.
     """
-    try:
+    with hub_errors(f"{repo_id} cannot be pulled"):
         info = HfApi(token=token).model_info(repo_id, revision=revision, files_metadata=True)
         siblings = info.siblings or []
         names = [sibling.rfilename for sibling in siblings]
         check_names(names, repo_id)
         folder = Path(snapshot_download(repo_id, revision=info.sha, local_dir=output, token=token))
-    except (HfHubHTTPError, HFValidationError, OSError) as error:
-        raise CheckpointError(f"{repo_id} cannot be pulled: {error}") from error
     for sibling in siblings:
         path = folder / sibling.rfilename
         if sibling.lfs is not None and _hash(path) != sibling.lfs.sha256:

@@ -8,10 +8,10 @@ from typing import Any
 import torch
 import yaml
 from huggingface_hub import CommitOperationAdd, CommitOperationDelete, HfApi
-from huggingface_hub.errors import HfHubHTTPError, HFValidationError
 
 from svp_diffusers.errors import CheckpointError, ConfigurationError
 from svp_diffusers.hub.cards import CardDescription, Result, render_card
+from svp_diffusers.hub.client import hub_errors
 from svp_diffusers.hub.contents import check_contents, check_names, list_files
 from svp_diffusers.pipelines.pipeline_svp_talking_head import SVPTalkingHeadPipeline
 
@@ -62,7 +62,7 @@ def push_folder(
         files = {name: folder / name for name in names}
         if variant is not None:
             files |= _save_variant(folder, variant, Path(temporary))
-        try:
+        with hub_errors(f"{folder} cannot be pushed to {repo_id}"):
             repo_id = api.create_repo(repo_id, private=private, exist_ok=True).repo_id
             there = api.list_repo_files(repo_id)
             content: dict[str, Path | bytes] = dict(files)
@@ -77,8 +77,6 @@ def push_folder(
                 commit_message=f"Upload {kind}",
                 create_pr=create_pr,
             )
-        except (HfHubHTTPError, HFValidationError, ValueError) as error:
-            raise CheckpointError(f"The Hub refused the push to {repo_id}: {error}") from error
     return str(commit.pr_url or commit.commit_url)
 
 
