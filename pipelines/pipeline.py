@@ -284,15 +284,16 @@ class SVPTalkingHeadPipeline(DiffusionPipeline, StableDiffusionLoraLoaderMixin):
         push_to_hub: bool = False,
         repo_id: str | None = None,
         private: bool | None = None,
-        **kwargs: Any,
+        token: str | None = None,
+        commit_message: str | None = None,
+        create_pr: bool = False,
     ) -> None:
         """Save weights and code; see `DiffusionPipeline.save_pretrained`."""
         super().save_pretrained(save_directory, safe_serialization, variant, max_shard_size)
         if push_to_hub:
-            api = HfApi(token=kwargs.get("token"))
             name = repo_id or Path(save_directory).name
-            created = api.create_repo(name, private=private, exist_ok=True)
-            self._upload_folder(save_directory, created.repo_id, **kwargs)
+            created = HfApi(token=token).create_repo(name, private=private, exist_ok=True)
+            self._upload_folder(save_directory, created.repo_id, token, commit_message, create_pr)
 
     def push_to_hub(
         self,
