@@ -131,7 +131,8 @@ def make_clip(settings: SynthesisSettings, index: int) -> ClipSample:
 
 
 def _describe(take: Take) -> dict[str, Any]:
-    phonemes = take.utterance.phonemes
+    # An Audacity label track: the index keeps it for every clip, and text is small in memory.
+    phonemes = [f"{p.start:.4f}\t{p.end:.4f}\t{p.symbol}" for p in take.utterance.phonemes]
     return {
         "split": take.split,
         "identity": f"identity-{take.identity_seed}",
@@ -139,7 +140,7 @@ def _describe(take: Take) -> dict[str, Any]:
         "emotion": take.style.emotion,
         "intensity": take.style.intensity,
         "sentence": take.utterance.text,
-        "phonemes": [[p.symbol, round(p.start, 4), round(p.end, 4)] for p in phonemes],
+        "phonemes": "\n".join(phonemes),
         "manner": {name: round(value, 5) for name, value in asdict(take.manner).items()},
         "source": "svp-diffusers procedural talkers",
         "licence": "CC0-1.0",
