@@ -9,7 +9,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 from drawn_videos import (
-    KillingDetector,
     SquareDetector,
     draw_frame,
     draw_frames,
@@ -18,10 +17,10 @@ from drawn_videos import (
     write_video,
 )
 from PIL import Image
+from preparing import SETTINGS, prepare_here, prepare_one, run_here
 
 from svp_diffusers.data.loader import ClipDataset
-from svp_diffusers.data.preparation.run import in_processes, prepare
-from svp_diffusers.data.preparation.settings import PreparationSettings
+from svp_diffusers.data.preparation.run import prepare
 from svp_diffusers.data.preparation.sources import Source, list_sources
 from svp_diffusers.data.preparation.video import prepare_video
 from svp_diffusers.data.shards import verify
@@ -30,25 +29,6 @@ from svp_diffusers.style.expressions import Expressions
 
 pytest.importorskip("scenedetect", reason="the extra `data` is not installed")
 pytest.importorskip("silero_vad", reason="the extra `data` is not installed")
-
-# The drawn videos hum instead of speaking.
-SETTINGS = PreparationSettings(size=64, minimum_speech=0.0)
-
-
-def run_here(jobs):
-    for job in jobs:
-        job.run()
-        yield
-
-
-def prepare_here(inputs, directory, settings=SETTINGS, **listing):
-    sources = list_sources([str(path) for path in inputs], **listing)
-    outcomes = prepare(sources, directory, settings, SquareDetector, run_here)
-    return {Path(outcome.path).name: outcome for outcome in outcomes}
-
-
-def prepare_one(path, directory, settings=SETTINGS):
-    return prepare_video(Source(path, {"split": "train"}), settings, directory, SquareDetector)
 
 
 @pytest.fixture(scope="module")
@@ -254,88 +234,6 @@ def test_sound_of_an_unknown_kind_is_refused(tmp_path):
     outcome = prepare_one(video, tmp_path / "out")
     assert outcome.parts[0].reason == "damaged file"
     assert "of a kind that FFmpeg does not know" in outcome.parts[0].detail
-
-
-def test_a_worker_that_is_killed_is_told(tmp_path):
-    video = write_video(tmp_path / "a.mp4", draw_frames(75), sound=make_sound(3))
-    sources = list_sources([str(video)])
-    with pytest.raises(DatasetError, match="a worker process was killed"):
-        prepare(sources, tmp_path / "o", SETTINGS, KillingDetector, in_processes(1))
-
-
-def test_work_that_is_done_is_not_done_again(tmp_path):
-    videos = [
-        write_video(tmp_path / f"{n}.mp4", draw_frames(75, background=n), sound=make_sound(3))
-        for n in (40, 50)
-    ]
-    prepare_here(videos, tmp_path / "whole")
-    sources = list_sources([str(video) for video in videos])
-
-    class Killed(BaseException):
-        pass
-
-    def stop_after_one(jobs):
-        jobs[0].run()
-        yield
-        raise Killed
-
-    with pytest.raises(Killed):
-        prepare(sources, tmp_path / "resumed", SETTINGS, SquareDetector, stop_after_one)
-    assert not (tmp_path / "resumed" / "index.json").exists()
-    ran = []
-
-    def count(jobs):
-        ran.extend(jobs)
-        return run_here(jobs)
-
-    prepare(sources, tmp_path / "resumed", SETTINGS, SquareDetector, count)
-    assert [job.source.path for job in ran] == [videos[1]]
-    for name in ("index.json", "report.csv", "report.html", "train-000000.tar"):
-        whole, resumed = tmp_path / "whole" / name, tmp_path / "resumed" / name
-        assert whole.read_bytes() == resumed.read_bytes()
-
-
-def test_the_output_may_lie_inside_the_input(tmp_path):
-    write_video(tmp_path / "a.mp4", draw_frames(75), sound=make_sound(3))
-
-    def stop(jobs):
-        jobs[0].run()
-        raise KeyboardInterrupt
-        yield
-
-    with pytest.raises(KeyboardInterrupt):
-        prepare(list_sources([str(tmp_path)]), tmp_path / "o", SETTINGS, SquareDetector, stop)
-    assert list(prepare_here([tmp_path], tmp_path / "o")) == ["a.mp4"]
-
-
-def test_other_settings_or_a_changed_video_are_done_again(tmp_path):
-    video = write_video(tmp_path / "a.mp4", draw_frames(75), sound=make_sound(3))
-    names = set()
-
-    def note(jobs):
-        names.update(job.directory.name for job in jobs)
-        raise KeyboardInterrupt
-
-    def attempt(settings):
-        with pytest.raises(KeyboardInterrupt):
-            prepare(list_sources([str(video)]), tmp_path / "o", settings, SquareDetector, note)
-
-    attempt(SETTINGS)
-    attempt(SETTINGS)
-    assert len(names) == 1
-    attempt(replace(SETTINGS, size=32))
-    assert len(names) == 2
-    write_video(video, draw_frames(80), sound=make_sound(3))
-    attempt(SETTINGS)
-    assert len(names) == 3
-
-
-def test_nothing_usable_is_an_error_with_a_report(tmp_path):
-    (tmp_path / "empty.mp4").touch()
-    with pytest.raises(DatasetError, match=r"report\.html says why"):
-        prepare_here([tmp_path / "empty.mp4"], tmp_path / "out")
-    assert "empty file" in (tmp_path / "out" / "report.csv").read_text()
-    assert not (tmp_path / "out" / "index.json").exists()
 
 
 def test_a_finished_dataset_is_left_alone(prepared, unsuitable):

@@ -1,0 +1,96 @@
+"""Runs over many videos: resumed, killed, repeated, in vain."""
+
+from dataclasses import replace
+
+import pytest
+from drawn_videos import KillingDetector, SquareDetector, draw_frames, make_sound, write_video
+from preparing import SETTINGS, prepare_here, run_here
+
+from svp_diffusers.data.preparation.run import in_processes, prepare
+from svp_diffusers.data.preparation.sources import list_sources
+from svp_diffusers.errors import DatasetError
+
+pytest.importorskip("scenedetect", reason="the extra `data` is not installed")
+pytest.importorskip("silero_vad", reason="the extra `data` is not installed")
+
+
+def test_a_worker_that_is_killed_is_told(tmp_path):
+    video = write_video(tmp_path / "a.mp4", draw_frames(75), sound=make_sound(3))
+    sources = list_sources([str(video)])
+    with pytest.raises(DatasetError, match="a worker process was killed"):
+        prepare(sources, tmp_path / "o", SETTINGS, KillingDetector, in_processes(1))
+
+
+def test_work_that_is_done_is_not_done_again(tmp_path):
+    videos = [
+        write_video(tmp_path / f"{n}.mp4", draw_frames(75, background=n), sound=make_sound(3))
+        for n in (40, 50)
+    ]
+    prepare_here(videos, tmp_path / "whole")
+    sources = list_sources([str(video) for video in videos])
+
+    class Killed(BaseException):
+        pass
+
+    def stop_after_one(jobs):
+        jobs[0].run()
+        yield
+        raise Killed
+
+    with pytest.raises(Killed):
+        prepare(sources, tmp_path / "resumed", SETTINGS, SquareDetector, stop_after_one)
+    assert not (tmp_path / "resumed" / "index.json").exists()
+    ran = []
+
+    def count(jobs):
+        ran.extend(jobs)
+        return run_here(jobs)
+
+    prepare(sources, tmp_path / "resumed", SETTINGS, SquareDetector, count)
+    assert [job.source.path for job in ran] == [videos[1]]
+    for name in ("index.json", "report.csv", "report.html", "train-000000.tar"):
+        whole, resumed = tmp_path / "whole" / name, tmp_path / "resumed" / name
+        assert whole.read_bytes() == resumed.read_bytes()
+
+
+def test_the_output_may_lie_inside_the_input(tmp_path):
+    write_video(tmp_path / "a.mp4", draw_frames(75), sound=make_sound(3))
+
+    def stop(jobs):
+        jobs[0].run()
+        raise KeyboardInterrupt
+        yield
+
+    with pytest.raises(KeyboardInterrupt):
+        prepare(list_sources([str(tmp_path)]), tmp_path / "o", SETTINGS, SquareDetector, stop)
+    assert list(prepare_here([tmp_path], tmp_path / "o")) == ["a.mp4"]
+
+
+def test_other_settings_or_a_changed_video_are_done_again(tmp_path):
+    video = write_video(tmp_path / "a.mp4", draw_frames(75), sound=make_sound(3))
+    names = set()
+
+    def note(jobs):
+        names.update(job.directory.name for job in jobs)
+        raise KeyboardInterrupt
+
+    def attempt(settings):
+        with pytest.raises(KeyboardInterrupt):
+            prepare(list_sources([str(video)]), tmp_path / "o", settings, SquareDetector, note)
+
+    attempt(SETTINGS)
+    attempt(SETTINGS)
+    assert len(names) == 1
+    attempt(replace(SETTINGS, size=32))
+    assert len(names) == 2
+    write_video(video, draw_frames(80), sound=make_sound(3))
+    attempt(SETTINGS)
+    assert len(names) == 3
+
+
+def test_nothing_usable_is_an_error_with_a_report(tmp_path):
+    (tmp_path / "empty.mp4").touch()
+    with pytest.raises(DatasetError, match=r"report\.html says why"):
+        prepare_here([tmp_path / "empty.mp4"], tmp_path / "out")
+    assert "empty file" in (tmp_path / "out" / "report.csv").read_text()
+    assert not (tmp_path / "out" / "index.json").exists()
