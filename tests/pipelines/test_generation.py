@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import av
+import imageio.v3
 import numpy as np
 import pytest
 import torch
@@ -77,6 +78,13 @@ def test_any_length(files: Path, tmp_path: Path, seconds: float, fps: str) -> No
     audio = write_speech(tmp_path / "speech.wav", seconds)
     generate_video(request(files, tmp_path / "video.mp4", audio=audio, fps=fps))
     assert_fits(tmp_path / "video.mp4", seconds, parse_fps(fps), 64)
+
+
+def test_other_readers_open_the_video(files: Path, tmp_path: Path) -> None:
+    generate_video(request(files, tmp_path / "video.mp4", fps="30"))
+    frames = imageio.v3.imread(tmp_path / "video.mp4", plugin="pyav")
+    assert frames.shape == (12, 64, 64, 3)
+    assert imageio.v3.immeta(tmp_path / "video.mp4", plugin="pyav")["fps"] == 30
 
 
 def test_the_manifest_repeats_the_video(files: Path, tmp_path: Path) -> None:
