@@ -18,7 +18,7 @@ encoder_path, manifest, root, prefix = sys.argv[1:]
 encoder = load_style_encoder(encoder_path)
 config = encoder.config
 features = load_audio_features(config.audio_features)
-clips = read_style_clips(manifest, root, config.expression_space, features)
+clips = read_style_clips(manifest, root, config.expression_space, features, split="test")
 if config.expression_centring == "speaker":
     clips = center_speakers(clips)
 with torch.no_grad():

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import soundfile
 import torch
+from safetensors.torch import save_file
 from scipy.io import savemat
 from typer.testing import CliRunner
 
@@ -31,6 +32,10 @@ def folder(tmp_path: Path) -> Path:
     StyleEncoder.tiny(**sizes, expression_dim=52, expression_space="arkit52").save_pretrained(
         tmp_path / "arkit"
     )
+    torn = StyleEncoder.tiny(**sizes)
+    torn.save_pretrained(tmp_path / "torn")
+    weights = {k: v for k, v in torn.state_dict().items() if k != "to_mean.weight"}
+    save_file(weights, tmp_path / "torn" / "diffusion_pytorch_model.safetensors", {"format": "pt"})
     random = np.random.default_rng(0)
     for name, frames in (("happy", 60), ("sad", 60), ("short", 3), ("nan", 60)):
         coeff = random.normal(size=(frames, 257)).astype(np.float32)
@@ -134,6 +139,7 @@ def test_the_bank_of_a_checkpoint(folder: Path) -> None:
         (["silence.wav", "encoder"], MediaError, "silent"),
         (["happy.mat", "arkit"], ExpressionError, "holds bfm64.*takes arkit52"),
         (["happy.mat", "nowhere"], CheckpointError, "holds no style encoder"),
+        (["happy.mat", "torn"], CheckpointError, "1 weights are missing.*to_mean.weight"),
     ],
 )
 def test_what_cannot_be_encoded(

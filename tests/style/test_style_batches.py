@@ -119,7 +119,7 @@ def test_clips_are_read_from_shards_too(tmp_path: Path) -> None:
                 metadata={"split": split, "speaker": "ann", "emotion": "happy"},
             )
             writer.write(encode_clip(sample))
-    (clip,) = read_style_clips(str(tmp_path / "talkers"), None, "arkit52", extract_log_mel)
+    (clip,) = read_style_clips(str(tmp_path / "talkers"), None, "arkit52", extract_log_mel, "train")
     assert (clip.key, clip.label) == ("ann-train", ("ann", "happy"))
     assert clip.expressions.values.shape == (50, 52)
     assert clip.audio is not None
@@ -133,11 +133,11 @@ def test_data_that_cannot_be_trained_on_is_refused(
     with pytest.raises(ConfigurationError, match=r"has 6 \(speaker, style\) classes"):
         StyleBatchSampler(clips, configure(classes_per_batch=7))
     with pytest.raises(DatasetError, match="has bfm64 expressions, arkit52 is wanted"):
-        read_style_clips(str(manifest), None, "arkit52", extract_log_mel)
+        read_style_clips(str(manifest), None, "arkit52", extract_log_mel, "train")
     (tmp_path / "bad.csv").write_text("clip,speaker\na.npz,ann\n")
     with pytest.raises(DatasetError, match="exactly the columns"):
-        read_style_clips(str(tmp_path / "bad.csv"), None, "bfm64", extract_log_mel)
+        read_style_clips(str(tmp_path / "bad.csv"), None, "bfm64", extract_log_mel, "train")
     np.savez(tmp_path / "nan.npz", expression=np.full((50, 64), np.nan), space="bfm64", fps=25)
     (tmp_path / "nan.csv").write_text("expressions,audio,fps,speaker,style\nnan.npz,,,ann,calm\n")
     with pytest.raises(ExpressionError, match="NaN"):
-        read_style_clips(str(tmp_path / "nan.csv"), None, "bfm64", extract_log_mel)
+        read_style_clips(str(tmp_path / "nan.csv"), None, "bfm64", extract_log_mel, "train")

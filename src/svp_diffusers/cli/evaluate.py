@@ -19,6 +19,7 @@ def style(
     data: Annotated[str, typer.Option(help="Manifest (.csv) or dataset of shards.")],
     output: Annotated[Path, typer.Option("-o", "--output", help="Report to write, .json.")],
     data_root: Annotated[str | None, typer.Option(help="Folder of the manifest's paths.")] = None,
+    split: Annotated[str, typer.Option(help="Of a dataset of shards.")] = "test",
     speaker: Annotated[
         list[str] | None, typer.Option(help="Ask about this speaker's windows only; repeatable.")
     ] = None,
@@ -40,7 +41,7 @@ def style(
     encoder = load_style_encoder(checkpoint)
     config = encoder.config
     features = load_audio_features(config.audio_features, audio_encoder)
-    clips = read_style_clips(data, data_root, config.expression_space, features)
+    clips = read_style_clips(data, data_root, config.expression_space, features, split)
     if config.expression_centring == "speaker":
         clips = center_speakers(clips)
     report = evaluate_style(encoder, clips, speaker or ())

@@ -42,15 +42,16 @@ class StyleClip:
 
 
 def read_style_clips(
-    source: str, root: str | None, space: str, audio_features: AudioFeatures
+    source: str, root: str | None, space: str, audio_features: AudioFeatures, split: str
 ) -> list[StyleClip]:
-    """Read a manifest (`.csv`) or the training split of a dataset of shards.
+    """Read a manifest (`.csv`) or one split of a dataset of shards.
 
     Args:
         source: the manifest, or folder or address of the dataset.
         root: folder of the manifest's paths; default: the manifest's own.
         space: expression space that all clips must have.
         audio_features: turns a waveform into features.
+        split: of a dataset; a manifest has none and is taken whole.
 
     Raises:
         DatasetError: a malformed manifest or dataset, or a clip of another expression space.
@@ -59,7 +60,7 @@ def read_style_clips(
     if source.endswith(".csv"):
         clips = _read_manifest(Path(source), root, audio_features)
     else:
-        clips = _read_shards(source, audio_features)
+        clips = _read_shards(source, split, audio_features)
     for clip in clips:
         if clip.expressions.space != space:
             raise DatasetError(
@@ -111,8 +112,8 @@ def _read_manifest(path: Path, root: str | None, audio_features: AudioFeatures) 
     return clips
 
 
-def _read_shards(source: str, audio_features: AudioFeatures) -> list[StyleClip]:
-    dataset = ClipDataset(source, "train")
+def _read_shards(source: str, split: str, audio_features: AudioFeatures) -> list[StyleClip]:
+    dataset = ClipDataset(source, split)
     clips = []
     for index in range(len(dataset)):
         sample = dataset[index].decode()

@@ -23,17 +23,32 @@ from svp_diffusers.style.expressions import Expressions
 
 
 def load_style_encoder(checkpoint: str | Path) -> StyleEncoder:
-    """Load a style encoder from its folder, from a pipeline's folder, or from the Hub.
+    """Load the style encoder of a folder or Hub repository: the pipeline's in it, or itself.
 
-    Raises `CheckpointError` when there is none.
+    Raises `CheckpointError` when there is none, or its weights are not those of the model.
     """
-    folder = Path(checkpoint)
-    subfolder = "style_encoder" if (folder / "style_encoder").is_dir() else None
     try:
-        encoder: StyleEncoder = StyleEncoder.from_pretrained(str(checkpoint), subfolder=subfolder)
+        encoder, info = StyleEncoder.from_pretrained(
+            str(checkpoint), subfolder=_find_subfolder(str(checkpoint)), output_loading_info=True
+        )
     except (OSError, ValueError, RuntimeError) as error:
         raise CheckpointError(f"{checkpoint} holds no style encoder: {error}") from error
-    return encoder.eval()
+    wrong = [*info["missing_keys"], *info["unexpected_keys"], *info["mismatched_keys"]]
+    if wrong:
+        raise CheckpointError(
+            f"{checkpoint} holds no complete style encoder: {len(wrong)} weights are missing or "
+            f"unknown, first {wrong[0]}"
+        )
+    loaded: StyleEncoder = encoder.eval()
+    return loaded
+
+
+def _find_subfolder(checkpoint: str) -> str | None:
+    try:
+        StyleEncoder.load_config(checkpoint, subfolder="style_encoder")
+    except OSError:
+        return None
+    return "style_encoder"
 
 
 def save_style_encoder(encoder: StyleEncoder, checkpoint: str | Path) -> None:

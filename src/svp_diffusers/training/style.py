@@ -120,7 +120,11 @@ def read_training_clips(configuration: StyleTrainingConfiguration) -> list[Style
     """The clips of a run, centred if the configuration says so."""
     features = load_audio_features(configuration.audio_features, configuration.audio_encoder)
     clips = read_style_clips(
-        configuration.data, configuration.data_root, configuration.expression_space, features
+        configuration.data,
+        configuration.data_root,
+        configuration.expression_space,
+        features,
+        split="train",
     )
     return center_speakers(clips) if configuration.expression_centring == "speaker" else clips
 
