@@ -231,7 +231,10 @@ def _rasterise(document: str, size: int) -> np.ndarray:
     canvas = SwCanvas(engine)
     canvas.set_target(size, size)
     picture = Picture(engine)
-    picture.load_data(document.encode(), "svg", None, copy=True)
+    # The binding keeps a type for every length it meets; spaces make that a handful of lengths.
+    data = document.encode()
+    data = data.ljust(-(-len(data) // 8192) * 8192)
+    picture.load_data(data, "svg", None, copy=True)
     picture.set_size(size, size)
     canvas.add(picture)
     canvas.update()
