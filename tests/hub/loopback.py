@@ -53,7 +53,7 @@ class LoopbackHub:
         self.blobs: dict[str, bytes] = {}
         self.url = ""
         self.upload_delay = 0.0  # seconds that storing a blob takes: time to kill a client
-        self.corrupted: set[str] = set()  # files that are served with one byte changed
+        self.corrupted: set[tuple[str, str]] = set()  # (repository, path): one byte is changed
         self.lock = threading.Lock()
 
     def create(self, repo_id: str, private: bool = False) -> Repository:
@@ -294,7 +294,7 @@ class HubHandler(BaseHTTPRequestHandler):
         headers = {"X-Repo-Commit": sha, "ETag": f'"{etag}"'}
         if path.endswith(LFS_SUFFIXES):
             headers |= {"X-Linked-Etag": f'"{etag}"', "X-Linked-Size": str(len(data))}
-        if path in self.hub.corrupted:
+        if (repo_id, path) in self.hub.corrupted:
             data = data[:-1] + bytes([data[-1] ^ 1])
         start = int((self.headers.get("Range") or "bytes=0-").split("=")[1].split("-")[0])
         self._reply(data[start:], status=206 if start else 200, headers=headers)

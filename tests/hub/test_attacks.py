@@ -163,6 +163,7 @@ result = {}
 for name, attempt, repo in (
     ("untrusted", remote(), "evil/pickle"),
     ("pickle remote", remote(trust_remote_code=True), "evil/pickle"),
+    ("pickle folder", remote(trust_remote_code=True), %(folder)r),
     ("pickle own", SVPTalkingHeadPipeline.from_pretrained, "evil/pickle"),
     ("pickle pull", pull_repository, "evil/pickle"),
     ("path remote", remote(trust_remote_code=True), "evil/path"),
@@ -193,23 +194,21 @@ def test_attacks_over_http(
     set_component(evil, "unet", ["temporal_unet_svp", "TemporalUNet"])
     put_pickle(evil, exploited)
     hub.add_folder("evil/pickle", evil)
-    hub.corrupted.add("style_encoder/diffusion_pytorch_model.safetensors")
-    try:
-        result = run_python(OVER_HTTP)
-    finally:
-        hub.corrupted.clear()
+    hub.corrupted.add(("evil/corrupted", f"style_encoder/{WEIGHTS}.safetensors"))
+    result = run_python(OVER_HTTP % {"folder": str(evil)})
     assert not exploited.exists()
     expected = {
         "untrusted": "trust_remote_code=True",
-        "pickle remote": "",
+        "pickle remote": "no file named",
+        "pickle folder": "Unable to load weights from checkpoint file",
         "pickle own": "safetensors",
         "pickle pull": "CheckpointError: evil/pickle has unet/",
         "path remote": "unet/../escaped.py as defined in `model_index.json` does not exist",
         "path own": "names the component unet",
-        "path pull": "CheckpointError",
+        "path pull": "there is no file unet/../escaped.py",
         "library remote": "unet/subprocess.py as defined in `model_index.json` does not exist",
         "library own": "unet/subprocess.py as defined in `model_index.json` does not exist",
-        "library pull": "CheckpointError",
+        "library pull": "there is no file unet/subprocess.py",
         "corrupted pull": "does not have the hash that the Hub gives",
     }
     assert set(result) == set(expected)
