@@ -2,12 +2,9 @@
 
 import hashlib
 import json
-import multiprocessing
-import os
 import shutil
-import threading
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures import as_completed
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -23,6 +20,7 @@ from svp_diffusers.data.preparation.video import (
     read_outcome,
 )
 from svp_diffusers.data.shards import INDEX_NAME, ShardWriter, parse_clip, read_index
+from svp_diffusers.data.workers import open_pool
 from svp_diffusers.errors import ConfigurationError, DatasetError, MissingDependencyError
 
 WORK_NAME = "work"
@@ -106,8 +104,7 @@ def in_processes(workers: int) -> Execute:
     """Run jobs in `workers` processes of this machine."""
 
     def execute(jobs: Sequence[Job]) -> Iterator[None]:
-        context = multiprocessing.get_context("spawn")
-        with ProcessPoolExecutor(workers, context, initializer=_end_with_parent) as pool:
+        with open_pool(workers) as pool:
             futures = [pool.submit(job.run) for job in jobs]
             try:
                 for future in as_completed(futures):
@@ -202,15 +199,3 @@ def _name_job(source: Source, settings: PreparationSettings) -> str:
         {name: str(value) for name, value in asdict(settings).items()},
     ]
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:32]
-
-
-def _end_with_parent() -> None:
-    """Let a worker end when the process that started it is killed, instead of waiting for ever."""
-    parent = multiprocessing.parent_process()
-    assert parent is not None
-
-    def watch() -> None:
-        parent.join()
-        os._exit(1)
-
-    threading.Thread(target=watch, daemon=True).start()

@@ -1,9 +1,8 @@
 """Clips and datasets of procedural talkers: the same seed gives the same bytes."""
 
-import multiprocessing
 from collections import deque
 from collections.abc import Iterator
-from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures import Future
 from dataclasses import asdict, dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -19,6 +18,7 @@ from svp_diffusers.data.procedural.performance import Performance, perform
 from svp_diffusers.data.procedural.portrait import draw_performance
 from svp_diffusers.data.procedural.utterance import Utterance, say_for
 from svp_diffusers.data.shards import ShardWriter
+from svp_diffusers.data.workers import open_pool
 from svp_diffusers.errors import ConfigurationError
 
 CLIPS_PER_IDENTITY = 4
@@ -180,8 +180,7 @@ def _make_clips(clips: int, settings: SynthesisSettings, workers: int) -> Iterat
     if workers == 1:
         yield from (_make_stored_clip(settings, index) for index in range(clips))
         return
-    spawn = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(workers, mp_context=spawn) as pool:
+    with open_pool(workers) as pool:
         waiting: deque[Future[StoredClip]] = deque()
         for index in range(clips):
             waiting.append(pool.submit(_make_stored_clip, settings, index))
