@@ -92,4 +92,6 @@ def test_saving_again_adds_and_loses_nothing(
     saved: Callable[[str], Saved], hub: LoopbackHub
 ) -> None:
     saved("package"), saved("remote")
-    assert hub.files("org/remote") == hub.files("org/package")
+    again, first = hub.files("org/remote"), hub.files("org/package")
+    again["README.md"] = again["README.md"].replace(b"org/remote", b"org/package")
+    assert again == first
