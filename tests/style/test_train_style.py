@@ -90,7 +90,10 @@ def test_a_killed_run_goes_on_bit_for_bit(configure: Configure) -> None:
 def test_two_processes_reach_the_loss_of_one(configure: Configure) -> None:
     one, two = configure("one", steps=10), configure("two", steps=10)
     train_style(one)
-    launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
+    # With --cpu, `accelerate launch` starts one process only; the environment says CPU instead.
+    launch = [sys.executable, "-m", "accelerate.commands.launch", "--multi_gpu"]
+    launch += ["--num_processes", "2", "--num_machines", "1", "--main_process_port", "0"]
+    launch += ["--mixed_precision", "no", "--dynamo_backend", "no"]
     done = subprocess.run(
         [*launch, SVP, "train", "style", "--config", str(write_yaml(two))],
         env={**os.environ, "OMP_NUM_THREADS": "1", "ACCELERATE_USE_CPU": "true"},

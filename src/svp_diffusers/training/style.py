@@ -23,8 +23,10 @@ from svp_diffusers.training.style_objective import StyleObjective
 def train_style(
     configuration: StyleTrainingConfiguration, resume: bool = False, push_to_hub: str | None = None
 ) -> Path:
-    """Train a style encoder; run it in one process, or in many under `accelerate launch`, or under
-    `torchrun` (also on CPUs, where `accelerate launch --cpu` starts one process only).
+    """Train a style encoder, in one process or in many under `accelerate launch` or `torchrun`.
+
+    On CPUs `accelerate launch --cpu` starts one process whatever it is told; for two, say
+    `ACCELERATE_USE_CPU=true accelerate launch --multi_gpu --num_processes 2`.
 
     Args:
         configuration: all options.
