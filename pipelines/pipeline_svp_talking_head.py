@@ -677,7 +677,7 @@ class SVPTalkingHeadPipeline(DiffusionPipeline, StableDiffusionLoraLoaderMixin):
             distribution = self.style_encoder.get_style(style)
         else:
             distribution = style
-            self._check_style(distribution, style_dim)
+            self._check_style(distribution)
         distribution = distribution.to(self._execution_device, self.unet.dtype)
         drawn: torch.Tensor = distribution.sample(1, temperature, generator)[0]
         return drawn
@@ -692,19 +692,18 @@ class SVPTalkingHeadPipeline(DiffusionPipeline, StableDiffusionLoraLoaderMixin):
             )
         return self.style_encoder(audio=embeddings[None].to(self.style_encoder.dtype))[0]
 
-    def _check_style(self, distribution: Any, style_dim: int) -> None:
+    def _check_style(self, distribution: Any) -> None:
         if not hasattr(distribution, "sample") or not hasattr(distribution, "mean"):
             raise ValueError(
                 "`style` must be None, a name, 'from_audio', a StyleDistribution, a tensor or a "
                 f"schedule [(seconds, style), ...]; got {type(distribution).__name__}."
             )
-        own = self.style_encoder.config.encoder_id
-        if tuple(distribution.mean.shape) != (style_dim,) or distribution.encoder_id != own:
+        if distribution.mean.ndim != 1:
             raise ValueError(
-                f"The style has the shape {tuple(distribution.mean.shape)} and is of the style "
-                f"encoder {distribution.encoder_id}; this checkpoint takes ({style_dim},) of "
-                f"{own}. Encode the clip again with this checkpoint's style encoder."
+                f"`style` must be one distribution, got a batch {tuple(distribution.mean.shape)}; "
+                "take one of it by its index."
             )
+        self.style_encoder.check_style(distribution)
 
     def _encode_schedule(
         self,

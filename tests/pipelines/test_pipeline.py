@@ -410,6 +410,8 @@ def test_other_sampling_rates(tiny_pipeline: SVPTalkingHeadPipeline) -> None:
         ({"style": "ecstatic"}, "unknown style 'ecstatic'"),
         ({"style": 3}, "StyleDistribution"),
         ({"style": torch.zeros(3)}, "(16,)"),
+        ({"style": StyleDistribution(torch.zeros(3), torch.ones(3))}, "3 dimensions"),
+        ({"style": StyleDistribution(torch.zeros(2, 16), torch.ones(2, 16))}, "got a batch"),
         ({"style": [(0.0, None), (9.0, None)]}, "ends at"),
         ({"style": [(1.0, None)]}, "the first at 0.0"),
         ({"style": [(0.0, None), (0.2, None), (0.1, None)]}, "must increase"),
