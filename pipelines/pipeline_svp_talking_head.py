@@ -156,6 +156,23 @@ def window_audio(embeddings: torch.Tensor, num_frames: int, num_pad_frames: int)
     return windows.permute(1, 2, 0)  # from (dim, num_frames, window)
 
 
+def read_audio_file(path: str | Path) -> tuple[np.ndarray, int]:
+    """Read a file with soundfile: the mean of its channels (samples,), and its sampling rate.
+
+    Raises:
+        ValueError: if soundfile is not installed, or cannot read the file.
+    """
+    if importlib.util.find_spec("soundfile") is None:
+        raise ValueError("Reading audio needs soundfile: `pip install librosa` brings it.")
+    import soundfile
+
+    try:
+        samples, sampling_rate = soundfile.read(path, dtype="float32", always_2d=True)
+    except (RuntimeError, OSError) as error:
+        raise ValueError(f"The audio file {path} cannot be read: {error}") from error
+    return samples.mean(axis=1), sampling_rate
+
+
 def plan_guidance(
     guidance_scale: float, audio_guidance_scale: float | None, style_guidance_scale: float | None
 ) -> list[GuidancePass]:
@@ -532,35 +549,22 @@ class SVPTalkingHeadPipeline(DiffusionPipeline, StableDiffusionLoraLoaderMixin):
         """Bring speech to what the audio encoder takes.
 
         Args:
-            audio: a waveform (samples,) in [-1, 1], or the path of a file, which needs librosa.
-            sampling_rate: of the waveform; not used for a file. Other rates than the encoder's need
+            audio: a waveform (samples,) in [-1, 1], or the path of a file, which needs soundfile
+                (installed with librosa).
+            sampling_rate: of the waveform; a file says its own. Other rates than the encoder's need
                 librosa.
 
         Returns:
             A waveform (samples,) of the encoder's rate, float32 on the CPU.
 
         Raises:
-            ValueError: if it is not one waveform, has non-finite samples or is too short, or if
-                librosa is needed and not installed.
+            ValueError: if it is not one waveform, has non-finite samples, is too short or cannot be
+                read, or if librosa or soundfile is needed and not installed.
         """
         rate = self.feature_extractor.sampling_rate
-        is_file = isinstance(audio, (str, Path))
-        if (is_file or sampling_rate != rate) and importlib.util.find_spec("librosa") is None:
-            raise ValueError(
-                f"Reading or resampling audio needs librosa: `pip install librosa`, or pass a "
-                f"waveform of {rate} Hz."
-            )
-        if is_file:
-            import librosa
-
-            waveform = torch.from_numpy(librosa.load(audio, sr=rate)[0])
-        else:
-            waveform = torch.as_tensor(audio, dtype=torch.float32, device="cpu")
-            if waveform.ndim == 1 and sampling_rate != rate:
-                import librosa
-
-                samples = librosa.resample(waveform.numpy(), orig_sr=sampling_rate, target_sr=rate)
-                waveform = torch.from_numpy(samples)
+        if isinstance(audio, (str, Path)):
+            audio, sampling_rate = read_audio_file(audio)
+        waveform = torch.as_tensor(audio, dtype=torch.float32, device="cpu")
         if waveform.ndim != 1:
             raise ValueError(
                 "`audio` must be a waveform (samples,), or a list of them; got the shape "
@@ -568,6 +572,16 @@ class SVPTalkingHeadPipeline(DiffusionPipeline, StableDiffusionLoraLoaderMixin):
             )
         if not waveform.isfinite().all():
             raise ValueError("`audio` has samples that are NaN or infinite.")
+        if sampling_rate != rate:
+            if importlib.util.find_spec("librosa") is None:
+                raise ValueError(
+                    f"Resampling audio from {sampling_rate} Hz needs librosa: `pip install "
+                    f"librosa`, or pass a waveform of {rate} Hz."
+                )
+            import librosa
+
+            resampled = librosa.resample(waveform.numpy(), orig_sr=sampling_rate, target_sr=rate)
+            waveform = torch.from_numpy(resampled)
         if len(waveform) < AUDIO_RECEPTIVE_FIELD:
             raise ValueError(
                 f"`audio` has {len(waveform)} samples at {rate} Hz; at least "
@@ -943,8 +957,8 @@ class SVPTalkingHeadPipeline(DiffusionPipeline, StableDiffusionLoraLoaderMixin):
         Args:
             image: the portrait: a PIL image, a path, an array (height, width, 3) or a tensor
                 (3, height, width) in [0, 1]; or a list of them, one a recording.
-            audio: the speech: a waveform (samples,) in [-1, 1], or a path if librosa is installed;
-                or a list of them, one a portrait.
+            audio: the speech: a waveform (samples,) in [-1, 1], or a path if librosa or soundfile
+                is installed; or a list of them, one a portrait.
             style: None draws from the prior; a name, from the checkpoint's style bank;
                 "from_audio", from the style of the voice; a `StyleDistribution`, from itself; a
                 tensor (style_dim,) or (frames, style_dim) is taken as it is; a schedule

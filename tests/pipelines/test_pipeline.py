@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import soundfile
 import torch
 from diffusers import (
     DDIMScheduler,
@@ -385,6 +386,18 @@ def test_long_speech_is_encoded_in_chunks(
 def test_other_sampling_rates(tiny_pipeline: SVPTalkingHeadPipeline) -> None:
     waveform = tiny_pipeline.prepare_waveform(np.zeros(44100, np.float32), 44100)
     assert waveform.shape == (16000,)
+
+
+def test_audio_files(tiny_pipeline: SVPTalkingHeadPipeline, tmp_path: Path) -> None:
+    stereo = np.stack([speech(0.5), -0.5 * speech(0.5)], axis=1)
+    soundfile.write(tmp_path / "stereo.wav", stereo, 16000, subtype="FLOAT")
+    waveform = tiny_pipeline.prepare_waveform(tmp_path / "stereo.wav", 16000)
+    assert np.allclose(waveform.numpy(), 0.25 * speech(0.5), atol=1e-6)
+    soundfile.write(tmp_path / "other.wav", speech(1.0), 8000)  # 2 s at that rate
+    assert len(tiny_pipeline.prepare_waveform(tmp_path / "other.wav", 16000)) == 32000
+    (tmp_path / "text.wav").write_text("hello")
+    with pytest.raises(ValueError, match=r"text\.wav cannot be read"):
+        tiny_pipeline.prepare_waveform(tmp_path / "text.wav", 16000)
 
 
 @pytest.mark.parametrize(
