@@ -17,6 +17,7 @@ from typing import Any
 
 from svp_diffusers.data.clips import ClipSample, StoredClip, encode_clip, encode_header
 from svp_diffusers.errors import DatasetError
+from svp_diffusers.media.manifest import hash_file
 from svp_diffusers.media.output import atomic_path
 
 __all__ = [
@@ -246,15 +247,6 @@ def verify(directory: Path) -> list[str]:
         elif hash_file(directory / name) != expected[name].sha256:
             problems.append(f"{name}: content differs from its SHA-256")
     return problems
-
-
-def hash_file(path: Path) -> str:
-    """SHA-256 of a file, in hexadecimal."""
-    digest = hashlib.sha256()
-    with path.open("rb") as stream:
-        while block := stream.read(2**20):
-            digest.update(block)
-    return digest.hexdigest()
 
 
 def _digest(content: dict[str, Any]) -> str:

@@ -27,8 +27,9 @@ from svp_diffusers.data.preparation.settings import PreparationSettings, Reason,
 from svp_diffusers.data.preparation.shots import split_shots
 from svp_diffusers.data.preparation.sources import Source
 from svp_diffusers.data.preparation.speech import SpeechMeasure, measure_speech
-from svp_diffusers.data.shards import ShardWriter, hash_file
+from svp_diffusers.data.shards import ShardWriter
 from svp_diffusers.errors import ConfigurationError, ExpressionError, MediaError
+from svp_diffusers.media.manifest import hash_file
 from svp_diffusers.media.output import atomic_path
 from svp_diffusers.media.video import read_frames
 from svp_diffusers.style.expressions import Expressions
