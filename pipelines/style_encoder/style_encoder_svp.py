@@ -442,7 +442,8 @@ class StyleEncoder(ModelMixin, ConfigMixin):
             `StyleDistribution` with `mean`, `std` `(batch, style_dim)`.
 
         Raises:
-            ValueError: no modality, wrong sizes, or fewer than `min_frames` valid frames in a row.
+            ValueError: no modality, wrong sizes, or fewer than `min_frames` valid frames in a row
+                (under `torch.compile`: in all rows).
         """
         given = audio if expression is None else expression
         if given is None:
@@ -469,7 +470,9 @@ class StyleEncoder(ModelMixin, ConfigMixin):
             for start, end in pairwise(edges)
         ]
         means, stds, weights = (torch.stack(values) for values in zip(*windows, strict=True))
-        if (weights.sum(0) == 0).any():
+        # A compiled graph cannot branch on values: there the length is looked at, not the masks.
+        too_few = frames < self.config.min_frames
+        if too_few or (not torch.compiler.is_compiling() and (weights.sum(0) == 0).any()):
             raise ValueError(
                 f"too few valid frames to tell a style from: {frames} given, at least "
                 f"{self.config.min_frames} valid ones in a row of the batch are needed."

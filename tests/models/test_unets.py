@@ -176,6 +176,23 @@ def test_compiles_without_a_graph_break(
         assert (compiled(**given).sample - expected).abs().max() < ROUNDING
 
 
+def test_the_smaller_components_compile(fresh_compiler: None) -> None:
+    pipeline = build_tiny_pipeline()
+    windows, pictures = draw(6, 10, 32), draw(1, 3, 2, 64, 64)
+    clip = {"expression": draw(2, 40, 64), "audio": draw(2, 80, 32)}
+    with torch.no_grad():
+        for model, given in (
+            (pipeline.audio_projector, {"windows": windows}),
+            (pipeline.head_guider, {"keypoint_images": pictures}),
+            (pipeline.style_encoder, clip),
+        ):
+            output = torch.compile(model, backend="eager", fullgraph=True)(**given)
+            expected = model(**given)
+            if model is pipeline.style_encoder:
+                output, expected = output.mean, expected.mean
+            assert (output - expected).abs().max() < ROUNDING
+
+
 def test_compiles_its_repeated_blocks(
     unets: tuple[ReferenceUNet, TemporalUNet], fresh_compiler: None
 ) -> None:
