@@ -57,10 +57,9 @@ def prepare_portrait(
     Raises:
         FaceError: if there is no face, not that one, or its box or keypoints do not fit.
     """
-    points = POINTS[layout]
     given = None
     if request.portrait_keypoints is not None:
-        given = read_keypoints(request.portrait_keypoints, points)[0]
+        given = read_keypoints(request.portrait_keypoints, POINTS[layout])[0]
         inside = (given >= 0).all() and (given <= picture.size).all()
         if not inside:
             raise FaceError(
