@@ -199,7 +199,8 @@ def test_attacks_over_http(
     assert not exploited.exists()
     expected = {
         "untrusted": "trust_remote_code=True",
-        "pickle remote": "no file named",
+        # diffusers downloads no safetensors beside a pickle, and loads components in any order.
+        "pickle remote": "no file named|Unable to load weights from checkpoint file",
         "pickle folder": "Unable to load weights from checkpoint file",
         "pickle own": "safetensors",
         "pickle pull": "CheckpointError: evil/pickle has unet/",
@@ -214,4 +215,4 @@ def test_attacks_over_http(
     assert set(result) == set(expected)
     for name, message in expected.items():
         assert result[name] != "it succeeded", name
-        assert message in result[name], name
+        assert any(part in result[name] for part in message.split("|")), (name, result[name])
