@@ -5,15 +5,12 @@ from collections import defaultdict
 from pathlib import Path
 
 import torch
-from accelerate import Accelerator
-from diffusers.optimization import get_cosine_schedule_with_warmup
-from diffusers.training_utils import EMAModel
 
 from svp_diffusers.data.style_clips import StyleClip, center_speakers, read_style_clips
-from svp_diffusers.errors import MissingDependencyError
 from svp_diffusers.models.style_encoder_svp import StyleDistribution, StyleEncoder
 from svp_diffusers.style.audio_features import load_audio_features
 from svp_diffusers.style.expressions import EXPRESSION_SPACES
+from svp_diffusers.training.loop import make_accelerator, train
 from svp_diffusers.training.run_folder import RunFolder
 from svp_diffusers.training.style_batches import MIN_FRAMES, StyleBatchSampler
 from svp_diffusers.training.style_configuration import StyleTrainingConfiguration
@@ -24,9 +21,6 @@ def train_style(
     configuration: StyleTrainingConfiguration, resume: bool = False, push_to_hub: str | None = None
 ) -> Path:
     """Train a style encoder, in one process or in many under `accelerate launch` or `torchrun`.
-
-    On CPUs `accelerate launch --cpu` starts one process whatever it is told; for two, say
-    `ACCELERATE_USE_CPU=true accelerate launch --multi_gpu --num_processes 2`.
 
     Args:
         configuration: all options.
@@ -54,67 +48,15 @@ def train_style(
         configuration.min_temperature,
         configuration.kl_weight,
     )
-    optimizer = torch.optim.AdamW(
-        [
-            {"params": objective.encoder.parameters()},
-            {"params": [objective.log_scale], "weight_decay": 0.0},
-        ],
-        lr=configuration.learning_rate,
-        weight_decay=configuration.weight_decay,
-    )
-    scheduler = get_cosine_schedule_with_warmup(
-        optimizer, configuration.warmup_steps, configuration.steps
-    )
-    model, optimizer = accelerator.prepare(objective, optimizer)
-    ema = EMAModel(encoder.parameters(), decay=configuration.ema_decay, use_ema_warmup=True)
-    ema.to(accelerator.device)
-    # The scheduler is stepped once a step whatever the number of processes, so it is not prepared.
-    accelerator.register_for_checkpointing(scheduler, ema)
-    if configuration.tensorboard:
-        accelerator.init_trackers("style")
-    step = run.load(accelerator) if resume else 0
-
-    accelerator.print(f"{len(clips)} clips, {accelerator.num_processes} processes, step {step}")
-
-    while step < configuration.steps:
-        for part in range(configuration.gradient_accumulation):
-            with accelerator.accumulate(model):
-                batch = sampler.batch(
-                    step * configuration.gradient_accumulation + part,
-                    accelerator.process_index,
-                    accelerator.num_processes,
-                ).to(accelerator.device)
-                metrics = model(batch)
-                accelerator.backward(metrics["loss"])
-                if accelerator.sync_gradients:
-                    accelerator.clip_grad_norm_(model.parameters(), configuration.max_grad_norm)
-                optimizer.step()
-                optimizer.zero_grad()
-                objective.bound_temperature()
-        scheduler.step()
-        ema.step(encoder.parameters())
-        step += 1
-        if step % configuration.log_every == 0:
-            means = accelerator.reduce({k: v.detach() for k, v in metrics.items()}, "mean")
-            values = {name: float(value) for name, value in means.items()}
-            accelerator.log(values, step)
-            if accelerator.is_main_process:
-                run.log(step, values)
-                print(f"step {step}:", values, flush=True)
-        if step % configuration.checkpoint_every == 0 or step == configuration.steps:
-            run.save(accelerator, step)
-
+    accelerator.print(f"{len(clips)} clips", flush=True)
+    train(objective, sampler.batch, configuration, run, accelerator)
     folder = run.path / "style_encoder"
     if accelerator.is_main_process:
-        ema.copy_to(encoder.parameters())
-        encoder.to("cpu").eval()
         encoder.register_to_config(encoder_id=fingerprint(encoder))
         fill_style_bank(encoder, clips)
         encoder.save_pretrained(folder)
         if push_to_hub is not None:
             encoder.push_to_hub(push_to_hub)
-    accelerator.wait_for_everyone()
-    accelerator.end_training()
     return folder
 
 
@@ -129,23 +71,6 @@ def read_training_clips(configuration: StyleTrainingConfiguration) -> list[Style
         split="train",
     )
     return center_speakers(clips) if configuration.expression_centring == "speaker" else clips
-
-
-def make_accelerator(configuration: StyleTrainingConfiguration) -> Accelerator:
-    """The accelerator of a run; raises `MissingDependencyError` without TensorBoard if it is on."""
-    try:
-        return Accelerator(
-            mixed_precision=configuration.mixed_precision,
-            gradient_accumulation_steps=configuration.gradient_accumulation,
-            log_with="tensorboard" if configuration.tensorboard else None,
-            project_dir=configuration.output_dir,
-            # Without this, processes started on a machine without accelerator each train alone.
-            cpu=not torch.accelerator.is_available(),
-        )
-    except ImportError as error:
-        raise MissingDependencyError(
-            "logging to TensorBoard: pip install 'svp-diffusers[tensorboard]'"
-        ) from error
 
 
 def build_encoder(

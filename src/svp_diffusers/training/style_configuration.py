@@ -2,19 +2,16 @@
 
 from dataclasses import dataclass
 
-from svp_diffusers.errors import ConfigurationError
 from svp_diffusers.style.expressions import EXPRESSION_SPACES
+from svp_diffusers.training.loop_configuration import LoopConfiguration, require
 
-MIXED_PRECISION = ("no", "fp16", "bf16")
 
-
-@dataclass(frozen=True)
-class StyleTrainingConfiguration:
+@dataclass(frozen=True, kw_only=True)
+class StyleTrainingConfiguration(LoopConfiguration):
     """Options of `svp train style`; every default is our choice, the paper gives none.
 
     Data:
         data: manifest (.csv, see `read_manifest`) or dataset of shards (see `ClipDataset`).
-        output_dir: where checkpoints, metrics and the trained encoder go.
         data_root: folder of a manifest's paths; default: the manifest's own.
         expression_space: "bfm64" is the paper's, "arkit52" can be had from any video.
         expression_centring: "speaker" subtracts the speaker's average expression, because raw
@@ -42,19 +39,11 @@ class StyleTrainingConfiguration:
         kl_weight: of KL to N(0, I), in nats of the whole vector; small, so that the prior can be
             sampled while styles stay apart.
 
-    Optimisation: AdamW, linear warm-up, cosine decay.
-        steps, learning_rate, warmup_steps, weight_decay, max_grad_norm: usual for a transformer of
-            a few million weights.
-        gradient_accumulation: batches a step; negatives come from one batch, not from all.
-        ema_decay: of the weights that are kept.
-        mixed_precision: "no", "fp16" or "bf16".
-        seed: of initial weights, batches and noise.
-        log_every, checkpoint_every: steps.
-        tensorboard: also log to TensorBoard (extra `tensorboard`).
+    Optimisation: see `LoopConfiguration`. With `gradient_accumulation`, negatives come from one
+        batch, not from all.
     """
 
     data: str
-    output_dir: str
     data_root: str | None = None
     expression_space: str = "bfm64"
     expression_centring: str = "speaker"
@@ -76,24 +65,9 @@ class StyleTrainingConfiguration:
     initial_temperature: float = 0.1
     min_temperature: float = 0.01
     kl_weight: float = 1e-3
-    steps: int = 20000
-    learning_rate: float = 3e-4
-    warmup_steps: int = 500
-    weight_decay: float = 0.01
-    max_grad_norm: float = 1.0
-    gradient_accumulation: int = 1
-    ema_decay: float = 0.999
-    mixed_precision: str = "no"
-    seed: int = 0
-    log_every: int = 10
-    checkpoint_every: int = 500
-    tensorboard: bool = False
 
     def __post_init__(self) -> None:
-        def require(ok: bool, problem: str) -> None:
-            if not ok:
-                raise ConfigurationError(problem)
-
+        super().__post_init__()
         require(
             self.expression_space in EXPRESSION_SPACES,
             f"expression_space must be one of {', '.join(EXPRESSION_SPACES)}",
@@ -101,10 +75,6 @@ class StyleTrainingConfiguration:
         require(
             self.expression_centring in ("none", "speaker"),
             "expression_centring must be none or speaker",
-        )
-        require(
-            self.mixed_precision in MIXED_PRECISION,
-            f"mixed_precision must be one of {', '.join(MIXED_PRECISION)}",
         )
         require(self.windows_per_class >= 2, "windows_per_class below 2 leaves no positive")
         require(self.classes_per_batch >= 2, "classes_per_batch below 2 leaves no negative")
@@ -125,10 +95,5 @@ class StyleTrainingConfiguration:
             0 < self.min_temperature <= self.initial_temperature,
             "0 < min_temperature <= initial_temperature must hold",
         )
-        require(0 <= self.ema_decay < 1, "ema_decay must be in [0, 1)")
-        for name in ("steps", "gradient_accumulation", "log_every", "checkpoint_every"):
-            require(getattr(self, name) >= 1, f"{name} must be 1 or more")
-        for name in ("expression_noise", "kl_weight", "weight_decay", "warmup_steps"):
+        for name in ("expression_noise", "kl_weight"):
             require(getattr(self, name) >= 0, f"{name} must be 0 or more")
-        for name in ("learning_rate", "max_grad_norm"):
-            require(getattr(self, name) > 0, f"{name} must be above 0")

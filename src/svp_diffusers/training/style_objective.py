@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from svp_diffusers.models.style_encoder_svp import StyleEncoder
+from svp_diffusers.training.loop import Objective
 from svp_diffusers.training.style_batches import StyleBatch
 
 
@@ -69,7 +70,7 @@ def gather_rows(values: Tensor) -> Tensor:
     return GatherRows.apply(values) if dist.is_initialized() else values
 
 
-class StyleObjective(nn.Module):
+class StyleObjective(Objective):
     """The encoder with the loss around it: the one module whose gradients processes average.
 
     With W processes, each computes the loss of its own anchors against the candidates of all; the
@@ -90,9 +91,16 @@ class StyleObjective(nn.Module):
         self.max_log_scale = -math.log(min_temperature)
         self.kl_weight = kl_weight
 
+    def parameter_groups(self) -> list[dict[str, Any]]:
+        """The temperature is not drawn to a value, so it has no weight decay."""
+        return [
+            {"params": self.encoder.parameters()},
+            {"params": [self.log_scale], "weight_decay": 0.0},
+        ]
+
     @torch.no_grad()
-    def bound_temperature(self) -> None:
-        """Bring the temperature back to its lower bound; to call after each optimizer step."""
+    def after_step(self) -> None:
+        """Bring the temperature back to its lower bound."""
         self.log_scale.clamp_(max=self.max_log_scale)
 
     def forward(self, batch: StyleBatch) -> dict[str, Tensor]:

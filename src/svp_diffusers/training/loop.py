@@ -1,0 +1,179 @@
+"""The loop that all stages of training share: Accelerate, moving average, checkpoints, metrics.
+
+A stage is an `Objective`, which holds the weights and computes the loss of a batch, and a function
+from the number of a batch to the batch. Batches depend on that number alone, so that a run resumes
+exactly, and that several processes see together what one would see.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from accelerate import Accelerator
+from accelerate.utils import send_to_device
+from diffusers.optimization import get_cosine_schedule_with_warmup
+from diffusers.training_utils import EMAModel
+from torch import nn
+from torch.utils.data import DataLoader, Dataset
+
+from svp_diffusers.errors import MissingDependencyError
+from svp_diffusers.training.loop_configuration import LoopConfiguration
+from svp_diffusers.training.run_folder import RunFolder
+
+
+class Objective(nn.Module):
+    """The weights of a stage and its loss; weights without gradient are held, not trained."""
+
+    def forward(self, batch: Any) -> dict[str, torch.Tensor]:
+        """Metrics of a batch, scalars by name; `loss` is minimised."""
+        raise NotImplementedError
+
+    def trained(self) -> list[nn.Parameter]:
+        """The weights to train, in a fixed order."""
+        return [weight for weight in self.parameters() if weight.requires_grad]
+
+    def parameter_groups(self) -> list[dict[str, Any]]:
+        """What the optimiser is given: the trained weights, all alike unless a stage differs."""
+        return [{"params": self.trained()}]
+
+    def after_step(self) -> None:
+        """Called after each step of the optimiser, to keep weights within bounds."""
+
+    def validate(self) -> dict[str, float]:
+        """Metrics on data held out, with the averaged weights; called by the main process."""
+        return {}
+
+
+MakeBatch = Callable[[int, int, int], Any]
+"""From the number of a batch, of this process, and of all processes, to this process's part."""
+
+
+class _Batches(Dataset[Any]):
+    """The batches of one process, by number; what a worker process runs."""
+
+    def __init__(self, make_batch: MakeBatch, rank: int, world_size: int) -> None:
+        self.make_batch, self.rank, self.world_size = make_batch, rank, world_size
+
+    def __getitem__(self, index: int) -> Any:
+        return self.make_batch(index, self.rank, self.world_size)
+
+
+def make_accelerator(configuration: LoopConfiguration) -> Accelerator:
+    """The accelerator of a run; raises `MissingDependencyError` without TensorBoard if it is on."""
+    try:
+        return Accelerator(
+            mixed_precision=configuration.mixed_precision,
+            gradient_accumulation_steps=configuration.gradient_accumulation,
+            log_with="tensorboard" if configuration.tensorboard else None,
+            project_dir=configuration.output_dir,
+            # Without this, processes started on a machine without accelerator each train alone.
+            cpu=not torch.accelerator.is_available(),
+        )
+    except ImportError as error:
+        raise MissingDependencyError(
+            "logging to TensorBoard: pip install 'svp-diffusers[tensorboard]'"
+        ) from error
+
+
+def train(
+    objective: Objective,
+    make_batch: MakeBatch,
+    configuration: LoopConfiguration,
+    run: RunFolder,
+    accelerator: Accelerator,
+    on_step: Callable[[int], None] = lambda step: None,
+) -> None:
+    """Train an objective to its last step, in one process or in many.
+
+    On CPUs `accelerate launch --cpu` starts one process whatever it is told; for two, say
+    `ACCELERATE_USE_CPU=true accelerate launch --multi_gpu --num_processes 2`.
+
+    Args:
+        objective: on any device. Left on the CPU in evaluation mode, with the moving average of
+            its weights.
+        make_batch: gives the batches.
+        configuration: of the loop.
+        run: where to go on from if it holds checkpoints, and where they are saved.
+        accelerator: of `make_accelerator`.
+        on_step: called with the number of steps done.
+    """
+    optimizer = torch.optim.AdamW(
+        objective.parameter_groups(),
+        lr=configuration.learning_rate,
+        betas=(0.9, configuration.adam_beta2),
+        weight_decay=configuration.weight_decay,
+    )
+    scheduler = get_cosine_schedule_with_warmup(
+        optimizer, configuration.warmup_steps, configuration.steps
+    )
+    model, optimizer = accelerator.prepare(objective, optimizer)
+    trained = objective.trained()
+    ema = EMAModel(trained, decay=configuration.ema_decay, use_ema_warmup=True)
+    ema.to(accelerator.device)
+    # The scheduler is stepped once a step whatever the number of processes, so it is not prepared.
+    accelerator.register_for_checkpointing(scheduler, ema)
+    if configuration.tensorboard:
+        accelerator.init_trackers(run.path.name)
+    step = run.load(accelerator)
+    accelerator.print(f"{accelerator.num_processes} processes, step {step}", flush=True)
+
+    parts = configuration.gradient_accumulation
+    batches = iter(
+        DataLoader(
+            _Batches(make_batch, accelerator.process_index, accelerator.num_processes),
+            batch_size=None,
+            sampler=range(step * parts, configuration.steps * parts),
+            num_workers=configuration.num_workers,
+            multiprocessing_context="spawn" if configuration.num_workers else None,
+        )
+    )
+    model.train()
+    while step < configuration.steps:
+        for _ in range(parts):
+            with accelerator.accumulate(model):
+                metrics = model(send_to_device(next(batches), accelerator.device))
+                accelerator.backward(metrics["loss"])
+                if accelerator.sync_gradients:
+                    accelerator.clip_grad_norm_(trained, configuration.max_grad_norm)
+                optimizer.step()
+                optimizer.zero_grad()
+                objective.after_step()
+        scheduler.step()
+        ema.step(trained)
+        step += 1
+        if step % configuration.log_every == 0:
+            means = accelerator.reduce({k: v.detach() for k, v in metrics.items()}, "mean")
+            _log(run, accelerator, step, {name: float(value) for name, value in means.items()})
+        if configuration.validate_every and step % configuration.validate_every == 0:
+            _validate(objective, ema, run, accelerator, step)
+        if step % configuration.checkpoint_every == 0 or step == configuration.steps:
+            run.save(accelerator, step)
+        on_step(step)
+
+    ema.copy_to(trained)
+    objective.to("cpu").eval()
+    accelerator.wait_for_everyone()
+    accelerator.end_training()
+
+
+def _validate(
+    objective: Objective, ema: EMAModel, run: RunFolder, accelerator: Accelerator, step: int
+) -> None:
+    if accelerator.is_main_process:
+        ema.store(objective.trained())
+        ema.copy_to(objective.trained())
+        objective.eval()
+        with torch.no_grad(), accelerator.autocast():
+            metrics = objective.validate()
+        objective.train()
+        ema.restore(objective.trained())
+        _log(run, accelerator, step, metrics)
+    accelerator.wait_for_everyone()
+
+
+def _log(run: RunFolder, accelerator: Accelerator, step: int, metrics: dict[str, float]) -> None:
+    accelerator.log(metrics, step)
+    if accelerator.is_main_process:
+        run.log(step, metrics)
+        values = ", ".join(f"{name} {value:.4g}" for name, value in metrics.items())
+        print(f"step {step}: {values}", flush=True)

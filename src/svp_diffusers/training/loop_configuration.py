@@ -1,0 +1,62 @@
+"""The options that all stages of training have in common."""
+
+from dataclasses import dataclass
+
+from svp_diffusers.errors import ConfigurationError
+
+MIXED_PRECISION = ("no", "fp16", "bf16")
+
+
+def require(ok: bool, problem: str) -> None:
+    """Raise `ConfigurationError` with `problem` unless `ok`."""
+    if not ok:
+        raise ConfigurationError(problem)
+
+
+@dataclass(frozen=True, kw_only=True)
+class LoopConfiguration:
+    """Options of the loop; every default is our choice, the paper gives none.
+
+    output_dir: where checkpoints, metrics and the trained weights go.
+
+    AdamW, linear warm-up, cosine decay to zero:
+        steps, learning_rate, warmup_steps, weight_decay, adam_beta2, max_grad_norm: usual values.
+        gradient_accumulation: batches a step.
+        ema_decay: of the moving average of the weights, which is what is kept; it warms up.
+        mixed_precision: "no", "fp16" or "bf16".
+    seed: of initial weights, batches and noise.
+    num_workers: processes that prepare batches; 0 does it in between.
+    log_every, validate_every, checkpoint_every: steps; `validate_every` 0 is never.
+    tensorboard: also log to TensorBoard (extra `tensorboard`).
+    """
+
+    output_dir: str
+    steps: int = 20000
+    learning_rate: float = 3e-4
+    warmup_steps: int = 500
+    weight_decay: float = 0.01
+    adam_beta2: float = 0.999
+    max_grad_norm: float = 1.0
+    gradient_accumulation: int = 1
+    ema_decay: float = 0.999
+    mixed_precision: str = "no"
+    seed: int = 0
+    num_workers: int = 0
+    log_every: int = 10
+    validate_every: int = 0
+    checkpoint_every: int = 500
+    tensorboard: bool = False
+
+    def __post_init__(self) -> None:
+        require(
+            self.mixed_precision in MIXED_PRECISION,
+            f"mixed_precision must be one of {', '.join(MIXED_PRECISION)}",
+        )
+        for name in ("ema_decay", "adam_beta2"):
+            require(0 <= getattr(self, name) < 1, f"{name} must be in [0, 1)")
+        for name in ("steps", "gradient_accumulation", "log_every", "checkpoint_every"):
+            require(getattr(self, name) >= 1, f"{name} must be 1 or more")
+        for name in ("weight_decay", "warmup_steps", "num_workers", "validate_every"):
+            require(getattr(self, name) >= 0, f"{name} must be 0 or more")
+        for name in ("learning_rate", "max_grad_norm"):
+            require(getattr(self, name) > 0, f"{name} must be above 0")
