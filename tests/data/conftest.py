@@ -27,6 +27,7 @@ def make_clip() -> MakeClip:
             head_keypoints=generator.uniform(0, 32, (frames, 8, 2)).astype(np.float32),
             expression=generator.uniform(0, 1, (frames, 52)).astype(np.float32),
             expression_space="arkit52",
+            reference=np.broadcast_to(255 - shade[0], (32, 32, 3)).astype(np.uint8),
         )
 
     return make

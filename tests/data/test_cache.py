@@ -1,5 +1,6 @@
 """Caching with the encoders of a tiny random pipeline."""
 
+from dataclasses import replace
 from fractions import Fraction
 
 import numpy as np
@@ -53,13 +54,18 @@ def test_cached_values_are_those_of_the_pipeline(dataset, cached, encoders):
     for index in range(len(dataset)):
         clip, stored = dataset[index].decode(), cached[index].decode()
         pixels = torch.from_numpy(clip.frames).permute(0, 3, 1, 2).float() / 127.5 - 1
+        reference = torch.from_numpy(clip.reference).permute(2, 0, 1)[None].float() / 127.5 - 1
         with torch.no_grad():
             latents = encoders.vae.encode(pixels).latent_dist.mode()
+            reference = encoders.vae.encode(reference).latent_dist.mode()[0]
             embeddings = encoders.encode_audio(torch.from_numpy(clip.waveform))
         latents = latents * encoders.vae.config.scaling_factor
+        reference = reference * encoders.vae.config.scaling_factor
         assert stored.frames is None
+        assert stored.reference is None
         # float16 has 11 bits: relative steps of 2^-11, halved by rounding.
         np.testing.assert_allclose(stored.latents, latents, rtol=1e-3, atol=1e-4)
+        np.testing.assert_allclose(stored.reference_latents, reference, rtol=1e-3, atol=1e-4)
         np.testing.assert_allclose(stored.audio_embeddings, embeddings, rtol=1e-3, atol=1e-4)
         np.testing.assert_array_equal(stored.waveform, clip.waveform)
         np.testing.assert_array_equal(stored.head_keypoints, clip.head_keypoints)
@@ -72,6 +78,16 @@ def test_a_window_of_a_cached_clip_is_cut_alike(cached):
     assert window.fps == Fraction(25)
     np.testing.assert_array_equal(window.latents, whole.latents[5:10])
     np.testing.assert_array_equal(window.audio_embeddings, whole.audio_embeddings[10:20])
+    np.testing.assert_array_equal(window.reference_latents, whole.reference_latents)
+
+
+def test_a_clip_without_a_reference_is_cached_without_one(tmp_path, make_clip, encoders):
+    with ShardWriter(tmp_path / "plain") as writer:
+        writer.write(encode_clip(replace(make_clip(), reference=None)))
+    cache_dataset(ClipDataset(str(tmp_path / "plain")), tmp_path / "out", encoders)
+    stored = ClipDataset(str(tmp_path / "out"))[0]
+    assert not any(name.startswith("reference") for name in stored.members)
+    assert stored.decode().reference_latents is None
 
 
 def test_a_cached_dataset_verifies_and_says_what_it_is(cached, dataset):
@@ -104,11 +120,10 @@ def test_a_cached_dataset_is_not_cached_again(cached, encoders, tmp_path):
 
 
 def test_frames_the_vae_cannot_encode_are_refused(tmp_path, make_clip, encoders):
-    from dataclasses import replace
-
     clip = make_clip()
+    narrow = {"frames": clip.frames[:, :, :20], "reference": clip.reference[:, :20]}
     with ShardWriter(tmp_path / "odd") as writer:
-        writer.write(encode_clip(replace(clip, frames=clip.frames[:, :, :20])))
+        writer.write(encode_clip(replace(clip, **narrow)))
     with pytest.raises(ConfigurationError, match="20x32 pixels; this VAE needs multiples of 8"):
         cache_dataset(ClipDataset(str(tmp_path / "odd")), tmp_path / "out", encoders)
     assert not (tmp_path / "out" / "index.json").exists()

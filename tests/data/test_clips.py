@@ -19,6 +19,7 @@ def test_a_clip_survives_encoding(make_clip):
     # 16-bit sound: half a step. JPEG at quality 95 on a smooth picture: a few grey levels.
     assert np.abs(decoded.waveform - sample.waveform).max() <= 0.5 / 32768 + 1e-7
     assert np.abs(decoded.frames.astype(int) - sample.frames).max() <= 4
+    assert np.abs(decoded.reference.astype(int) - sample.reference).max() <= 4
 
 
 def test_the_same_clip_gives_the_same_bytes(make_clip):
@@ -32,6 +33,13 @@ def test_a_span_carries_its_own_sound_and_arrays(make_clip):
     assert span.frames.shape == (2, 32, 32, 3)
     np.testing.assert_array_equal(span.expression, sample.expression[3:5])
     np.testing.assert_allclose(span.waveform, sample.waveform[3 * 640 : 5 * 640], atol=2e-5)
+    np.testing.assert_array_equal(span.reference, encode_clip(sample).decode().reference)
+
+
+def test_a_clip_may_have_no_reference(make_clip):
+    clip = encode_clip(replace(make_clip(), reference=None))
+    assert clip.members.keys() == encode_clip(make_clip()).members.keys() - {"reference.jpg"}
+    assert clip.decode().reference is None
 
 
 @pytest.mark.parametrize(("start", "stop"), [(-1, 2), (2, 2), (0, 6)])
@@ -52,6 +60,9 @@ def test_a_span_outside_the_clip_is_refused(make_clip, start, stop):
         ({"expression": np.zeros((4, 52), np.float32)}, "one row for each"),
         ({"head_keypoints": np.zeros((5, 4, 2), np.float32)}, "head_keypoints must be"),
         ({"expression_space": None}, "go together"),
+        ({"reference": np.zeros((32, 30, 3), np.uint8)}, "reference is .* beside frames of"),
+        ({"reference": np.zeros((32, 32, 3))}, "float64, beside frames of .* uint8"),
+        ({"reference_latents": np.zeros((4, 4, 4), np.float16)}, "beside no frames"),
     ],
 )
 def test_an_inconsistent_clip_is_refused(make_clip, change, message):

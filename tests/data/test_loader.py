@@ -22,7 +22,7 @@ CLIPS = 13  # divisible by no number of ranks or workers used below
 @pytest.fixture
 def dataset_directory(tmp_path, make_clip):
     directory = tmp_path / "clips"
-    with ShardWriter(directory, shard_bytes=80_000) as writer:
+    with ShardWriter(directory, shard_bytes=95_000) as writer:
         for seed in range(CLIPS):
             writer.write(encode_clip(make_clip(key=f"clip_{seed:02d}", seed=seed)))
         writer.write(encode_clip(make_clip(key="held_out", split="test")))

@@ -1,8 +1,8 @@
 """Latents and audio embeddings computed once: training then needs no VAE and no speech encoder.
 
-A cached dataset is a dataset like any other whose clips hold `latents` and `audio_embeddings`
-instead of frames. It fits only training with the very VAE and audio encoder that made it: their
-fingerprint is in every clip's metadata.
+A cached dataset is a dataset like any other whose clips hold `latents`, `audio_embeddings` and, of
+those that have a reference, `reference_latents` instead of pictures. It fits only training with the
+very VAE and audio encoder that made it: their fingerprint is in every clip's metadata.
 """
 
 import hashlib
@@ -98,11 +98,16 @@ def _cache_clip(
             f"clip {clip.key!r} has frames of {width}x{height} pixels; this VAE needs multiples of "
             f"{pipeline.vae_scale_factor}"
         )
+    reference = sample.reference
     cached = encode_clip(
         replace(
             sample,
             frames=None,
             latents=encode_frames(sample.frames, pipeline.vae, batch_size),
+            reference=None,
+            reference_latents=(
+                None if reference is None else encode_frames(reference[None], pipeline.vae, 1)[0]
+            ),
             audio_embeddings=_encode_audio(sample, pipeline),
             metadata={**sample.metadata, "cached_with": fingerprint},
         )

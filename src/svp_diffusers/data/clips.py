@@ -1,14 +1,15 @@
 """One talking clip, in memory (`ClipSample`) and as the bytes that a shard stores (`StoredClip`).
 
 A clip keyed `K` is stored in the WebDataset convention as consecutive tar members `K.json`,
-`K.flac`, `K.head_keypoints.npy`, `K.expression.npy`, and either `K.000000.jpg`, `K.000001.jpg`, ...
-or, once cached, `K.latents.npy` and `K.audio_embeddings.npy`. Nothing is pickled. Our choice.
+`K.flac`, `K.head_keypoints.npy`, `K.expression.npy`, and either `K.reference.jpg`, `K.000000.jpg`,
+`K.000001.jpg`, ... or, once cached, `K.reference_latents.npy`, `K.latents.npy` and
+`K.audio_embeddings.npy`. Nothing is pickled. Our choice.
 """
 
 import io
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from fractions import Fraction
 from typing import Any
@@ -42,6 +43,9 @@ class ClipSample:
         expression_space: "arkit52" or "bfm64"; None exactly when `expression` is.
         latents: `(f, c, h, w)` float16, scaled as the UNet sees them, or None.
         audio_embeddings: `(t, d)` float16, 50 Hz, or None.
+        reference: `(H, W, 3)` uint8 RGB, a picture of the same person in another speaking style,
+            the head posed as in frame 0, or None. It belongs to the whole clip: every span has it.
+        reference_latents: `(c, h, w)` float16, its latents once the clip is cached, or None.
         metadata: JSON values; `split` ("train", "validation" or "test") is required, and speaker,
             emotion, identity, sentence, licence, consent, source are the usual others.
     """
@@ -56,6 +60,8 @@ class ClipSample:
     expression_space: str | None = None
     latents: np.ndarray | None = None
     audio_embeddings: np.ndarray | None = None
+    reference: np.ndarray | None = None
+    reference_latents: np.ndarray | None = None
 
     @property
     def number_of_frames(self) -> int:
@@ -123,6 +129,8 @@ class StoredClip:
             arrays = {name: self._array(name) for name in _ARRAYS}
             waveform = _decode_waveform(self.members["flac"])
             frames = self._frames(start, stop) if arrays["latents"] is None else None
+            reference = self._picture("reference") if "reference.jpg" in self.members else None
+            reference_latents = self._array("reference_latents")
         except (KeyError, OSError, ValueError, RuntimeError) as error:
             raise DatasetError(
                 f"clip {self.key!r} is damaged ({error}); run `svp data verify`"
@@ -140,6 +148,8 @@ class StoredClip:
                 if embeddings is None
                 else _cut(embeddings, start / self.fps, stop / self.fps, AUDIO_EMBEDDING_RATE)
             ),
+            reference=reference,
+            reference_latents=reference_latents,
             **{name: None if a is None else a[start:stop] for name, a in arrays.items()},
         )
 
@@ -148,8 +158,10 @@ class StoredClip:
         return None if data is None else np.load(io.BytesIO(data), allow_pickle=False)
 
     def _frames(self, start: int, stop: int) -> np.ndarray:
-        names = [f"{index:06d}.jpg" for index in range(start, stop)]
-        return np.stack([np.asarray(Image.open(io.BytesIO(self.members[n]))) for n in names])
+        return np.stack([self._picture(f"{index:06d}") for index in range(start, stop)])
+
+    def _picture(self, name: str) -> np.ndarray:
+        return np.array(Image.open(io.BytesIO(self.members[f"{name}.jpg"])))
 
 
 def encode_clip(sample: ClipSample, quality: int = 95) -> StoredClip:
@@ -177,10 +189,12 @@ def encode_clip(sample: ClipSample, quality: int = 95) -> StoredClip:
         "metadata": dict(sample.metadata),
     }
     members = {"flac": _encode_waveform(sample.waveform)}
-    for name in _ARRAYS:
+    for name in (*_ARRAYS, "reference_latents"):
         array = getattr(sample, name)
         if array is not None:
             members[f"{name}.npy"] = _encode_array(array)
+    if sample.reference is not None:
+        members["reference.jpg"] = _encode_frame(sample.reference, quality)
     for index, frame in enumerate(() if sample.frames is None else sample.frames):
         members[f"{index:06d}.jpg"] = _encode_frame(frame, quality)
     return StoredClip(sample.key, header, members)
@@ -215,6 +229,18 @@ def _check(sample: ClipSample) -> None:
         fail(f"head_keypoints must be (f, 8, 2) or (f, 3, 2), not {keypoints.shape}")
     if (sample.expression is None) != (sample.expression_space is None):
         fail("expression and expression_space go together")
+    _check_reference(sample.reference, frames, "reference", fail)
+    _check_reference(sample.reference_latents, sample.latents, "reference_latents", fail)
+
+
+def _check_reference(
+    reference: np.ndarray | None, frames: np.ndarray | None, name: str, fail: Callable[[str], None]
+) -> None:
+    if reference is None:
+        return
+    if frames is None or reference.shape != frames.shape[1:] or reference.dtype != frames.dtype:
+        wanted = "no frames" if frames is None else f"frames of {frames.shape[1:]} {frames.dtype}"
+        fail(f"{name} is {reference.shape} {reference.dtype}, beside {wanted}")
 
 
 def _cut(values: np.ndarray, start: Fraction, stop: Fraction, rate: int) -> np.ndarray:

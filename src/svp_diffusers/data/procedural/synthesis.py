@@ -3,7 +3,7 @@
 from collections import deque
 from collections.abc import Iterator
 from concurrent.futures import Future
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -15,11 +15,12 @@ from svp_diffusers.data.procedural.geometry import locate_head_keypoints
 from svp_diffusers.data.procedural.identity import sample_identity
 from svp_diffusers.data.procedural.manner import EMOTIONS, Manner, SpeakingStyle
 from svp_diffusers.data.procedural.performance import Performance, perform
-from svp_diffusers.data.procedural.portrait import draw_performance
+from svp_diffusers.data.procedural.portrait import draw_frame, draw_performance
 from svp_diffusers.data.procedural.utterance import Utterance, say_for
 from svp_diffusers.data.shards import ShardWriter
 from svp_diffusers.data.workers import open_pool
 from svp_diffusers.errors import ConfigurationError
+from svp_diffusers.style.arkit import ARKIT_BLENDSHAPES
 
 CLIPS_PER_IDENTITY = 4
 """Clips in a row that show the same person, each in another style: a reference frame can then come
@@ -73,6 +74,8 @@ class Take:
         manner: how this take performs the style.
         utterance: what is said.
         performance: what face and head do.
+        reference: ARKit coefficients by name of the same person at a moment of saying the same in
+            another emotion.
     """
 
     split: str
@@ -81,6 +84,7 @@ class Take:
     manner: Manner
     utterance: Utterance
     performance: Performance
+    reference: dict[str, float]
 
 
 def act_clip(settings: SynthesisSettings, index: int) -> Take:
@@ -105,7 +109,36 @@ def act_clip(settings: SynthesisSettings, index: int) -> Take:
         utterance.phonemes, utterance.waveform, manner, settings.frames, fps, generator
     )
     identity_seed = int(np.random.default_rng([settings.seed, person, 1]).integers(2**31))
-    return Take(split, identity_seed, style, manner, utterance, performance)
+    # Draws of its own: a clip stays the same clip whatever its reference.
+    reference = _act_reference(
+        style, utterance, settings, np.random.default_rng([settings.seed, index, 3])
+    )
+    return Take(split, identity_seed, style, manner, utterance, performance, reference)
+
+
+def _act_reference(
+    style: SpeakingStyle,
+    utterance: Utterance,
+    settings: SynthesisSettings,
+    generator: np.random.Generator,
+) -> dict[str, float]:
+    """Coefficients of a random moment of the utterance said in another emotion.
+
+    A reference in the clip's own style would give that style away, and the model would not learn to
+    listen to its style input. As in most portraits, the eyes are open, and half of
+    the references are neutral.
+    """
+    others = [emotion for emotion in EMOTIONS if emotion != style.emotion]
+    neutral = style.emotion != "neutral" and generator.uniform() < 0.5
+    emotion = "neutral" if neutral else str(generator.choice(others))
+    manner = replace(style, emotion=emotion).sample(generator)
+    fps = float(settings.fps)
+    performance = perform(
+        utterance.phonemes, utterance.waveform, manner, settings.frames, fps, generator
+    )
+    moment = performance.expression[generator.integers(settings.frames)]
+    rig = dict(zip(ARKIT_BLENDSHAPES, moment.tolist(), strict=True))
+    return {**rig, "eyeBlinkLeft": 0.0, "eyeBlinkRight": 0.0}
 
 
 def make_clip(settings: SynthesisSettings, index: int) -> ClipSample:
@@ -126,6 +159,7 @@ def make_clip(settings: SynthesisSettings, index: int) -> ClipSample:
         head_keypoints=(keypoints * settings.size).astype(np.float32),
         expression=take.performance.expression,
         expression_space="arkit52",
+        reference=draw_frame(identity, take.reference, poses[0], settings.size),
         metadata=_describe(take),
     )
 
