@@ -1,18 +1,15 @@
 """Measures of how well vectors of windows tell styles, and of how sure that is.
 
-All intervals are 95 % percentile intervals of a bootstrap over *clips*: windows of one clip are not
-independent, and pretending so would make every interval too narrow.
+All intervals are those of `bootstrap`, over clips.
 """
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
+from svp_diffusers.evaluation.bootstrap import bootstrap_interval
 from svp_diffusers.evaluation.style_representations import Representation
-
-BOOTSTRAP_DRAWS = 1000
 
 
 @dataclass(frozen=True)
@@ -114,7 +111,9 @@ def correlate_width_with_spread(
         return float(spearmanr(pairs[rows, 0], pairs[rows, 1]).statistic)
 
     everything = np.arange(len(clips))
-    return Figure(correlate(everything), *_interval(correlate, len(clips)), 0.0, len(clips))
+    return Figure(
+        correlate(everything), *bootstrap_interval(correlate, len(clips)), 0.0, len(clips)
+    )
 
 
 def _retrieve(
@@ -139,14 +138,9 @@ def _accuracy(right: NDArray[np.bool_], clips: NDArray[np.int64], chance: float)
     def accuracy(rows: NDArray[np.int64]) -> float:
         return float(np.concatenate([groups[row] for row in rows]).mean())
 
-    return Figure(float(right.mean()), *_interval(accuracy, len(groups)), chance, len(right))
-
-
-def _interval(measure: Callable[[NDArray[np.int64]], float], clips: int) -> tuple[float, float]:
-    generator = np.random.default_rng(0)
-    values = [measure(generator.integers(clips, size=clips)) for _ in range(BOOTSTRAP_DRAWS)]
-    low, high = np.nanpercentile(values, [2.5, 97.5])
-    return float(low), float(high)
+    return Figure(
+        float(right.mean()), *bootstrap_interval(accuracy, len(groups)), chance, len(right)
+    )
 
 
 def _equal(values: NDArray[np.generic]) -> NDArray[np.bool_]:
