@@ -48,3 +48,97 @@ def style(
     with atomic_path(output) as temporary:
         temporary.write_text(json.dumps(asdict(report), indent=1) + "\n")
     typer.echo(format_report(report))
+
+
+@app.command()
+def tiny(
+    data: Annotated[str, typer.Option(help="Dataset of procedural talkers, with pictures.")],
+    expression_encoder: Annotated[
+        Path, typer.Option(help="Reads the videos; of `svp train expression`, on pixels.")
+    ],
+    output: Annotated[Path, typer.Option("-o", "--output", help="Folder of the report.")],
+    model: Annotated[
+        str | None,
+        typer.Option(help="Folder or Hub id of a checkpoint. Default: the built-in one."),
+    ] = None,
+    parts: Annotated[
+        str | None,
+        typer.Option(
+            help="Some of lip_sync,style,diversity,interpolation,quality,cost. Default: all."
+        ),
+    ] = None,
+    clips: Annotated[int, typer.Option(help="Of the test split, for lips and quality.")] = 64,
+    style_clips: Annotated[
+        int, typer.Option(help="Of the test split, each made in every style.")
+    ] = 16,
+    variation_clips: Annotated[
+        int, typer.Option(help="Of the test split, for diversity and interpolation.")
+    ] = 8,
+    training_clips: Annotated[
+        int, typer.Option(help="Of the train split, that tell what a style looks like.")
+    ] = 256,
+    steps: Annotated[
+        int | None, typer.Option(help="Denoising steps. Default: the checkpoint's.")
+    ] = None,
+    guidance_scale: Annotated[
+        float | None, typer.Option(help="On all conditions. Default: the checkpoint's.")
+    ] = None,
+    audio_guidance_scale: Annotated[
+        float | None, typer.Option(help="On the audio by itself.")
+    ] = None,
+    style_guidance_scale: Annotated[
+        float | None, typer.Option(help="On the style by itself.")
+    ] = None,
+    style_temperature: Annotated[
+        float | None, typer.Option(help="0 is the style's mean. Default: the checkpoint's.")
+    ] = None,
+    seed: Annotated[int, typer.Option(help="Of styles and noise.")] = 0,
+    device: Annotated[str | None, typer.Option(help="cpu, cuda, mps. Default: the best.")] = None,
+    dtype: Annotated[str, typer.Option(help="float32, bfloat16 or float16.")] = "float32",
+) -> None:
+    """Lips, styles, diversity, pictures and cost of a checkpoint, against known truth."""
+    from svp_diffusers.cli.progress import show_progress
+    from svp_diffusers.evaluation.talking_head.evaluate import (
+        PARTS,
+        EvaluationSettings,
+        evaluate_talking_head,
+    )
+    from svp_diffusers.evaluation.talking_head.plots import check_plots
+    from svp_diffusers.evaluation.talking_head.reading import load_expression_reader
+    from svp_diffusers.evaluation.talking_head.report import TABLE, format_report, write_report
+    from svp_diffusers.media.manifest import hash_folder
+    from svp_diffusers.media.output import check_output
+    from svp_diffusers.pipelines.checkpoint import open_checkpoint, select_device
+
+    options = {
+        "num_inference_steps": steps,
+        "guidance_scale": guidance_scale,
+        "audio_guidance_scale": audio_guidance_scale,
+        "style_guidance_scale": style_guidance_scale,
+        "style_temperature": style_temperature,
+    }
+    settings = EvaluationSettings(
+        parts=PARTS if parts is None else parts.split(","),
+        clips=clips,
+        style_clips=style_clips,
+        variation_clips=variation_clips,
+        training_clips=training_clips,
+        seed=seed,
+        options={name: value for name, value in options.items() if value is not None},
+    )
+    check_output(output / TABLE)
+    check_plots()
+    where = select_device(device)
+    reader = load_expression_reader(expression_encoder, where)
+    with open_checkpoint(model) as folder, show_progress() as on_progress:
+        report = evaluate_talking_head(folder, data, reader, settings, where, dtype, on_progress)
+        sources = {
+            "checkpoint": hash_folder(folder)[:16],
+            "expression encoder": hash_folder(expression_encoder)[:16],
+            "device": str(where),
+            "dtype": dtype,
+        }
+    paths = write_report(report, sources, output)
+    typer.echo(format_report(report, sources))
+    for path in paths:
+        typer.echo(path)

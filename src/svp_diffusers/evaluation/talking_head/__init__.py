@@ -1,0 +1,1 @@
+"""How well a talking-head checkpoint does its job, measured on procedural talkers."""

@@ -1,0 +1,132 @@
+"""The whole measurement, part by part, into one report."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from PIL import Image
+
+from svp_diffusers.errors import ConfigurationError
+from svp_diffusers.evaluation.talking_head.clips import TrueClips
+from svp_diffusers.evaluation.talking_head.cost import evaluate_cost
+from svp_diffusers.evaluation.talking_head.diversity import evaluate_diversity
+from svp_diffusers.evaluation.talking_head.generation import Sampler
+from svp_diffusers.evaluation.talking_head.interpolation import evaluate_interpolation
+from svp_diffusers.evaluation.talking_head.lip_sync import evaluate_lip_sync
+from svp_diffusers.evaluation.talking_head.measurements import Progress, measure_clips
+from svp_diffusers.evaluation.talking_head.quality import evaluate_quality
+from svp_diffusers.evaluation.talking_head.reading import ExpressionReader
+from svp_diffusers.evaluation.talking_head.sheets import Sheet
+from svp_diffusers.evaluation.talking_head.style import evaluate_style, read_training_styles
+from svp_diffusers.evaluation.talking_head.table import PartResult
+from svp_diffusers.pipelines.checkpoint import load_pipeline
+
+PARTS = ("lip_sync", "style", "diversity", "interpolation", "quality", "cost")
+
+
+@dataclass(frozen=True)
+class EvaluationSettings:
+    """What is measured, on how much. More clips make narrower intervals.
+
+    Args:
+        parts: some of `PARTS`.
+        clips: of the test split, for lips and pictures; each is made twice.
+        style_clips: of the test split, each made in every style.
+        variation_clips: of the test split, for diversity (14 videos each) and interpolation (6).
+        training_clips: of the train split, which tell what each style looks like.
+        seed: of styles and noise.
+        options: of the pipeline's call; what is not given is the checkpoint's own default.
+
+    Raises:
+        ConfigurationError: an unknown part, or none.
+    """
+
+    parts: Sequence[str] = PARTS
+    clips: int = 64
+    style_clips: int = 16
+    variation_clips: int = 8
+    training_clips: int = 256
+    seed: int = 0
+    options: dict[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        unknown = sorted(set(self.parts) - set(PARTS))
+        if unknown or not self.parts:
+            raise ConfigurationError(f"choose parts among {', '.join(PARTS)}; got {self.parts}")
+
+
+@dataclass(frozen=True)
+class Report:
+    """Results by part, pictures by name, and what was asked for."""
+
+    results: dict[str, PartResult]
+    pictures: dict[str, Image.Image]
+    settings: EvaluationSettings
+
+
+def evaluate_talking_head(
+    checkpoint: Path,
+    data: str,
+    reader: ExpressionReader,
+    settings: EvaluationSettings,
+    device: torch.device,
+    dtype: str,
+    on_progress: Progress = lambda task, done, total: None,
+) -> Report:
+    """Measure a checkpoint on the test split of procedural talkers.
+
+    Args:
+        checkpoint: folder of a pipeline whose style bank has the emotions of the clips.
+        data: dataset with pictures and references; of its train split only styles are learned.
+        reader: on the device; training must not have seen it.
+        settings: what is measured.
+        device: to run on.
+        dtype: of the weights, a name of `DTYPES`.
+        on_progress: told of every clip.
+
+    Raises:
+        DatasetError: clips that are too few, or lack their truth.
+        CheckpointError: a checkpoint that cannot be loaded, or wants other keypoints.
+        StyleError: a style bank without an emotion of the clips.
+    """
+    parts = set(settings.parts)
+    clips = TrueClips(data, "test", settings.clips)
+    style_clips = TrueClips(data, "test", settings.style_clips)
+    variation_clips = TrueClips(data, "test", settings.variation_clips)
+    training_clips = TrueClips(data, "train", settings.training_clips)
+    sampler = Sampler(load_pipeline(checkpoint, device, dtype), settings.options)
+    for emotion in sorted({*clips.emotions, *training_clips.emotions}):
+        sampler.get_style(emotion)
+
+    results: dict[str, PartResult] = {}
+    pictures: dict[str, Image.Image] = {}
+    seed = settings.seed
+    if parts & {"lip_sync", "style", "quality"}:
+        sheet = Sheet()
+        measured = measure_clips(sampler, reader, clips, seed, sheet, on_progress)
+        pictures["samples"] = sheet.draw()
+        if "lip_sync" in parts:
+            results["lip_sync"] = evaluate_lip_sync(measured, reader)
+        if "quality" in parts:
+            results["quality"] = evaluate_quality(measured)
+    if parts & {"style", "interpolation"}:
+        training = read_training_styles(sampler, reader, training_clips, on_progress)
+    if "style" in parts:
+        results["style"], pictures["styles"] = evaluate_style(
+            sampler, reader, style_clips, measured, training, seed, on_progress
+        )
+    if "diversity" in parts:
+        results["diversity"] = evaluate_diversity(
+            sampler, reader, variation_clips, seed, on_progress
+        )
+    if "interpolation" in parts:
+        results["interpolation"] = evaluate_interpolation(
+            sampler, reader, variation_clips, training, seed, on_progress
+        )
+    if "cost" in parts:
+        results["cost"] = evaluate_cost(checkpoint, clips[0], settings.options, device, dtype)
+        on_progress("cost", 1, 1)
+    ordered = {part: results[part] for part in PARTS if part in results}
+    return Report(ordered, pictures, settings)

@@ -1,0 +1,113 @@
+"""Videos to be measured: a clip's reference and sound go in, in a style and from a seed."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image
+
+from svp_diffusers.data.cache import encode_frames
+from svp_diffusers.errors import CheckpointError, DatasetError, StyleError
+from svp_diffusers.evaluation.talking_head.clips import TrueClip
+from svp_diffusers.media.keypoints import draw_head_keypoints
+from svp_diffusers.models.style_encoder_svp import StyleDistribution
+from svp_diffusers.pipelines.pipeline_svp_talking_head import SVPTalkingHeadPipeline
+
+ENCODE_FRAMES = 8  # frames the VAE encodes at once
+
+
+@dataclass(frozen=True)
+class Sampler:
+    """A pipeline with the options it is measured with.
+
+    Args:
+        pipeline: to be measured.
+        options: arguments of its call; what is not given is the pipeline's own default.
+    """
+
+    pipeline: SVPTalkingHeadPipeline
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        layout = self.pipeline.head_guider.config.keypoint_layout
+        if layout != "head8":
+            raise CheckpointError(f"the clips have head8 keypoints, the checkpoint wants {layout}")
+        self.pipeline.set_progress_bar_config(disable=True)
+
+    def get_style(self, name: str) -> StyleDistribution:
+        """A style of the checkpoint's bank.
+
+        Raises:
+            StyleError: the bank does not have it.
+        """
+        try:
+            style: StyleDistribution = self.pipeline.style_encoder.get_style(name)
+        except ValueError as error:
+            raise StyleError(f"styles are asked for by emotion: {error}") from error
+        return style
+
+    def generate(
+        self,
+        clip: TrueClip,
+        style: str | torch.Tensor,
+        seed: int,
+        waveform: NDArray[np.float32] | None = None,
+        temperature: float | None = None,
+    ) -> NDArray[np.uint8]:
+        """Make a clip anew: `(f, H, W, 3)`, as many frames as the clip has.
+
+        Args:
+            clip: gives the reference, the head's motion, and the sound.
+            style: a name of the bank, or a style vector `(style_dim,)`.
+            seed: of the style, if it is drawn, and then of the noise: one seed gives vectors of one
+                size the same noise.
+            waveform: in place of the clip's own, cut or padded with silence to its length.
+            temperature: of the style, over the options'.
+
+        Raises:
+            DatasetError: the clip's sound is not as long as its frames.
+        """
+        arguments = call_arguments(clip) | dict(self.options)
+        if waveform is not None:
+            length = len(clip.waveform)
+            arguments["audio"] = np.pad(waveform, (0, max(0, length - len(waveform))))[:length]
+        if temperature is not None:
+            arguments["style_temperature"] = temperature
+        (latents,), _ = self.pipeline(
+            **arguments,
+            style=style,
+            generator=torch.Generator().manual_seed(seed),
+            output_type="latent",
+            return_dict=False,
+        )
+        if latents.shape[1] != len(clip.frames):
+            raise DatasetError(
+                f"clip {clip.key!r} has {len(clip.frames)} frames, and sound for {latents.shape[1]}"
+            )
+        return self._decode(latents)
+
+    def reconstruct(self, frames: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        """What the VAE alone makes of `(f, H, W, 3)` frames: no video can be closer to them."""
+        latents = encode_frames(frames, self.pipeline.vae, ENCODE_FRAMES)
+        return self._decode(torch.from_numpy(latents).transpose(0, 1))
+
+    def _decode(self, latents: torch.Tensor) -> NDArray[np.uint8]:
+        pixels = torch.cat(list(self.pipeline.decode_latents(latents)))
+        whole = (pixels.float() * 255).round().to(torch.uint8)
+        return np.asarray(whole.permute(0, 2, 3, 1).cpu().numpy())
+
+
+def call_arguments(clip: TrueClip) -> dict[str, Any]:
+    """The arguments that the pipeline takes from a clip."""
+    height, width = clip.frames.shape[1:3]
+    return {
+        "image": Image.fromarray(clip.reference),
+        "audio": clip.waveform,
+        "head_keypoints": draw_head_keypoints(clip.head_keypoints, height, width),
+        "height": height,
+        "width": width,
+        "fps": clip.fps,
+    }

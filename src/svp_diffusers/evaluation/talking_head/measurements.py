@@ -1,0 +1,105 @@
+"""What is kept of every clip: each is made once a condition, looked at, and forgotten."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from svp_diffusers.evaluation.talking_head.clips import TrueClip, TrueClips, mark_mouth
+from svp_diffusers.evaluation.talking_head.generation import Sampler
+from svp_diffusers.evaluation.talking_head.image_metrics import (
+    measure_motion,
+    measure_psnr,
+    measure_ssim,
+)
+from svp_diffusers.evaluation.talking_head.reading import ExpressionReader, Reading
+from svp_diffusers.evaluation.talking_head.sheets import Sheet
+
+GENERATED, SHUFFLED, RECONSTRUCTED, TRUE = "generated", "shuffled", "reconstructed", "true"
+"""The conditions: the clip made anew, from another clip's sound, by the VAE alone, as it is."""
+
+Progress = Callable[[str, int, int], None]
+"""Told what is going on, how many of it are done, and how many there are."""
+
+
+@dataclass(frozen=True)
+class Pictures:
+    """How far the frames of one clip are from the truth; dB, 0..1, dB, 0..1, and 0..1."""
+
+    psnr: float
+    ssim: float
+    psnr_outside_mouth: float
+    ssim_outside_mouth: float
+    motion: float
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """One clip: rig coefficients `(f, n)`, and by condition what was read and measured."""
+
+    key: str
+    emotion: str
+    truth: NDArray[np.float64]
+    readings: dict[str, Reading]
+    pictures: dict[str, Pictures]
+
+
+def measure_clips(
+    sampler: Sampler,
+    reader: ExpressionReader,
+    clips: TrueClips,
+    seed: int,
+    sheet: Sheet,
+    on_progress: Progress,
+) -> list[Measurement]:
+    """Make every clip anew in the style of its emotion, once with its own sound and once with that
+    of a clip half the set away, and read all of it.
+
+    Args:
+        sampler: makes the clips.
+        reader: reads them.
+        clips: what is made.
+        seed: clip `i` is made from `seed + i`.
+        sheet: is handed some of the frames.
+        on_progress: told of every clip.
+    """
+    measured = []
+    for number in range(len(clips)):
+        clip = clips[number]
+        other = clips[(number + max(1, len(clips) // 2)) % len(clips)]
+        style, own_seed = clip.emotion, seed + number
+        frames = {
+            TRUE: clip.frames,
+            RECONSTRUCTED: sampler.reconstruct(clip.frames),
+            GENERATED: sampler.generate(clip, style, own_seed),
+            SHUFFLED: sampler.generate(clip, style, own_seed, waveform=other.waveform),
+        }
+        measured.append(
+            Measurement(
+                clip.key,
+                clip.emotion,
+                reader.select(clip.expression),
+                {condition: reader.read(each) for condition, each in frames.items()},
+                {
+                    condition: compare_pictures(frames[condition], clip)
+                    for condition in (TRUE, RECONSTRUCTED, GENERATED)
+                },
+            )
+        )
+        sheet.add(clip, frames[RECONSTRUCTED], frames[GENERATED])
+        on_progress("clips", number + 1, len(clips))
+    return measured
+
+
+def compare_pictures(frames: NDArray[np.uint8], clip: TrueClip) -> Pictures:
+    """Compare `(f, H, W, 3)` frames with those of the clip."""
+    outside = ~mark_mouth(clip.head_keypoints, *clip.frames.shape[1:3])
+    everywhere = np.ones_like(outside)
+    return Pictures(
+        measure_psnr(frames, clip.frames, everywhere),
+        measure_ssim(frames, clip.frames, everywhere),
+        measure_psnr(frames, clip.frames, outside),
+        measure_ssim(frames, clip.frames, outside),
+        measure_motion(frames),
+    )
