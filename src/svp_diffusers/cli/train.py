@@ -33,3 +33,29 @@ def style(
     if data_root is not None:
         configuration = replace(configuration, data_root=data_root)
     typer.echo(train_style(configuration, resume, push_to_hub))
+
+
+@app.command()
+def vae(
+    config: Annotated[Path, typer.Option(help="YAML file; see VAETrainingConfiguration.")],
+    resume: Annotated[bool, typer.Option(help="Go on from the newest checkpoint.")] = False,
+) -> None:
+    """Train a VAE at tiny scale on the frames of a dataset."""
+    from svp_diffusers.training.configuration import load_configuration
+    from svp_diffusers.training.vae import train_vae
+    from svp_diffusers.training.vae_configuration import VAETrainingConfiguration
+
+    typer.echo(train_vae(load_configuration(config, VAETrainingConfiguration), resume))
+
+
+@app.command()
+def audio(
+    config: Annotated[Path, typer.Option(help="YAML file; see AudioTrainingConfiguration.")],
+    resume: Annotated[bool, typer.Option(help="Go on from the newest checkpoint.")] = False,
+) -> None:
+    """The audio front-end of a tiny model, from talkers whose lips are known."""
+    from svp_diffusers.training.audio import train_audio
+    from svp_diffusers.training.audio_configuration import AudioTrainingConfiguration
+    from svp_diffusers.training.configuration import load_configuration
+
+    typer.echo(train_audio(load_configuration(config, AudioTrainingConfiguration), resume))

@@ -1,0 +1,106 @@
+"""Single frames of a dataset of talking clips, in any order."""
+
+import io
+from dataclasses import dataclass
+
+import numpy as np
+from PIL import Image
+
+from svp_diffusers.data.clips import StoredClip
+from svp_diffusers.data.loader import ClipDataset
+from svp_diffusers.errors import ConfigurationError, DatasetError
+
+
+@dataclass(frozen=True)
+class FrameBatch:
+    """`n` frames and what is known of each.
+
+    Args:
+        pixels: `(n, H, W, 3)` uint8 RGB.
+        head_keypoints: `(n, 8, 2)` pixels.
+        expression: `(n, expression_dim)` float32, in the dataset's expression space.
+    """
+
+    pixels: np.ndarray
+    head_keypoints: np.ndarray
+    expression: np.ndarray
+
+
+class FrameDataset:
+    """The frames of one split, all clips after one another.
+
+    Args:
+        root: a folder or an address, see `ClipDataset`.
+        split: "train", "validation" or "test".
+
+    Raises:
+        DatasetError: no readable index, no clip in the split, clips without frames, expression or
+            eight head keypoints, or of several sizes or expression spaces.
+    """
+
+    def __init__(self, root: str, split: str) -> None:
+        self.clips = ClipDataset(root, split)
+        headers = [entry.header for entry in self.clips.entries]
+        for entry in self.clips.entries:
+            header = entry.header
+            if header["pictures"] != "jpeg" or header["head_keypoints"] != "head8":
+                raise DatasetError(
+                    f"clip {entry.key!r} of {root} lacks frames or eight head keypoints; name a "
+                    "dataset that is not cached as latents"
+                )
+        kinds = {(h["height"], h["width"], h["expression_space"]) for h in headers}
+        if len(kinds) > 1 or None in next(iter(kinds)):
+            raise DatasetError(
+                f"the clips of {root} must all have an expression and frames of one size; they "
+                f"have (height, width, expression space) {sorted(map(str, kinds))}"
+            )
+        self.height, self.width, self.expression_space = next(iter(kinds))
+        self._ends = np.cumsum([header["frames"] for header in headers])
+
+    def __len__(self) -> int:
+        return int(self._ends[-1])
+
+    def read(self, indices: np.ndarray) -> FrameBatch:
+        """Read the frames with these numbers `(n,)`; of a clip, only the frames asked for are
+        decompressed."""
+        clips = np.searchsorted(self._ends, indices, side="right")
+        frames = indices - (self._ends[clips] - np.diff(self._ends, prepend=0)[clips])
+        read = [_decode_frame(self.clips[c], f) for c, f in zip(clips, frames, strict=True)]
+        return FrameBatch(*(np.stack(values) for values in zip(*read, strict=True)))
+
+    def spread(self, number: int) -> np.ndarray:
+        """`number` frame numbers at equal distances over the split, or all if there are fewer."""
+        return np.unique(np.linspace(0, len(self) - 1, number).round().astype(int))
+
+    def draw(
+        self, number: int, seed: list[int], rank: int, world_size: int
+    ) -> tuple[np.ndarray, int]:
+        """Draw `number` frame numbers at random for all processes together.
+
+        Returns:
+            The part of this process, and the position of its first frame in the whole.
+
+        Raises:
+            ConfigurationError: `number` is not a multiple of the number of processes.
+        """
+        if number % world_size:
+            raise ConfigurationError(
+                f"a batch of {number} frames cannot be shared by {world_size} processes"
+            )
+        share = number // world_size
+        drawn = np.random.default_rng(seed).integers(len(self), size=number)
+        return drawn[rank * share : (rank + 1) * share], rank * share
+
+
+def _decode_frame(clip: StoredClip, index: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    try:
+        picture = Image.open(io.BytesIO(clip.members[f"{index:06d}.jpg"]))
+        keypoints, expression = (
+            np.load(io.BytesIO(clip.members[f"{name}.npy"]), allow_pickle=False)[index]
+            for name in ("head_keypoints", "expression")
+        )
+        return np.asarray(picture), keypoints, expression
+    except (KeyError, IndexError, OSError, ValueError) as error:
+        raise DatasetError(
+            f"clip {clip.key!r} is damaged ({error}); run `svp data verify`"
+        ) from error
