@@ -110,6 +110,17 @@ class StoredClip:
         """Exact frame rate."""
         return Fraction(self.header["fps"])
 
+    def decode_waveform(self) -> np.ndarray:
+        """Decode the sound of the whole clip alone, `(n,)` float32 in [-1, 1], 16 kHz.
+
+        Raises:
+            DatasetError: it is damaged.
+        """
+        try:
+            return _decode_waveform(self.members["flac"])
+        except (KeyError, RuntimeError) as error:
+            raise self._damaged(error) from error
+
     def decode(self, start: int = 0, stop: int | None = None) -> ClipSample:
         """Decode frames `start` to `stop` (not included) and all that goes with them.
 
@@ -127,19 +138,16 @@ class StoredClip:
             )
         try:
             arrays = {name: self._array(name) for name in _ARRAYS}
-            waveform = _decode_waveform(self.members["flac"])
             frames = self._frames(start, stop) if arrays["latents"] is None else None
             reference = self._picture("reference") if "reference.jpg" in self.members else None
             reference_latents = self._array("reference_latents")
-        except (KeyError, OSError, ValueError, RuntimeError) as error:
-            raise DatasetError(
-                f"clip {self.key!r} is damaged ({error}); run `svp data verify`"
-            ) from error
+        except (KeyError, OSError, ValueError) as error:
+            raise self._damaged(error) from error
         embeddings = arrays.pop("audio_embeddings")
         return ClipSample(
             key=self.key,
             fps=self.fps,
-            waveform=_cut(waveform, start / self.fps, stop / self.fps, SAMPLING_RATE),
+            waveform=_cut(self.decode_waveform(), start / self.fps, stop / self.fps, SAMPLING_RATE),
             metadata=self.metadata,
             frames=frames,
             expression_space=self.header["expression_space"],
@@ -152,6 +160,9 @@ class StoredClip:
             reference_latents=reference_latents,
             **{name: None if a is None else a[start:stop] for name, a in arrays.items()},
         )
+
+    def _damaged(self, error: Exception) -> DatasetError:
+        return DatasetError(f"clip {self.key!r} is damaged ({error}); run `svp data verify`")
 
     def _array(self, name: str) -> np.ndarray | None:
         data = self.members.get(f"{name}.npy")

@@ -3,13 +3,19 @@
 import json
 import subprocess
 import sys
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from math import gcd
 from pathlib import Path
 
 import numpy as np
 
-from svp_diffusers.errors import ConfigurationError, MediaError, MissingDependencyError
+from svp_diffusers.errors import (
+    ConfigurationError,
+    DatasetError,
+    MediaError,
+    MissingDependencyError,
+)
 
 SAMPLING_RATE = 16_000
 
@@ -67,6 +73,24 @@ class Phoneme:
     symbol: str
     start: float
     end: float
+
+
+def format_phonemes(phonemes: Sequence[Phoneme]) -> str:
+    """Write phonemes as an Audacity label track: start, end and symbol, a line each, with tabs."""
+    return "\n".join(f"{p.start:.4f}\t{p.end:.4f}\t{p.symbol}" for p in phonemes)
+
+
+def parse_phonemes(track: str) -> tuple[Phoneme, ...]:
+    """Read what `format_phonemes` wrote; times are rounded to a tenth of a millisecond.
+
+    Raises:
+        DatasetError: it is no label track.
+    """
+    try:
+        rows = [line.split("\t") for line in track.split("\n")]
+        return tuple(Phoneme(symbol, float(start), float(end)) for start, end, symbol in rows)
+    except ValueError as error:
+        raise DatasetError(f"{track[:40]!r} is no label track of phonemes ({error})") from error
 
 
 def sample_voice(generator: np.random.Generator) -> Voice:

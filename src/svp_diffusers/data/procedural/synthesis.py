@@ -16,6 +16,7 @@ from svp_diffusers.data.procedural.identity import sample_identity
 from svp_diffusers.data.procedural.manner import EMOTIONS, Manner, SpeakingStyle
 from svp_diffusers.data.procedural.performance import Performance, perform
 from svp_diffusers.data.procedural.portrait import draw_frame, draw_performance
+from svp_diffusers.data.procedural.speech import format_phonemes
 from svp_diffusers.data.procedural.utterance import Utterance, say_for
 from svp_diffusers.data.shards import ShardWriter
 from svp_diffusers.data.workers import open_pool
@@ -125,8 +126,8 @@ def _act_reference(
     """Coefficients of a random moment of the utterance said in another emotion.
 
     A reference in the clip's own style would give that style away, and the model would not learn to
-    listen to its style input. As in most portraits, the eyes are open, and half of
-    the references are neutral.
+    listen to its style input. As in most portraits, the eyes are open, and half of the references
+    are neutral.
     """
     others = [emotion for emotion in EMOTIONS if emotion != style.emotion]
     neutral = style.emotion != "neutral" and generator.uniform() < 0.5
@@ -165,8 +166,6 @@ def make_clip(settings: SynthesisSettings, index: int) -> ClipSample:
 
 
 def _describe(take: Take) -> dict[str, Any]:
-    # An Audacity label track: the index keeps it for every clip, and text is small in memory.
-    phonemes = [f"{p.start:.4f}\t{p.end:.4f}\t{p.symbol}" for p in take.utterance.phonemes]
     return {
         "split": take.split,
         "identity": f"identity-{take.identity_seed}",
@@ -174,7 +173,8 @@ def _describe(take: Take) -> dict[str, Any]:
         "emotion": take.style.emotion,
         "intensity": take.style.intensity,
         "sentence": take.utterance.text,
-        "phonemes": "\n".join(phonemes),
+        # As text, since the index keeps it for every clip, and text is small in memory.
+        "phonemes": format_phonemes(take.utterance.phonemes),
         "manner": {name: round(value, 5) for name, value in asdict(take.manner).items()},
         "source": "svp-diffusers procedural talkers",
         "licence": "CC0-1.0",
