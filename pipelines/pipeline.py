@@ -104,6 +104,7 @@ class Conditions:
 
     audio_tokens: torch.Tensor  # (frames, tokens, dim)
     style: torch.Tensor  # (style_dim,) or (frames, style_dim)
+    reference_latents: torch.Tensor  # (1, channels, height, width)
     reference_features: dict[str, torch.Tensor]  # each (1, tokens, dim)
     head_images: Any | None  # of one frame or of all: see `head_keypoints`
 
@@ -214,6 +215,8 @@ class SVPTalkingHeadPipeline(DiffusionPipeline, StableDiffusionLoraLoaderMixin):
         audio_projector: `AudioProjector`, windows of embeddings to audio tokens.
         style_encoder: `StyleEncoder`, holds the style prior and the bank of named styles.
         scheduler: any diffusers scheduler.
+        num_inference_steps, guidance_scale, shared_noise: the defaults of a call, which depend on
+            how a checkpoint was trained, so it carries them.
     """
 
     model_cpu_offload_seq = (
@@ -233,6 +236,9 @@ class SVPTalkingHeadPipeline(DiffusionPipeline, StableDiffusionLoraLoaderMixin):
         audio_projector: ModelMixin,
         style_encoder: ModelMixin,
         scheduler: SchedulerMixin,
+        num_inference_steps: int = 25,
+        guidance_scale: float = 3.5,
+        shared_noise: float = 0.0,
     ) -> None:
         super().__init__()
         self.register_modules(
@@ -246,7 +252,15 @@ class SVPTalkingHeadPipeline(DiffusionPipeline, StableDiffusionLoraLoaderMixin):
             style_encoder=style_encoder,
             scheduler=scheduler,
         )
-        self.vae_scale_factor = 2 ** (len(vae.config.block_out_channels) - 1) if vae else 8
+        self.register_to_config(
+            num_inference_steps=num_inference_steps,
+            guidance_scale=guidance_scale,
+            shared_noise=shared_noise,
+        )
+        self.vae_scale_factor = 8
+        if vae:  # an autoencoder may fold patches of pixels into channels before its blocks
+            halvings = len(vae.config.block_out_channels) - 1
+            self.vae_scale_factor = vae.config.get("patch_size", 1) * 2**halvings
         self.video_processor = VideoProcessor(vae_scale_factor=self.vae_scale_factor)
 
     @classmethod
@@ -438,7 +452,7 @@ class SVPTalkingHeadPipeline(DiffusionPipeline, StableDiffusionLoraLoaderMixin):
         index: dict[str, Any] = super()._dict_from_json_file(json_file)
         index["_class_name"] = cls.__name__
         for name, entry in index.items():
-            if name.startswith("_"):
+            if name.startswith("_") or isinstance(entry, (int, float)):
                 continue
             is_pair = isinstance(entry, list) and len(entry) == 2
             if not is_pair or not all(each is None or str(each).isidentifier() for each in entry):
@@ -489,6 +503,7 @@ class SVPTalkingHeadPipeline(DiffusionPipeline, StableDiffusionLoraLoaderMixin):
         width: int,
         fps: float | Fraction,
         num_inference_steps: int,
+        shared_noise: float,
         style_temperature: float,
         num_videos_per_style: int,
         context_length: int,
@@ -518,6 +533,8 @@ class SVPTalkingHeadPipeline(DiffusionPipeline, StableDiffusionLoraLoaderMixin):
         ):
             if not least <= value < float("inf"):
                 raise ValueError(f"`{name}` must be {least} or more, got {value}.")
+        if not 0 <= shared_noise <= 1:
+            raise ValueError(f"`shared_noise` must be from 0 to 1, got {shared_noise}.")
         longest = self.unet.config.motion_max_seq_length
         if not context_overlap < context_length <= longest:
             raise ValueError(
@@ -625,8 +642,8 @@ class SVPTalkingHeadPipeline(DiffusionPipeline, StableDiffusionLoraLoaderMixin):
 
     def encode_image(
         self, image: Image.Image | np.ndarray | torch.Tensor | str | Path, height: int, width: int
-    ) -> dict[str, torch.Tensor]:
-        """Read the portrait with the reference UNet.
+    ) -> torch.Tensor:
+        """Encode the portrait with the VAE; the reference UNet then reads these latents.
 
         Args:
             image: a PIL image or the path of one, cropped about its centre to the aspect asked for;
@@ -635,18 +652,15 @@ class SVPTalkingHeadPipeline(DiffusionPipeline, StableDiffusionLoraLoaderMixin):
             width: of the video.
 
         Returns:
-            Reference features, each (1, tokens, dim).
+            Latents (1, channels, height / 8, width / 8), scaled for the UNets.
         """
         if isinstance(image, (str, Path)):
             image = Image.open(image).convert("RGB")
         resize_mode = "crop" if isinstance(image, Image.Image) else "default"
         pixels = self.video_processor.preprocess(image, height, width, resize_mode=resize_mode)
         pixels = pixels.to(self._execution_device, self.vae.dtype)
-        latents = self.vae.encode(pixels).latent_dist.mode() * self.vae.config.scaling_factor
-        features: dict[str, torch.Tensor] = self.reference_unet(
-            latents.to(self.reference_unet.dtype)
-        )
-        return features
+        latents: torch.Tensor = self.vae.encode(pixels).latent_dist.mode()
+        return (latents * self.vae.config.scaling_factor).to(self.reference_unet.dtype)
 
     def encode_style(
         self,
@@ -799,8 +813,11 @@ class SVPTalkingHeadPipeline(DiffusionPipeline, StableDiffusionLoraLoaderMixin):
         width: int,
         generators: Sequence[torch.Generator | None],
         latents: torch.Tensor | None,
+        shared_noise: float,
     ) -> torch.Tensor:
         """Draw each video's noise from its own generator, or check the noise that is given.
+
+        Noise of unit variance is drawn for every frame and, if some is shared, for the clip.
 
         Returns:
             (videos, channels, frames of the longest, height / 8, width / 8), scaled for the
@@ -824,6 +841,11 @@ class SVPTalkingHeadPipeline(DiffusionPipeline, StableDiffusionLoraLoaderMixin):
             for row, (frames, generator) in enumerate(zip(num_frames, generators, strict=True)):
                 noise_shape = (channels, frames, *shape[3:])
                 noise = randn_tensor(noise_shape, generator, device=device, dtype=dtype)
+                if shared_noise:
+                    shared = randn_tensor(
+                        (channels, 1, *shape[3:]), generator, device=device, dtype=dtype
+                    )
+                    noise = (1 - shared_noise) ** 0.5 * noise + shared_noise**0.5 * shared
                 latents[row, :, :frames] = noise
         elif tuple(latents.shape) != shape:
             raise ValueError(f"`latents` must have the shape {shape}, got {tuple(latents.shape)}.")
@@ -865,6 +887,7 @@ class SVPTalkingHeadPipeline(DiffusionPipeline, StableDiffusionLoraLoaderMixin):
                 audio_tokens if each.audio else torch.zeros_like(audio_tokens),
                 style=style[None] if each.style else None,
                 reference_features=conditions.reference_features if each.portrait else None,
+                reference_latents=conditions.reference_latents if each.portrait else None,
                 head_features=head_features if each.portrait else None,
                 **attention_scales,
                 return_dict=False,
@@ -933,8 +956,8 @@ class SVPTalkingHeadPipeline(DiffusionPipeline, StableDiffusionLoraLoaderMixin):
         height: int | None = None,
         width: int | None = None,
         fps: float | Fraction = 25,
-        num_inference_steps: int = 25,
-        guidance_scale: float = 3.5,
+        num_inference_steps: int | None = None,
+        guidance_scale: float | None = None,
         audio_guidance_scale: float | None = None,
         style_guidance_scale: float | None = None,
         reference_attention_scale: float = 1.0,
@@ -944,6 +967,7 @@ class SVPTalkingHeadPipeline(DiffusionPipeline, StableDiffusionLoraLoaderMixin):
         num_videos_per_style: int = 1,
         context_length: int = 24,
         context_overlap: int = 4,
+        shared_noise: float | None = None,
         generator: torch.Generator | list[torch.Generator] | None = None,
         latents: torch.Tensor | None = None,
         sampling_rate: int = 16000,
@@ -970,8 +994,9 @@ class SVPTalkingHeadPipeline(DiffusionPipeline, StableDiffusionLoraLoaderMixin):
             height: of the video in pixels; the checkpoint's own by default.
             width: of the video in pixels.
             fps: frames a second; the video has `round(duration * fps)` frames.
-            num_inference_steps: denoising steps.
-            guidance_scale: classifier-free guidance on all conditions together; 1 is none.
+            num_inference_steps: denoising steps; the checkpoint's own number by default.
+            guidance_scale: classifier-free guidance on all conditions together; 1 is none. The
+                checkpoint's own by default.
             audio_guidance_scale: if given, guidance on the audio by itself, for one more pass.
             style_guidance_scale: if given, guidance on the style by itself, for one more pass.
             reference_attention_scale: factor on what the portrait adds in every block.
@@ -981,6 +1006,9 @@ class SVPTalkingHeadPipeline(DiffusionPipeline, StableDiffusionLoraLoaderMixin):
             num_videos_per_style: performances of each line, each with its own style and noise.
             context_length: frames denoised together; longer videos are cut into windows.
             context_overlap: frames that neighbouring windows share.
+            shared_noise: share of the initial noise's variance that all frames of a video have in
+                common, 0 (every frame its own, the paper's) to 1 (one noise for all); the
+                checkpoint's own by default.
             generator: one for all, or a list with one a video.
             latents: the initial noise (videos, channels, frames, height / 8, width / 8).
             sampling_rate: of the waveforms.
@@ -1001,6 +1029,12 @@ class SVPTalkingHeadPipeline(DiffusionPipeline, StableDiffusionLoraLoaderMixin):
         audio = audio if isinstance(audio, list) else [audio]
         size = (self.unet.config.sample_size or 64) * self.vae_scale_factor
         height, width = height or size, width or size
+        if num_inference_steps is None:
+            num_inference_steps = self.config.num_inference_steps
+        if guidance_scale is None:
+            guidance_scale = self.config.guidance_scale
+        if shared_noise is None:
+            shared_noise = self.config.shared_noise
 
         # 1. Check everything that can be checked before a model runs
         self.check_inputs(
@@ -1010,6 +1044,7 @@ class SVPTalkingHeadPipeline(DiffusionPipeline, StableDiffusionLoraLoaderMixin):
             width,
             fps,
             num_inference_steps,
+            shared_noise,
             style_temperature,
             num_videos_per_style,
             context_length,
@@ -1035,7 +1070,8 @@ class SVPTalkingHeadPipeline(DiffusionPipeline, StableDiffusionLoraLoaderMixin):
         for portrait, waveform, frames in zip(image, waveforms, num_frames, strict=True):
             embeddings = self.encode_audio(waveform)
             audio_tokens = self.project_audio(embeddings, frames).to(self.unet.dtype)
-            features = self.encode_image(portrait, height, width)
+            portrait_latents = self.encode_image(portrait, height, width)
+            features = self.reference_unet(portrait_latents)
             for _ in range(num_videos_per_style):
                 vector = self.encode_style(
                     style,
@@ -1045,14 +1081,16 @@ class SVPTalkingHeadPipeline(DiffusionPipeline, StableDiffusionLoraLoaderMixin):
                     style_temperature,
                     generators[len(conditions)],
                 )
-                conditions.append(Conditions(audio_tokens, vector, features, head_keypoints))
+                conditions.append(
+                    Conditions(audio_tokens, vector, portrait_latents, features, head_keypoints)
+                )
 
         # 3. Prepare timesteps, noise, windows and guidance
         self.scheduler.set_timesteps(num_inference_steps, device=self._execution_device)
         timesteps = self.scheduler.timesteps
         self._num_timesteps = len(timesteps)
         lengths = [each.num_frames for each in conditions]
-        latents = self.prepare_latents(lengths, height, width, generators, latents)
+        latents = self.prepare_latents(lengths, height, width, generators, latents, shared_noise)
         passes = plan_guidance(guidance_scale, audio_guidance_scale, style_guidance_scale)
         attention_scales = {
             "reference_attention_scale": reference_attention_scale,

@@ -65,6 +65,33 @@ def with_styles(pipeline: SVPTalkingHeadPipeline) -> SVPTalkingHeadPipeline:
     return changed
 
 
+def test_frames_share_as_much_noise_as_asked(tiny_pipeline: SVPTalkingHeadPipeline) -> None:
+    """Variance over frames of the initial noise, for 20 frames of 8x8x4 numbers."""
+    for shared, own in ((0.0, 1.0), (0.75, 0.25), (1.0, 0.0)):
+        noise = tiny_pipeline.prepare_latents([20], SIZE, SIZE, [seeded()], None, shared)[0]
+        assert noise.var(dim=1).mean().item() == pytest.approx(own, abs=0.1)
+        assert noise.var().item() == pytest.approx(1, abs=0.2)
+
+
+def test_a_checkpoint_carries_its_sampling_defaults(
+    tiny_pipeline: SVPTalkingHeadPipeline, tmp_path: Path
+) -> None:
+    defaults = {"num_inference_steps": 3, "guidance_scale": 1.0, "shared_noise": 1.0}
+    SVPTalkingHeadPipeline(**tiny_pipeline.components, **defaults).save_pretrained(tmp_path)
+    loaded = SVPTalkingHeadPipeline.from_pretrained(tmp_path)
+    steps: list[int] = []
+
+    def count(pipe: Any, step: int, timestep: Any, tensors: dict[str, Any]) -> dict[str, Any]:
+        steps.append(step)
+        return tensors
+
+    frames = run(loaded, num_inference_steps=None, callback_on_step_end=count).frames[0]
+    assert steps == [0, 1, 2]
+    torch.testing.assert_close(
+        frames, run(tiny_pipeline, **defaults).frames[0], atol=ROUNDING, rtol=0
+    )
+
+
 @pytest.mark.parametrize(
     ("seconds", "fps", "frames"),
     [(0.4, 25, 10), (0.03, 25, 1), (0.41, 30, 12), (1.0, 24000 / 1001, 24)],
@@ -407,6 +434,7 @@ def test_audio_files(tiny_pipeline: SVPTalkingHeadPipeline, tmp_path: Path) -> N
         ({"fps": 0}, "`fps`"),
         ({"fps": float("nan")}, "`fps`"),
         ({"num_inference_steps": 0}, "num_inference_steps"),
+        ({"shared_noise": 1.5}, "shared_noise"),
         ({"num_videos_per_style": 0}, "num_videos_per_style"),
         ({"style_temperature": -1}, "style_temperature"),
         ({"context_length": 33}, "at most 32"),

@@ -78,7 +78,10 @@ def generate(
         str, typer.Option(help="Frame rate of those keypoints.", rich_help_panel=HEAD)
     ] = "25",
     seed: Annotated[int, typer.Option(help="Of style and noise.", rich_help_panel=DIFFUSION)] = 0,
-    steps: Annotated[int, typer.Option(help="Denoising steps.", rich_help_panel=DIFFUSION)] = 25,
+    steps: Annotated[
+        int | None,
+        typer.Option(help="Denoising steps. Default: the checkpoint's.", rich_help_panel=DIFFUSION),
+    ] = None,
     size: Annotated[
         int | None,
         typer.Option(help="Side in pixels. Default: the checkpoint's.", rich_help_panel=DIFFUSION),
@@ -88,8 +91,12 @@ def generate(
         typer.Option(help="Frames a second: 25, 23.976, 30000/1001.", rich_help_panel=DIFFUSION),
     ] = "25",
     guidance_scale: Annotated[
-        float, typer.Option(help="On all conditions; 1 is none.", rich_help_panel=DIFFUSION)
-    ] = 3.5,
+        float | None,
+        typer.Option(
+            help="On all conditions; 1 is none. Default: the checkpoint's.",
+            rich_help_panel=DIFFUSION,
+        ),
+    ] = None,
     audio_guidance_scale: Annotated[
         float | None, typer.Option(help="On the audio by itself.", rich_help_panel=DIFFUSION)
     ] = None,

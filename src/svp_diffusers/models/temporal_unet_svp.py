@@ -22,7 +22,7 @@ from diffusers import (
 from diffusers.configuration_utils import register_to_config
 from diffusers.models.attention import BasicTransformerBlock
 from diffusers.models.attention_processor import Attention
-from diffusers.models.embeddings import ImageProjection
+from diffusers.models.embeddings import ImageProjection, TimestepEmbedding
 from diffusers.models.unets.unet_motion_model import AnimateDiffTransformer3D, UNetMotionOutput
 from torch import nn
 
@@ -51,10 +51,16 @@ class PortraitTransformerBlock(BasicTransformerBlock):
 
     Reference and style attention read the residual stream through norms of their own. The output
     projection of the style attention starts at zero: until it is trained, style changes nothing.
+    So does the modulation of the last norm, which is there if `adaptive_dim` is given.
     """
 
     def __init__(
-        self, dim: int, num_attention_heads: int, attention_head_dim: int, cross_attention_dim: int
+        self,
+        dim: int,
+        num_attention_heads: int,
+        attention_head_dim: int,
+        cross_attention_dim: int,
+        adaptive_dim: int | None,
     ) -> None:
         super().__init__(
             dim, num_attention_heads, attention_head_dim, cross_attention_dim=cross_attention_dim
@@ -66,6 +72,11 @@ class PortraitTransformerBlock(BasicTransformerBlock):
         self.attn_style = Attention(query_dim=dim, cross_attention_dim=cross_attention_dim, **heads)
         nn.init.zeros_(self.attn_style.to_out[0].weight)
         nn.init.zeros_(self.attn_style.to_out[0].bias)
+        self.modulation: nn.Linear | None = None
+        if adaptive_dim is not None:
+            self.modulation = nn.Linear(adaptive_dim, 2 * dim)
+            nn.init.zeros_(self.modulation.weight)
+            nn.init.zeros_(self.modulation.bias)
 
     def forward(
         self,
@@ -80,8 +91,9 @@ class PortraitTransformerBlock(BasicTransformerBlock):
         """Apply the block to (batch * frames, tokens, dim).
 
         `encoder_hidden_states` are the audio tokens; `cross_attention_kwargs` holds `reference`
-        (b, n, dim), `style` (b or b * frames, n, cross_attention_dim) and the three scales. No
-        other argument of diffusers' signature is used.
+        (b, n, dim), `style` (b or b * frames, n, cross_attention_dim), the three scales and, with
+        modulation, `condition` (b * frames, adaptive_dim). No other argument of diffusers'
+        signature is used.
         """
         assert encoder_hidden_states is not None
         assert cross_attention_kwargs is not None
@@ -94,7 +106,11 @@ class PortraitTransformerBlock(BasicTransformerBlock):
         ):
             update = attend(attention, norm(hidden_states), context)
             hidden_states = hidden_states + conditions[f"{scale}_attention_scale"] * update
-        return hidden_states + self.ff(self.norm3(hidden_states))
+        normed = self.norm3(hidden_states)
+        if self.modulation is not None:
+            scale, shift = self.modulation(conditions["condition"])[:, None].chunk(2, dim=-1)
+            normed = normed * (1 + scale) + shift
+        return hidden_states + self.ff(normed)
 
 
 class PortraitTransformer(Transformer2DModel):
@@ -109,6 +125,7 @@ class PortraitTransformer(Transformer2DModel):
         cross_attention_dim: int,
         norm_num_groups: int,
         use_linear_projection: bool,
+        adaptive_dim: int | None,
     ) -> None:
         super().__init__(
             num_attention_heads,
@@ -121,7 +138,7 @@ class PortraitTransformer(Transformer2DModel):
         self.name = name
         self.dim = num_attention_heads * attention_head_dim
         block = PortraitTransformerBlock(
-            self.dim, num_attention_heads, attention_head_dim, cross_attention_dim
+            self.dim, num_attention_heads, attention_head_dim, cross_attention_dim, adaptive_dim
         )
         self.transformer_blocks = nn.ModuleList([block])
 
@@ -173,6 +190,7 @@ class MotionModule(AnimateDiffTransformer3D):
         )
         self.norm = PerFrameGroupNorm(norm_num_groups, in_channels, eps=1e-6)
         self.gradient_checkpointing = False
+        self.enabled = True
 
     def forward(
         self,
@@ -184,6 +202,8 @@ class MotionModule(AnimateDiffTransformer3D):
         cross_attention_kwargs: None = None,
     ) -> torch.Tensor:
         """Mix (batch * frames, channels, height, width) over `num_frames`; the rest is unused."""
+        if not self.enabled:
+            return hidden_states
         arguments = (hidden_states, None, None, None, num_frames)
         if torch.is_grad_enabled() and self.gradient_checkpointing:
             output: torch.Tensor = self._gradient_checkpointing_func(super().forward, *arguments)
@@ -208,6 +228,12 @@ class TemporalUNet(UNetMotionModel):
     Args:
         style_dim: size of a style vector (our choice: 128).
         num_style_tokens: tokens a style vector is projected to (our choice: 4).
+        reference_channels: channels of the portrait's latents that are concatenated to the noisy
+            ones, beside the reference attention; 0 is the paper's. (Our choice: a net of a few
+            million weights learns the portrait far sooner so.)
+        adaptive_norm: let audio and style also scale and shift the norm before every feed-forward
+            layer, as DiT's conditions do, and shift the output of `conv_in`; the paper does not.
+            (Our choice, for the same reason.)
         sample_size ... time_cond_proj_dim: those of `diffusers.UNetMotionModel`, with the values of
             Stable Diffusion 1.5 as defaults. Only one transformer layer a block is supported.
 
@@ -223,6 +249,8 @@ class TemporalUNet(UNetMotionModel):
         self,
         style_dim: int = 128,
         num_style_tokens: int = 4,
+        reference_channels: int = 0,
+        adaptive_norm: bool = False,
         sample_size: int | None = 64,
         in_channels: int = 4,
         out_channels: int = 4,
@@ -273,7 +301,18 @@ class TemporalUNet(UNetMotionModel):
             cross_attention_dim=cross_attention_dim,
             num_image_text_embeds=num_style_tokens,
         )
-        self.conv_in = HeadConditionedConv(in_channels, block_out_channels[0], 3, padding=1)
+        adaptive_dim = block_out_channels[0] * 4 if adaptive_norm else None  # that of the timestep
+        self.condition_embedding: TimestepEmbedding | None = None
+        if adaptive_dim is not None:
+            self.condition_embedding = TimestepEmbedding(
+                2 * cross_attention_dim, adaptive_dim, post_act_fn="silu"
+            )
+            self.condition_in = nn.Linear(adaptive_dim, block_out_channels[0])
+            nn.init.zeros_(self.condition_in.weight)
+            nn.init.zeros_(self.condition_in.bias)
+        self.conv_in = HeadConditionedConv(
+            in_channels + reference_channels, block_out_channels[0], 3, padding=1
+        )
         for path, module in list(self.named_modules()):
             if isinstance(module, Transformer2DModel):
                 if len(module.transformer_blocks) != 1:
@@ -289,6 +328,7 @@ class TemporalUNet(UNetMotionModel):
                     cross_attention_dim=cross_attention_dim,
                     norm_num_groups=module.config.norm_num_groups,
                     use_linear_projection=use_linear_projection,
+                    adaptive_dim=adaptive_dim,
                 )
             elif isinstance(module, AnimateDiffTransformer3D):
                 replacement = MotionModule(
@@ -347,8 +387,16 @@ class TemporalUNet(UNetMotionModel):
         model: TemporalUNet = cls.from_config({**inherited, **config})
         if not load_weights:
             return model
-        missing, unexpected = model.load_state_dict(base.state_dict(), strict=False)
-        ours = ("attn_reference", "norm_reference", "attn_style", "norm_style", "style_projection")
+        weights = base.state_dict()
+        reference = model.conv_in.weight[:, base.config.in_channels :].detach()
+        weights["conv_in.weight"] = torch.cat(
+            [weights["conv_in.weight"], torch.zeros_like(reference)], dim=1
+        )
+        missing, unexpected = model.load_state_dict(weights, strict=False)
+        ours = [
+            *("attn_reference", "norm_reference", "attn_style", "norm_style", "style_projection"),
+            *("modulation", "condition_embedding", "condition_in"),
+        ]
         unknown = [key for key in missing if not any(part in key for part in ours)] + unexpected
         if unknown:
             raise ValueError(f"The 2-D UNet does not fit TemporalUNet; differing keys: {unknown}")
@@ -361,6 +409,12 @@ class TemporalUNet(UNetMotionModel):
                 nn.init.zeros_(module.proj_out.weight)
                 nn.init.zeros_(module.proj_out.bias)
         return model.to(unet.dtype)
+
+    def enable_motion_modules(self, enabled: bool = True) -> None:
+        """Switch the motion modules on or off: without them every frame is predicted by itself."""
+        for module in self.modules():
+            if isinstance(module, MotionModule):
+                module.enabled = enabled
 
     def fuse_qkv_projections(self) -> None:
         """Refuse: diffusers' fused processors would drop the reference and style attention.
@@ -378,6 +432,8 @@ class TemporalUNet(UNetMotionModel):
         style: torch.Tensor | None = None,
         reference_features: dict[str, torch.Tensor] | None = None,
         head_features: torch.Tensor | None = None,
+        reference_latents: torch.Tensor | None = None,
+        style_mask: torch.Tensor | None = None,
         reference_attention_scale: float = 1.0,
         audio_attention_scale: float = 1.0,
         style_attention_scale: float = 1.0,
@@ -395,6 +451,8 @@ class TemporalUNet(UNetMotionModel):
             reference_features: of `ReferenceUNet`, each (batch, tokens, dim) or (1, tokens, dim).
             head_features: of `HeadKeypointGuider`, (batch, block_out_channels[0], frames, height,
                 width), added after `conv_in`.
+            reference_latents: (batch or 1, reference_channels, height, width), of the portrait.
+            style_mask: (batch,), 0 where a clip has no style; used in training.
             reference_attention_scale: factor on the reference attention's output.
             audio_attention_scale: factor on the audio attention's output.
             style_attention_scale: factor on the style attention's output.
@@ -403,17 +461,39 @@ class TemporalUNet(UNetMotionModel):
         Returns:
             The prediction, shaped as `sample`.
         """
+        batch, _, frames = sample.shape[:3]
         if style is None:
             style_tokens = sample.new_zeros(1, 1, self.config.cross_attention_dim)
         else:
             style_tokens = self.style_projection(style.reshape(-1, style.shape[-1]))
+            if style_mask is not None:
+                repeats = len(style_tokens) // batch
+                style_tokens = style_tokens * style_mask.repeat_interleave(repeats)[:, None, None]
+        channels = [sample]
+        if self.config.reference_channels:
+            size = (batch, self.config.reference_channels, frames, *sample.shape[3:])
+            if reference_latents is None:
+                channels.append(sample.new_zeros(size))
+            else:
+                channels.append(reference_latents[:, :, None].expand(size))
+        condition = None
+        if self.condition_embedding is not None:
+            audio = audio_attention_scale * encoder_hidden_states.mean(dim=1)
+            pooled = style_attention_scale * style_tokens.mean(dim=1)
+            # One style for all, one a clip, or one a frame.
+            pooled = pooled.repeat_interleave(len(audio) // len(pooled), dim=0)
+            condition = self.condition_embedding(torch.cat([audio, pooled], dim=1))
+            shift = self.condition_in(condition).unflatten(0, (batch, frames)).transpose(1, 2)
+            shift = shift[..., None, None].expand(-1, -1, -1, *sample.shape[3:])
+            head_features = shift if head_features is None else head_features + shift
         if head_features is not None:
-            sample = torch.cat([sample, head_features], dim=1)
+            channels.append(head_features)
         output: UNetMotionOutput | tuple[torch.Tensor] = super().forward(
-            sample,
+            torch.cat(channels, dim=1),
             timestep,
             encoder_hidden_states,
             cross_attention_kwargs={
+                "condition": condition,
                 "style": style_tokens,
                 "reference_features": reference_features,
                 "reference_attention_scale": reference_attention_scale,

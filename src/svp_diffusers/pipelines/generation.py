@@ -1,7 +1,7 @@
 """From files to files: the job of `svp generate`, checked to the end before a weight is loaded."""
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from fractions import Fraction
 from functools import partial
 from itertools import count
@@ -75,6 +75,7 @@ def generate_video(
         motion = prepare_head_motion(request, portrait, fps, num_frames, layout, detector)
 
         pipeline = load_pipeline(folder, device, request.dtype)
+        request = fill_defaults(request, pipeline)
         style = encode_style_argument(request, folder, pipeline)
         pipeline.set_progress_bar_config(disable=True)
         latents, _ = pipeline(
@@ -107,6 +108,18 @@ def generate_video(
         }
     write_outputs(request, outputs, pipeline, latents, recording, fps, checkpoint, on_progress)
     return outputs
+
+
+def fill_defaults(
+    request: GenerationRequest, pipeline: SVPTalkingHeadPipeline
+) -> GenerationRequest:
+    """Put the checkpoint's own values where nothing was asked for; the manifest shows them."""
+    steps, guidance_scale = request.steps, request.guidance_scale
+    return replace(
+        request,
+        steps=pipeline.config.num_inference_steps if steps is None else steps,
+        guidance_scale=pipeline.config.guidance_scale if guidance_scale is None else guidance_scale,
+    )
 
 
 def check_size(request: GenerationRequest, unet_config: dict[str, Any]) -> int:

@@ -32,10 +32,11 @@ class GenerationRequest:
         detect_face: find the face with InsightFace.
         face_index: which of several faces; 0 is the largest.
         seed: of the style's draw and the noise.
-        steps: denoising steps.
+        steps: denoising steps; None for the checkpoint's own number.
         size: side of the square video in pixels; None for the checkpoint's own.
         fps: frame rate, "25", "23.976" or "24000/1001".
-        guidance_scale, audio_guidance_scale, style_guidance_scale: see the pipeline.
+        guidance_scale, audio_guidance_scale, style_guidance_scale: see the pipeline. None for
+            `guidance_scale` is the checkpoint's own.
         reference_attention_scale, audio_attention_scale, style_attention_scale: likewise.
         context_length, context_overlap: likewise.
         device: None for the best there is.
@@ -58,10 +59,10 @@ class GenerationRequest:
     detect_face: bool = False
     face_index: int | None = None
     seed: int = 0
-    steps: int = 25
+    steps: int | None = None
     size: int | None = None
     fps: str = "25"
-    guidance_scale: float = 3.5
+    guidance_scale: float | None = None
     audio_guidance_scale: float | None = None
     style_guidance_scale: float | None = None
     reference_attention_scale: float = 1.0

@@ -1,5 +1,7 @@
 """A pipeline of a few million random weights: the shape of the real one, at a laptop's size."""
 
+from typing import Any
+
 import torch
 from diffusers import AutoencoderKL, DDIMScheduler
 from torch import nn
@@ -63,7 +65,7 @@ def build_tiny_pipeline(seed: int = 0) -> SVPTalkingHeadPipeline:
         "norm_num_groups": _GROUPS,
         "cross_attention_dim": _TOKEN_DIM,
     }
-    components: dict[str, nn.Module] = {
+    components: dict[str, Any] = {
         "vae": AutoencoderKL(
             block_out_channels=(8, 8, 8, 8),
             down_block_types=("DownEncoderBlock2D",) * 4,
