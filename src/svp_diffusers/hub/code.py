@@ -17,6 +17,7 @@ COMPONENTS = {
     "reference_unet": "reference_unet_svp",
     "style_encoder": "style_encoder_svp",
     "unet": "temporal_unet_svp",
+    "vae": "autoencoder_svp",
 }
 
 

@@ -59,6 +59,7 @@ class SpaceToDepthAutoencoderKL(AutoencoderKL):
         )
         # The parent has registered its own, folded channels.
         self.register_to_config(in_channels=in_channels, out_channels=out_channels)
-        self.encoder = nn.Sequential(nn.PixelUnshuffle(patch_size), self.encoder)
-        self.decoder = nn.Sequential(self.decoder, nn.PixelShuffle(patch_size))
+        encoder, decoder = self.get_submodule("encoder"), self.get_submodule("decoder")
+        self.encoder = nn.Sequential(nn.PixelUnshuffle(patch_size), encoder)
+        self.decoder = nn.Sequential(decoder, nn.PixelShuffle(patch_size))
         self.tile_latent_min_size //= patch_size
