@@ -101,7 +101,7 @@ def tiny(
     from svp_diffusers.evaluation.talking_head.evaluate import (
         PARTS,
         EvaluationSettings,
-        evaluate_talking_head,
+        evaluate_checkpoint,
     )
     from svp_diffusers.evaluation.talking_head.plots import check_plots
     from svp_diffusers.evaluation.talking_head.reading import load_expression_reader
@@ -131,7 +131,7 @@ def tiny(
     where = select_device(device)
     reader = load_expression_reader(expression_encoder, where)
     with open_checkpoint(model) as folder, show_progress() as on_progress:
-        report = evaluate_talking_head(folder, data, reader, settings, where, dtype, on_progress)
+        report = evaluate_checkpoint(folder, data, reader, settings, where, dtype, on_progress)
         sources = {
             "checkpoint": hash_folder(folder)[:16],
             "expression encoder": hash_folder(expression_encoder)[:16],

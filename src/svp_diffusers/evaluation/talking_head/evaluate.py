@@ -1,7 +1,7 @@
 """The whole measurement, part by part, into one report."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -66,7 +66,7 @@ class Report:
     settings: EvaluationSettings
 
 
-def evaluate_talking_head(
+def evaluate_checkpoint(
     checkpoint: Path,
     data: str,
     reader: ExpressionReader,
@@ -91,28 +91,42 @@ def evaluate_talking_head(
         CheckpointError: a checkpoint that cannot be loaded, or wants other keypoints.
         StyleError: a style bank without an emotion of the clips.
     """
-    parts = set(settings.parts)
+    clip = TrueClips(data, "test", 1)[0]
+    sampler = Sampler(load_pipeline(checkpoint, device, dtype), settings.options)
+    report = evaluate_videos(sampler, data, reader, settings, on_progress)
+    if "cost" in settings.parts:
+        cost = evaluate_cost(checkpoint, clip, settings.options, device, dtype)
+        on_progress("cost", 1, 1)
+        return replace(report, results=report.results | {"cost": cost})
+    return report
+
+
+def evaluate_videos(
+    sampler: Sampler,
+    data: str,
+    reader: ExpressionReader,
+    settings: EvaluationSettings,
+    on_progress: Progress,
+) -> Report:
+    """Measure everything but the cost; see `evaluate_checkpoint`."""
+    parts, seed = set(settings.parts), settings.seed
     clips = TrueClips(data, "test", settings.clips)
     style_clips = TrueClips(data, "test", settings.style_clips)
     variation_clips = TrueClips(data, "test", settings.variation_clips)
     training_clips = TrueClips(data, "train", settings.training_clips)
-    sampler = Sampler(load_pipeline(checkpoint, device, dtype), settings.options)
     for emotion in sorted({*clips.emotions, *training_clips.emotions}):
         sampler.get_style(emotion)
 
     results: dict[str, PartResult] = {}
     pictures: dict[str, Image.Image] = {}
-    seed = settings.seed
     if parts & {"lip_sync", "style", "quality"}:
         sheet = Sheet()
         measured = measure_clips(sampler, reader, clips, seed, sheet, on_progress)
         pictures["samples"] = sheet.draw()
-        if "lip_sync" in parts:
-            results["lip_sync"] = evaluate_lip_sync(measured, reader)
-        if "quality" in parts:
-            results["quality"] = evaluate_quality(measured)
     if parts & {"style", "interpolation"}:
         training = read_training_styles(sampler, reader, training_clips, on_progress)
+    if "lip_sync" in parts:
+        results["lip_sync"] = evaluate_lip_sync(measured, reader)
     if "style" in parts:
         results["style"], pictures["styles"] = evaluate_style(
             sampler, reader, style_clips, measured, training, seed, on_progress
@@ -125,8 +139,6 @@ def evaluate_talking_head(
         results["interpolation"] = evaluate_interpolation(
             sampler, reader, variation_clips, training, seed, on_progress
         )
-    if "cost" in parts:
-        results["cost"] = evaluate_cost(checkpoint, clips[0], settings.options, device, dtype)
-        on_progress("cost", 1, 1)
-    ordered = {part: results[part] for part in PARTS if part in results}
-    return Report(ordered, pictures, settings)
+    if "quality" in parts:
+        results["quality"] = evaluate_quality(measured)
+    return Report(results, pictures, settings)

@@ -1,0 +1,155 @@
+"""The whole measurement, on painted talkers and models whose figures are known beforehand."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from svp_diffusers.errors import ConfigurationError, DatasetError
+from svp_diffusers.evaluation.talking_head.clips import TrueClips
+from svp_diffusers.evaluation.talking_head.evaluate import (
+    PARTS,
+    EvaluationSettings,
+    Report,
+    evaluate_videos,
+)
+from svp_diffusers.evaluation.talking_head.report import write_report
+from svp_diffusers.evaluation.talking_head.table import Aim, Row
+
+from .painted import EMOTIONS, Painter, square_reader, write_dataset
+
+SETTINGS = EvaluationSettings(
+    parts=PARTS[:-1], clips=12, style_clips=4, variation_clips=3, training_clips=18
+)
+JPEG = 0.02  # of the range 0..1: what the dataset's JPEGs and the rounding of pixels change
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> str:
+    return str(write_dataset(tmp_path_factory.mktemp("painted")))
+
+
+def evaluate(painter: Painter, data: str, **changes: object) -> Report:
+    settings = EvaluationSettings(**{**vars(SETTINGS), **changes})
+    return evaluate_videos(painter, data, square_reader(), settings, lambda *progress: None)
+
+
+def find(report: Report, start: str) -> Row:
+    rows = [row for result in report.results.values() for row in result.rows]
+    return next(row for row in rows if row.measure.startswith(start))
+
+
+@pytest.fixture(scope="module")
+def perfect(data: str) -> Report:
+    return evaluate(Painter(), data)
+
+
+def test_a_perfect_model_reaches_every_ceiling(perfect: Report) -> None:
+    jaw = find(perfect, "jaw opening: correlation")
+    assert jaw.generated.value == pytest.approx(1, abs=1e-3)
+    assert jaw.true.value == pytest.approx(1, abs=1e-3)
+    assert abs(jaw.control.value) < 0.2  # 12 clips of 20 independent frames
+    assert find(perfect, "jaw opening: lag").generated.value == 0
+    style = find(perfect, "requested style recovered")
+    assert style.generated.value == 1
+    assert style.true.value == style.reconstructed.value == 1
+    assert style.control.value == 0
+    assert find(perfect, "all emotions: shift").generated.value == pytest.approx(1, abs=JPEG)
+    for emotion in ("happy", "sad"):
+        effect = find(perfect, f"{emotion}: shift")
+        assert effect.generated.value == pytest.approx(1, abs=3 * JPEG)
+        assert effect.reconstructed.value == pytest.approx(1, abs=JPEG)
+    for row in perfect.results["interpolation"].rows:
+        assert row.generated.value == pytest.approx(1)
+    assert find(perfect, "frame-to-frame").generated.value == pytest.approx(1, abs=0.1)
+
+
+def test_only_coefficients_that_an_emotion_moves_are_its_effect(perfect: Report) -> None:
+    moved = perfect.results["style"].details["shift from neutral"]
+    assert {name: set(shifts) for name, shifts in moved.items()} == {
+        name: set(EMOTIONS[name]) for name in ("happy", "sad")
+    }
+    assert moved["sad"]["browInnerUp"]["generated"] == pytest.approx(0.5, abs=JPEG)
+
+
+def test_a_model_that_shows_half_of_a_style(data: str) -> None:
+    report = evaluate(Painter(effect=0.5), data, parts=["style"])
+    assert find(report, "all emotions").generated.value == pytest.approx(0.5, abs=JPEG)
+    assert find(report, "all emotions").generated.number == 4
+
+
+def test_a_model_that_is_deaf_to_style(data: str) -> None:
+    report = evaluate(Painter(effect=0), data, parts=["style", "interpolation", "diversity"])
+    assert find(report, "requested style").generated.value == pytest.approx(1 / 3)
+    assert find(report, "all emotions").generated.value == pytest.approx(0, abs=1e-6)
+    for row in report.results["interpolation"].rows:
+        assert row.generated.value == 0
+    for row in report.results["diversity"].rows:
+        assert row.generated.value == 0
+
+
+def test_spread_over_styles_and_over_noise_are_told_apart(data: str) -> None:
+    report = evaluate(Painter(drawn=0.05), data, parts=["diversity"])
+    emotion = find(report, "spread over styles drawn from the clip's emotion")
+    # 3 clips x 4 samples x 52 coefficients: the deviation is known to about 6 %.
+    assert emotion.generated.value == pytest.approx(0.05, rel=0.2)
+    assert find(report, "spread over noise").generated.value == 0
+    assert find(report, "temperature 0").generated.value == 0
+    report = evaluate(Painter(noise=0.05), data, parts=["diversity"])
+    assert find(report, "spread over noise").generated.value == pytest.approx(0.05, rel=0.2)
+    assert find(report, "spread over styles").generated.value == 0
+
+
+def test_every_video_is_made_once(data: str) -> None:
+    painter = Painter()
+    evaluate(painter, data, parts=["lip_sync", "quality"])
+    assert painter.videos == 2 * 12  # with the clip's own sound, and with another's
+
+
+def test_what_the_pictures_lose(data: str) -> None:
+    report = evaluate(Painter(noise=0.1), data, parts=["quality"])
+    assert find(report, "PSNR (dB)").generated.value < 35
+    assert find(report, "PSNR (dB)").reconstructed.value == float("inf")
+    assert not find(report, "PSNR lost").aim.is_reached(find(report, "PSNR lost").generated.value)
+    assert find(report, "SSIM").reconstructed.value == 1
+    frechet = find(report, "Frechet")
+    assert frechet.reconstructed.value == pytest.approx(0, abs=1e-6)
+    assert frechet.generated.value > 0.01
+
+
+def test_the_report_is_written_whole(perfect: Report, tmp_path: Path) -> None:
+    pytest.importorskip("matplotlib")
+    written = write_report(perfect, {"checkpoint": "painted"}, tmp_path / "report")
+    assert {path.name for path in written} == {
+        path.name for path in (tmp_path / "report").iterdir()
+    }
+    table = (tmp_path / "report" / "table.md").read_text()
+    assert "| jaw opening: correlation with the truth | 1.000 [" in table
+    assert "≥ 0.8: reached; control ≤ 0.15: reached" in table
+    numbers = json.loads((folder / "report.json").read_text())
+    assert numbers["settings"]["clips"] == 12
+    assert len(numbers["details"]["lip_sync"]["jaw opening"]["generated"]["correlation"]) == 12
+    assert {"samples.png", "styles.png", "plot_lip_sync.png"} <= {path.name for path in written}
+
+
+def test_clips_are_spread_over_the_split_and_never_mix_splits(data: str) -> None:
+    clips = TrueClips(data, "test", 3)
+    assert [clips[number].key for number in range(3)] == ["test-0", "test-6", "test-11"]
+    assert clips.emotions == ("neutral", "neutral", "sad")
+    with pytest.raises(DatasetError, match="13 clips are asked for"):
+        TrueClips(data, "test", 13)
+    with pytest.raises(ConfigurationError, match="at least one"):
+        TrueClips(data, "test", 0)
+
+
+def test_unknown_parts_are_refused() -> None:
+    with pytest.raises(ConfigurationError, match="choose parts among lip_sync, style"):
+        EvaluationSettings(parts=["lips"])
+
+
+def test_aims_include_their_ends() -> None:
+    assert str(Aim(-1, 1)) == "-1 to 1"
+    assert str(Aim(0, 0)) == "0"
+    assert Aim(high=3).is_reached(3)
+    assert not Aim(low=0.8).is_reached(0.79)
+    assert not Aim(low=0.8).is_reached(float("nan"))
