@@ -59,3 +59,48 @@ def audio(
     from svp_diffusers.training.configuration import load_configuration
 
     typer.echo(train_audio(load_configuration(config, AudioTrainingConfiguration), resume))
+
+
+@app.command()
+def image(
+    config: Annotated[Path, typer.Option(help="YAML file; see ImageTrainingConfiguration.")],
+    resume: Annotated[bool, typer.Option(help="Go on from the newest checkpoint.")] = False,
+    push_to_hub: Annotated[str | None, typer.Option(help="Push the pipeline there.")] = None,
+) -> None:
+    """Stage 2: learn single frames, without the motion modules."""
+    from svp_diffusers.training.configuration import load_configuration
+    from svp_diffusers.training.denoising_configuration import ImageTrainingConfiguration
+    from svp_diffusers.training.image import train_image
+
+    configuration = load_configuration(config, ImageTrainingConfiguration)
+    typer.echo(train_image(configuration, resume, push_to_hub))
+
+
+@app.command()
+def video(
+    config: Annotated[Path, typer.Option(help="YAML file; see VideoTrainingConfiguration.")],
+    resume: Annotated[bool, typer.Option(help="Go on from the newest checkpoint.")] = False,
+    push_to_hub: Annotated[str | None, typer.Option(help="Push the pipeline there.")] = None,
+) -> None:
+    """Stage 3: learn clips, with the motion modules."""
+    from svp_diffusers.training.configuration import load_configuration
+    from svp_diffusers.training.denoising_configuration import VideoTrainingConfiguration
+    from svp_diffusers.training.video import train_video
+
+    configuration = load_configuration(config, VideoTrainingConfiguration)
+    typer.echo(train_video(configuration, resume, push_to_hub))
+
+
+@app.command()
+def expression(
+    config: Annotated[Path, typer.Option(help="YAML file; see ExpressionTrainingConfiguration.")],
+    resume: Annotated[bool, typer.Option(help="Go on from the newest checkpoint.")] = False,
+) -> None:
+    """Train a net that reads expressions from frames or latents of drawn talkers."""
+    from svp_diffusers.training.configuration import load_configuration
+    from svp_diffusers.training.expression import train_expression
+    from svp_diffusers.training.expression_configuration import ExpressionTrainingConfiguration
+
+    typer.echo(
+        train_expression(load_configuration(config, ExpressionTrainingConfiguration), resume)
+    )

@@ -4,7 +4,9 @@ import io
 from dataclasses import dataclass
 
 import numpy as np
+import torch
 from PIL import Image
+from torch import Tensor
 
 from svp_diffusers.data.clips import StoredClip
 from svp_diffusers.data.loader import ClipDataset
@@ -65,7 +67,8 @@ class FrameDataset:
         decompressed."""
         clips = np.searchsorted(self._ends, indices, side="right")
         frames = indices - (self._ends[clips] - np.diff(self._ends, prepend=0)[clips])
-        read = [_decode_frame(self.clips[c], f) for c, f in zip(clips, frames, strict=True)]
+        stored = {clip: self.clips[clip] for clip in np.unique(clips)}
+        read = [_decode_frame(stored[c], f) for c, f in zip(clips, frames, strict=True)]
         return FrameBatch(*(np.stack(values) for values in zip(*read, strict=True)))
 
     def spread(self, number: int) -> np.ndarray:
@@ -73,9 +76,20 @@ class FrameDataset:
         return np.unique(np.linspace(0, len(self) - 1, number).round().astype(int))
 
     def draw(
-        self, number: int, seed: list[int], rank: int, world_size: int
+        self,
+        number: int,
+        seed: list[int],
+        rank: int,
+        world_size: int,
+        frames_per_clip: int = 1,
     ) -> tuple[np.ndarray, int]:
         """Draw `number` frame numbers at random for all processes together.
+
+        Args:
+            number: of all processes; a multiple of `frames_per_clip`.
+            seed: of the draw.
+            rank, world_size: this process among all.
+            frames_per_clip: so many in a row are of one clip.
 
         Returns:
             The part of this process, and the position of its first frame in the whole.
@@ -88,8 +102,18 @@ class FrameDataset:
                 f"a batch of {number} frames cannot be shared by {world_size} processes"
             )
         share = number // world_size
-        drawn = np.random.default_rng(seed).integers(len(self), size=number)
+        generator = np.random.default_rng(seed)
+        drawn = generator.integers(len(self), size=number // frames_per_clip)
+        if frames_per_clip > 1:
+            clips = np.searchsorted(self._ends, drawn, side="right").repeat(frames_per_clip)
+            ends = self._ends[clips]
+            drawn = generator.integers(ends - np.diff(self._ends, prepend=0)[clips], ends)
         return drawn[rank * share : (rank + 1) * share], rank * share
+
+
+def to_pixels(frames: np.ndarray) -> Tensor:
+    """Frames (n, H, W, 3) uint8 as (n, 3, H, W) float32 in [-1, 1]."""
+    return torch.from_numpy(frames).permute(0, 3, 1, 2).float() / 127.5 - 1
 
 
 def _decode_frame(clip: StoredClip, index: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

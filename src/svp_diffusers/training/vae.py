@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from svp_diffusers.data.frames import FrameBatch, FrameDataset
+from svp_diffusers.data.frames import FrameBatch, FrameDataset, to_pixels
 from svp_diffusers.errors import ConfigurationError
 from svp_diffusers.models.autoencoder_svp import SpaceToDepthAutoencoderKL
 from svp_diffusers.training.face_regions import locate_mouth, weigh_face
@@ -77,11 +77,6 @@ def build_vae(
             norm_num_groups=configuration.norm_num_groups,
             sample_size=frames.height,
         )
-
-
-def to_pixels(frames: np.ndarray) -> Tensor:
-    """Frames (n, H, W, 3) uint8 as (n, 3, H, W) float32 in [-1, 1]."""
-    return torch.from_numpy(frames).permute(0, 3, 1, 2).float() / 127.5 - 1
 
 
 class VAEBatches:

@@ -1,0 +1,42 @@
+"""The net that reads expressions from pictures or latents."""
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from svp_diffusers.models.expression_encoder_svp import ExpressionEncoder
+
+
+@pytest.mark.parametrize(("channels", "size"), [(3, 128), (3, 96), (4, 16)])
+def test_it_reads_pictures_and_latents_of_any_size(channels: int, size: int) -> None:
+    encoder = ExpressionEncoder(channels, ("jawOpen", "mouthPucker"), block_out_channels=(8, 16))
+    assert encoder(torch.rand(3, channels, size, size)).shape == (3, 2)
+
+
+def test_pictures_are_read_one_by_one() -> None:
+    encoder = ExpressionEncoder(3, ("jawOpen",), block_out_channels=(8, 16))
+    pictures = torch.rand(3, 3, 32, 32)
+    with torch.no_grad():
+        alone = torch.cat([encoder(picture[None]) for picture in pictures])
+        # One picture and three add up in another order.
+        torch.testing.assert_close(encoder(pictures), alone, atol=1e-5, rtol=1e-4)
+
+
+def test_it_comes_back_from_a_folder_as_it_was(tmp_path: Path) -> None:
+    encoder = ExpressionEncoder(4, ("jawOpen", "browInnerUp"), block_out_channels=(8, 16))
+    encoder.save_pretrained(tmp_path)
+    loaded = ExpressionEncoder.from_pretrained(tmp_path)
+    assert list(loaded.config.coefficient_names) == ["jawOpen", "browInnerUp"]
+    assert loaded.config.expression_space == "arkit52"
+    latents = torch.rand(2, 4, 16, 16)
+    with torch.no_grad():
+        assert torch.equal(loaded.eval()(latents), encoder.eval()(latents))
+
+
+def test_its_gradient_reaches_the_latents() -> None:
+    """The sync loss trains a denoiser through it."""
+    encoder = ExpressionEncoder(4, ("jawOpen",), block_out_channels=(8, 16)).requires_grad_(False)
+    latents = torch.rand(1, 4, 16, 16, requires_grad=True)
+    encoder(latents).sum().backward()
+    assert latents.grad is not None and bool((latents.grad != 0).any())
