@@ -50,13 +50,13 @@ def express(waveform: np.ndarray, style: np.ndarray) -> np.ndarray:
     return expression
 
 
-def make_clip(number: int, split: str = "test") -> ClipSample:
+def make_clip(number: int, split: str = "test", frames: int = FRAMES) -> ClipSample:
     emotion = list(EMOTIONS)[number % len(EMOTIONS)]
     random = np.random.default_rng(number + 1000 * (split == "train"))
-    waveform = random.uniform(0, 0.5, FRAMES).repeat(SAMPLES).astype(np.float32)
+    waveform = random.uniform(0, 0.5, frames).repeat(SAMPLES).astype(np.float32)
     habit = 0.02 * random.normal(size=52)
     expression = express(waveform, offset(emotion) + habit)
-    keypoints = np.ones((FRAMES, 8, 2), dtype=np.float32)
+    keypoints = np.ones((frames, 8, 2), dtype=np.float32)
     keypoints[:, 6:] = (20, 20), (44, 20)
     return ClipSample(
         key=f"{split}-{number}",
@@ -64,20 +64,20 @@ def make_clip(number: int, split: str = "test") -> ClipSample:
         waveform=waveform,
         metadata={"split": split, "emotion": emotion},
         frames=paint(expression),
-        head_keypoints=np.tile(np.concatenate([np.ones((6, 2)), eyes]), (FRAMES, 1, 1)).astype(
-            "f4"
-        ),
+        head_keypoints=keypoints,
         expression=expression.astype(np.float32),
         expression_space="arkit52",
         reference=paint(expression[:1])[0],
     )
 
 
-def write_dataset(folder: Path, test_clips: int = 12, training_clips: int = 18) -> Path:
+def write_dataset(
+    folder: Path, test_clips: int = 12, training_clips: int = 18, frames: int = FRAMES
+) -> Path:
     with ShardWriter(folder) as writer:
         for split, number in (("train", training_clips), ("test", test_clips)):
             for index in range(number):
-                writer.write(encode_clip(make_clip(index, split)))
+                writer.write(encode_clip(make_clip(index, split, frames)))
     return folder
 
 
@@ -110,6 +110,7 @@ class Painter:
         self.late, self.effect, self.noise, self.drawn = late, effect, noise, drawn
         prior = StyleDistribution(torch.zeros(52), torch.full((52,), 2 * drawn))
         self.pipeline = SimpleNamespace(style_encoder=SimpleNamespace(prior=lambda: prior))
+        self.sampling = {"num_inference_steps": 4}
         self.videos = 0
 
     def get_style(self, name: str) -> StyleDistribution:

@@ -119,11 +119,11 @@ def test_what_the_pictures_lose(data: str) -> None:
 
 def test_the_report_is_written_whole(perfect: Report, tmp_path: Path) -> None:
     pytest.importorskip("matplotlib")
-    written = write_report(perfect, {"checkpoint": "painted"}, tmp_path / "report")
-    assert {path.name for path in written} == {
-        path.name for path in (tmp_path / "report").iterdir()
-    }
-    table = (tmp_path / "report" / "table.md").read_text()
+    folder = tmp_path / "report"
+    written = write_report(perfect, {"checkpoint": "painted"}, folder)
+    assert set(written) == set(folder.iterdir())
+    table = (folder / "table.md").read_text()
+    assert "checkpoint painted; seed 0; sampling: num_inference_steps 4." in table
     assert "| jaw opening: correlation with the truth | 1.000 [" in table
     assert "≥ 0.8: reached; control ≤ 0.15: reached" in table
     numbers = json.loads((folder / "report.json").read_text())

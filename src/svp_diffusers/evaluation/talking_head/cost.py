@@ -4,12 +4,14 @@ Measured in a process of its own, so that the memory is that of generating one c
 else. Brackets hold the fastest and the slowest run, not an interval of a bootstrap.
 """
 
+import itertools
 import resource
 import statistics
 import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -28,9 +30,9 @@ RUNS = 3
 
 @dataclass(frozen=True)
 class Cost:
-    """Seconds of each run by (steps, guided), seconds to the first frame, and peaks in MiB."""
+    """Seconds of each run by (steps, guidance scale), to the first frame, and peaks in MiB."""
 
-    seconds: dict[tuple[int, bool], list[float]]
+    seconds: dict[tuple[int, float], list[float]]
     first_frame: list[float]
     memory: float
     device_memory: float | None
@@ -39,7 +41,7 @@ class Cost:
 def evaluate_cost(
     checkpoint: Path, clip: TrueClip, options: dict[str, Any], device: torch.device, dtype: str
 ) -> PartResult:
-    """Make one clip by different numbers of steps, with and without guidance.
+    """Make one clip by different numbers of steps, without guidance and with the checkpoint's.
 
     Args:
         checkpoint: folder.
@@ -54,10 +56,10 @@ def evaluate_cost(
     duration = len(clip.frames) / float(clip.fps)
     rows = [
         _row(
-            f"seconds a second of video, {steps} steps, {'with' if guided else 'no'} guidance",
+            f"seconds a second of video, {steps} steps, guidance {scale:g}",
             [seconds / duration for seconds in runs],
         )
-        for (steps, guided), runs in cost.seconds.items()
+        for (steps, scale), runs in cost.seconds.items()
     ]
     rows.append(_row(f"seconds to the first frame of {duration:g} s", cost.first_frame))
     rows.append(_row("peak memory of the process (MiB)", [cost.memory]))
@@ -93,11 +95,11 @@ def measure_cost(
         next(pipeline.decode_latents(generate())).cpu()
 
     make_video()
+    guided = options.get("guidance_scale", pipeline.config.guidance_scale)
     seconds = {}
-    for steps in STEPS:
-        for guided in (False, True):
-            changes = {"num_inference_steps": steps} | ({} if guided else {"guidance_scale": 1.0})
-            seconds[steps, guided] = time_runs(lambda c=changes: make_video(**c))  # type: ignore[misc]
+    for steps, scale in itertools.product(STEPS, sorted({1.0, guided})):
+        changes = {"num_inference_steps": steps, "guidance_scale": scale}
+        seconds[steps, scale] = time_runs(partial(make_video, **changes))
     # ru_maxrss counts bytes on macOS and KiB elsewhere.
     unit = 2**20 if sys.platform == "darwin" else 2**10
     memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / unit

@@ -59,11 +59,12 @@ class EvaluationSettings:
 
 @dataclass(frozen=True)
 class Report:
-    """Results by part, pictures by name, and what was asked for."""
+    """Results by part, pictures by name, what was asked for, and what sampled with."""
 
     results: dict[str, PartResult]
     pictures: dict[str, Image.Image]
     settings: EvaluationSettings
+    sampling: dict[str, Any]
 
 
 def evaluate_checkpoint(
@@ -141,4 +142,4 @@ def evaluate_videos(
         )
     if "quality" in parts:
         results["quality"] = evaluate_quality(measured)
-    return Report(results, pictures, settings)
+    return Report(results, pictures, settings, sampler.sampling)

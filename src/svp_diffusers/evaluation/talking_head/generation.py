@@ -37,6 +37,13 @@ class Sampler:
             raise CheckpointError(f"the clips have head8 keypoints, the checkpoint wants {layout}")
         self.pipeline.set_progress_bar_config(disable=True)
 
+    @property
+    def sampling(self) -> dict[str, Any]:
+        """What the videos are made with: the checkpoint's defaults, and the options over them."""
+        config = self.pipeline.config
+        names = ("num_inference_steps", "guidance_scale", "shared_noise")
+        return {name: config[name] for name in names} | dict(self.options)
+
     def get_style(self, name: str) -> StyleDistribution:
         """A style of the checkpoint's bank.
 

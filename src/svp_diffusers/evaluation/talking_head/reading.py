@@ -97,4 +97,6 @@ def load_expression_reader(folder: Path, device: torch.device) -> ExpressionRead
         raise CheckpointError(
             f"the expression encoder {folder} cannot be loaded: {error}"
         ) from error
+    if encoder.config.in_channels != 3:
+        raise CheckpointError(f"{folder} reads latents; give an expression encoder of pixels")
     return ExpressionReader(encoder.to(device))

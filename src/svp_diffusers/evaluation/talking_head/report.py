@@ -16,7 +16,7 @@ TABLE, NUMBERS = "table.md", "report.json"
 def format_report(report: Report, sources: dict[str, Any]) -> str:
     """The table in Markdown, under what was measured and how."""
     settings = report.settings
-    options = ", ".join(f"{name} {value}" for name, value in settings.options.items())
+    sampling = ", ".join(f"{name} {value}" for name, value in report.sampling.items())
     rows = [row for result in report.results.values() for row in result.rows]
     return "\n".join(
         [
@@ -25,7 +25,7 @@ def format_report(report: Report, sources: dict[str, Any]) -> str:
             "(for costs: the fastest and the slowest run).",
             "",
             f"{', '.join(f'{name} {value}' for name, value in sources.items())}; seed "
-            f"{settings.seed}; sampling: {options or 'defaults of the checkpoint'}.",
+            f"{settings.seed}; sampling: {sampling}.",
             "",
             format_table(rows),
         ]
@@ -51,6 +51,7 @@ def write_report(report: Report, sources: dict[str, Any], folder: Path) -> list[
     numbers = {
         "sources": sources,
         "settings": asdict(report.settings),
+        "sampling": report.sampling,
         "rows": [asdict(row) for result in report.results.values() for row in result.rows],
         "details": {part: result.details for part, result in report.results.items()},
     }
