@@ -1,0 +1,119 @@
+"""What training stages 2 and 3 share: a pipeline folder in, a pipeline folder out."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+from accelerate import Accelerator
+from huggingface_hub import HfApi
+from peft import get_peft_model_state_dict
+
+from svp_diffusers.data.loader import ClipDataset
+from svp_diffusers.models.expression_encoder_svp import ExpressionEncoder
+from svp_diffusers.pipelines.checkpoint import check_components
+from svp_diffusers.pipelines.pipeline_svp_talking_head import SVPTalkingHeadPipeline
+from svp_diffusers.training.denoising_batches import DenoisingBatches
+from svp_diffusers.training.denoising_configuration import DenoisingConfiguration
+from svp_diffusers.training.denoising_objective import (
+    DenoisingObjective,
+    check_sync,
+    freeze_unused,
+)
+from svp_diffusers.training.loop import make_accelerator, train
+from svp_diffusers.training.run_folder import RunFolder
+
+VALIDATION_FRAMES = 16
+"""Consecutive frames of a clip that validation looks at."""
+
+
+def train_denoiser(
+    configuration: DenoisingConfiguration,
+    resume: bool,
+    push_to_hub: str | None,
+    consecutive: bool,
+    prepare: Callable[[DenoisingObjective], None],
+) -> Path:
+    """Train the denoising half of a pipeline.
+
+    Args:
+        configuration: of the stage.
+        resume: go on from the newest checkpoint of `output_dir`.
+        push_to_hub: repository to push the trained pipeline, or LoRA, to.
+        consecutive: train on neighbouring frames.
+        prepare: sets which weights are trained.
+
+    Returns:
+        The folder `pipeline` (or `lora`, of the LoRA alone) of `output_dir`.
+
+    Raises:
+        SVPError: see `RunFolder`, `check_components` and `DenoisingBatches`; before any training.
+    """
+    run = RunFolder(configuration.output_dir, configuration, resume)
+    check_components(Path(configuration.pipeline))
+    pipeline = SVPTalkingHeadPipeline.from_pretrained(configuration.pipeline)
+    encoder = pipeline.style_encoder.eval()
+    batches, held_out = (
+        DenoisingBatches(
+            ClipDataset(configuration.data, split),
+            encoder,
+            each,
+            pipeline.audio_projector.config.num_pad_frames,
+            neighbours,
+        )
+        for split, each, neighbours in (
+            ("train", configuration, consecutive),
+            ("validation", for_validation(configuration), True),
+        )
+    )
+    expression_encoder = None
+    if configuration.expression_encoder is not None:
+        expression_encoder = ExpressionEncoder.from_pretrained(configuration.expression_encoder)
+    accelerator = make_accelerator(configuration)
+    run.start(accelerator)
+    example = batches(0, 0, 1)
+    check_sync(configuration, example)
+    objective = DenoisingObjective(pipeline, configuration, expression_encoder, [held_out(0, 0, 1)])
+    prepare(objective)
+    freeze_unused(objective, example)
+    train(objective, batches, configuration, run, accelerator)
+    return _save(pipeline, configuration, run, accelerator, push_to_hub)
+
+
+def for_validation(configuration: DenoisingConfiguration) -> DenoisingConfiguration:
+    """The same options for judging: nothing left out, the same clips every time."""
+    return replace(
+        configuration,
+        clips_per_batch=configuration.validation_clips,
+        frames_per_clip=VALIDATION_FRAMES,
+        shared_noise=1.0,
+        reference_dropout=0.0,
+        audio_dropout=0.0,
+        style_dropout=0.0,
+        head_dropout=0.0,
+        joint_dropout=0.0,
+    )
+
+
+def _save(
+    pipeline: SVPTalkingHeadPipeline,
+    configuration: DenoisingConfiguration,
+    run: RunFolder,
+    accelerator: Accelerator,
+    push_to_hub: str | None,
+) -> Path:
+    folder = run.path / ("lora" if configuration.lora_rank else "pipeline")
+    if not accelerator.is_main_process:
+        return folder
+    if configuration.lora_rank:
+        pipeline.save_lora_weights(
+            folder, unet_lora_layers=get_peft_model_state_dict(pipeline.unet)
+        )
+        if push_to_hub is not None:
+            created = HfApi().create_repo(push_to_hub, exist_ok=True)
+            HfApi().upload_folder(repo_id=created.repo_id, folder_path=folder)
+        return folder
+    pipeline.unet.enable_motion_modules()
+    pipeline.save_pretrained(folder)
+    if push_to_hub is not None:
+        pipeline.push_to_hub(push_to_hub)
+    return folder

@@ -1,0 +1,246 @@
+"""What the denoiser is trained for: the scheduler's target, and an expression that fits."""
+
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from diffusers.training_utils import compute_snr
+from peft import LoraConfig
+from torch import Tensor, nn
+
+from svp_diffusers.errors import ConfigurationError
+from svp_diffusers.models.expression_encoder_svp import ExpressionEncoder
+from svp_diffusers.models.temporal_unet_svp import MotionModule, TemporalUNet
+from svp_diffusers.pipelines.pipeline_svp_talking_head import SVPTalkingHeadPipeline
+from svp_diffusers.style.arkit import ARKIT_BLENDSHAPES
+from svp_diffusers.training.denoising_configuration import DenoisingConfiguration
+from svp_diffusers.training.face_regions import weigh_face
+from svp_diffusers.training.loop import Objective
+
+MIN_SNR_GAMMA = 5.0
+JAW_WEIGHT, LIPS_WEIGHT = 3.0, 1.5
+"""Of the sync loss; the other coefficients have 1. (Our choice.)"""
+
+LORA_TARGETS = ["to_q", "to_k", "to_v", "to_out.0"]
+
+
+class DenoisingObjective(Objective):
+    """The networks that see a clip, and the loss of their prediction.
+
+    Args:
+        pipeline: its `unet`, `reference_unet`, `head_guider` and `audio_projector` are trained, and
+            its scheduler says how noise is added and what is predicted.
+        configuration: of the stage.
+        expression_encoder: frozen, of latents, for the sync loss.
+        validation_batches: clips to judge on.
+    """
+
+    sync_weights: Tensor
+
+    def __init__(
+        self,
+        pipeline: SVPTalkingHeadPipeline,
+        configuration: DenoisingConfiguration,
+        expression_encoder: ExpressionEncoder | None,
+        validation_batches: list[dict[str, Tensor]],
+    ) -> None:
+        super().__init__()
+        self.unet: TemporalUNet = pipeline.unet
+        self.reference_unet = pipeline.reference_unet
+        self.head_guider = pipeline.head_guider
+        self.audio_projector = pipeline.audio_projector
+        self.scheduler = pipeline.scheduler
+        self.configuration = configuration
+        self.expression_encoder = expression_encoder
+        self.validation_batches = validation_batches
+        if expression_encoder is not None:
+            expression_encoder.requires_grad_(False)
+            names = expression_encoder.config.coefficient_names
+            self.columns = [ARKIT_BLENDSHAPES.index(name) for name in names]
+            self.register_buffer("sync_weights", weigh_coefficients(names), persistent=False)
+        if configuration.gradient_checkpointing:
+            self.unet.enable_gradient_checkpointing()
+            self.reference_unet.enable_gradient_checkpointing()
+        if configuration.lora_rank:
+            self.requires_grad_(False)
+            self.unet.add_adapter(
+                LoraConfig(
+                    r=configuration.lora_rank,
+                    lora_alpha=configuration.lora_rank,
+                    target_modules=LORA_TARGETS,
+                )
+            )
+
+    def predict(self, batch: dict[str, Tensor], noisy: Tensor, timesteps: Tensor) -> Tensor:
+        """Predict the scheduler's target for `noisy` (b, c, f, h, w) at `timesteps` (b,)."""
+        keep = {name[5:]: value for name, value in batch.items() if name.startswith("keep_")}
+        tokens = self.audio_projector(batch["audio_windows"].flatten(0, 1))
+        frames = noisy.shape[2]
+        reference = batch["reference_latents"]
+        features = self.reference_unet(reference)
+        head = self.head_guider(batch["head_images"])
+        prediction: Tensor = self.unet(
+            noisy,
+            timesteps,
+            tokens * keep["audio"].repeat_interleave(frames)[:, None, None],
+            style=batch["style"],
+            style_mask=keep["style"],
+            reference_features={
+                name: feature * keep["reference"][:, None, None]
+                for name, feature in features.items()
+            },
+            reference_latents=reference * keep["reference"][:, None, None, None],
+            head_features=head * keep["head"][:, None, None, None, None],
+            return_dict=False,
+        )[0]
+        return prediction
+
+    def forward(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
+        """`loss`, and its parts `denoising` and, with an expression encoder, `sync`."""
+        latents, noise = batch["latents"], batch["noise"]
+        number = self.scheduler.config.num_train_timesteps
+        timesteps = (batch["timesteps"] * number).long()
+        noisy = self.scheduler.add_noise(latents, noise, timesteps)
+        prediction = self.predict(batch, noisy, timesteps).float()
+        error = (prediction - self._target(latents, noise, timesteps)).square()
+        weights = self._weigh_pixels(batch["head_keypoints"], latents)
+        per_clip = (weights * error).mean(dim=(1, 2, 3, 4))
+        denoising = (self._weigh_timesteps(timesteps) * per_clip).mean()
+        if self.expression_encoder is None:
+            return {"loss": denoising}
+        clean = self._clean(noisy, prediction, timesteps)
+        sync = self._sync_loss(clean, batch["expression"])
+        return {
+            "loss": denoising + self.configuration.sync_weight * sync,
+            "denoising": denoising.detach(),
+            "sync": sync.detach(),
+        }
+
+    def validate(self) -> dict[str, float]:
+        """One-step predictions from pure noise: squared error of clean latents, and the mean over
+        clips of the correlation of the jaw's opening, read from them, with the true one."""
+        errors, correlations = [], []
+        device = self.unet.device
+        for batch in self.validation_batches:
+            batch = {name: value.to(device) for name, value in batch.items()}
+            number = self.scheduler.config.num_train_timesteps
+            timesteps = torch.full((len(batch["latents"]),), number - 1, device=device)
+            noisy = self.scheduler.add_noise(batch["latents"], batch["noise"], timesteps)
+            prediction = self.predict(batch, noisy, timesteps).float()
+            clean = self._clean(noisy, prediction, timesteps)
+            errors.append(float((clean - batch["latents"]).square().mean()))
+            if self.expression_encoder is not None:
+                read = self._read_expression(clean)[..., self._jaw()]
+                true = batch["expression"][..., ARKIT_BLENDSHAPES.index("jawOpen")]
+                correlations.extend(correlate(read, true).tolist())
+        metrics = {"validation_mse": sum(errors) / len(errors)}
+        if correlations:
+            metrics["validation_jaw"] = sum(correlations) / len(correlations)
+        return metrics
+
+    def _target(self, latents: Tensor, noise: Tensor, timesteps: Tensor) -> Tensor:
+        kind = self.scheduler.config.prediction_type
+        if kind == "v_prediction":
+            return self.scheduler.get_velocity(latents, noise, timesteps)
+        return noise
+
+    def _clean(self, noisy: Tensor, prediction: Tensor, timesteps: Tensor) -> Tensor:
+        """The clean latents that a prediction stands for."""
+        product = self.scheduler.alphas_cumprod.to(noisy.device)[timesteps]
+        product = product[:, None, None, None, None]
+        if self.scheduler.config.prediction_type == "v_prediction":
+            return product.sqrt() * noisy - (1 - product).sqrt() * prediction
+        return (noisy - (1 - product).sqrt() * prediction) / product.sqrt()
+
+    def _weigh_pixels(self, keypoints: Tensor, latents: Tensor) -> Tensor:
+        """Weights (b, 1, f, h, w) of mean 1 in every clip."""
+        if keypoints.shape[2] != 8:  # V-Express's three points do not tell where the mouth is
+            return latents.new_ones(1)
+        height, width = latents.shape[-2:]
+        weights = weigh_face(
+            keypoints.flatten(0, 1),
+            height,
+            width,
+            self.configuration.face_weight,
+            self.configuration.feature_weight,
+        )
+        weights = weights.unflatten(0, keypoints.shape[:2]).transpose(1, 2)
+        return weights / weights.mean(dim=(1, 2, 3, 4), keepdim=True)
+
+    def _weigh_timesteps(self, timesteps: Tensor) -> Tensor:
+        if self.configuration.loss_weighting == "none":
+            return torch.ones_like(timesteps, dtype=torch.float32)
+        snr = compute_snr(self.scheduler, timesteps)
+        clamped = snr.clamp(max=MIN_SNR_GAMMA)
+        if self.scheduler.config.prediction_type == "v_prediction":
+            return clamped / (snr + 1)
+        return clamped / snr
+
+    def _read_expression(self, clean: Tensor) -> Tensor:
+        assert self.expression_encoder is not None
+        read: Tensor = self.expression_encoder(clean.transpose(1, 2).flatten(0, 1))
+        return read.unflatten(0, (clean.shape[0], clean.shape[2]))
+
+    def _jaw(self) -> int:
+        return self.columns.index(ARKIT_BLENDSHAPES.index("jawOpen"))
+
+    def _sync_loss(self, clean: Tensor, expression: Tensor) -> Tensor:
+        read = self._read_expression(clean)
+        true = expression[..., self.columns]
+        error = F.smooth_l1_loss(read, true, beta=0.1, reduction="none")
+        return (error * self.sync_weights).mean()
+
+
+def weigh_coefficients(names: list[str]) -> Tensor:
+    """Weights of mean 1 of ARKit coefficients in the sync loss."""
+    weights = [
+        JAW_WEIGHT if name == "jawOpen" else LIPS_WEIGHT if name.startswith("mouth") else 1.0
+        for name in names
+    ]
+    return torch.tensor(weights) / (sum(weights) / len(weights))
+
+
+def correlate(read: Tensor, true: Tensor) -> Tensor:
+    """Pearson's correlation along the last axis; 0 where one is constant."""
+    read, true = (each - each.mean(dim=-1, keepdim=True) for each in (read, true))
+    return F.cosine_similarity(read, true, dim=-1)
+
+
+def freeze_unused(objective: DenoisingObjective, batch: dict[str, Any]) -> None:
+    """Freeze weights that no loss depends on, such as the last layers of the reference UNet.
+
+    Processes that train together would wait for their gradients.
+    """
+    trained = objective.trained()
+    gradients = torch.autograd.grad(objective(batch)["loss"], trained, allow_unused=True)
+    for weight, gradient in zip(trained, gradients, strict=True):
+        if gradient is None:
+            weight.requires_grad_(False)
+
+
+def select_motion_parts(unet: TemporalUNet) -> list[nn.Parameter]:
+    """Weights of the motion modules and of the audio and style attention."""
+    selected = [
+        weight
+        for module in unet.modules()
+        if isinstance(module, MotionModule)
+        for weight in module.parameters()
+    ]
+    parts = ("attn2", "norm2", "attn_style", "norm_style", "style_projection")
+    selected += [
+        weight
+        for name, weight in unet.named_parameters()
+        if any(part in name.split(".") for part in parts) and "motion_modules" not in name
+    ]
+    return selected
+
+
+def check_sync(configuration: DenoisingConfiguration, batch: dict[str, Tensor]) -> None:
+    """Raise `ConfigurationError` for a sync loss on data without ARKit expressions."""
+    if configuration.expression_encoder is not None and (
+        "expression" not in batch or batch["expression"].shape[-1] != len(ARKIT_BLENDSHAPES)
+    ):
+        raise ConfigurationError(
+            f"the sync loss needs ARKit expressions, which {configuration.data} lacks; leave "
+            "expression_encoder away"
+        )

@@ -1,0 +1,31 @@
+"""Training, stage 3: clips (paper, section 3.2; every number is our choice)."""
+
+from pathlib import Path
+
+from svp_diffusers.training.denoising import train_denoiser
+from svp_diffusers.training.denoising_configuration import VideoTrainingConfiguration
+from svp_diffusers.training.denoising_objective import DenoisingObjective, select_motion_parts
+
+
+def train_video(
+    configuration: VideoTrainingConfiguration, resume: bool = False, push_to_hub: str | None = None
+) -> Path:
+    """Train the motion modules with the audio and style attention, or everything, on clips.
+
+    Arguments, result and errors are those of `train_denoiser`.
+    """
+    prepare = train_motion if configuration.parts == "motion" else train_all
+    return train_denoiser(configuration, resume, push_to_hub, True, prepare)
+
+
+def train_motion(objective: DenoisingObjective) -> None:
+    """Train motion modules, audio attention and style attention; freeze the rest."""
+    if objective.configuration.lora_rank:
+        return
+    objective.requires_grad_(False)
+    for weight in select_motion_parts(objective.unet):
+        weight.requires_grad_(True)
+
+
+def train_all(objective: DenoisingObjective) -> None:
+    """Train whatever trains."""
