@@ -165,6 +165,9 @@ def cache(
         str, typer.Option(help="Folder or Hub id of the pipeline whose encoders to use.")
     ],
     batch_size: Annotated[int, typer.Option(min=1, help="Frames encoded at once.")] = 8,
+    clips: Annotated[
+        int | None, typer.Option(min=1, help="Only as many, from the first on.")
+    ] = None,
     device: Annotated[str | None, typer.Option(help="cpu, cuda, ...; default: the best.")] = None,
 ) -> None:
     """Encode frames to latents and sound to embeddings once, for faster training."""
@@ -174,14 +177,14 @@ def cache(
     from svp_diffusers.pipelines.checkpoint import open_checkpoint, select_device
 
     check_output(output / "index.json")
-    clips = ClipDataset(dataset)
     place = select_device(device)
     with open_checkpoint(checkpoint) as folder:
         cache_dataset(
-            clips,
+            ClipDataset(dataset),
             output,
             load_encoders(folder, place),
             batch_size,
+            clips,
             lambda done, total: typer.echo(f"{done} of {total} clips", err=True),
         )
-    typer.echo(f"{len(clips)} clips cached in {output}")
+    typer.echo(f"{output}: the cached clips")

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
+import torch
 from accelerate import Accelerator
 from huggingface_hub import HfApi
 from peft import get_peft_model_state_dict
@@ -76,6 +77,7 @@ def train_denoiser(
     prepare(objective)
     freeze_unused(objective, example)
     train(objective, batches, configuration, run, accelerator)
+    objective.to(memory_format=torch.contiguous_format)
     return _save(pipeline, configuration, run, accelerator, push_to_hub)
 
 
