@@ -1,0 +1,117 @@
+"""How long a second of video takes to sample: steps, guidance, number formats, compiling, threads.
+
+Every way makes the same clip. Loading is not in the times; compiling is, in a column of its own.
+What is printed: a table, with the gain of each way over float32 on as many threads.
+
+    python benchmarks/sampling.py --model checkpoint --seconds 2
+"""
+
+import argparse
+import contextlib
+import itertools
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from svp_diffusers.media.keypoints import draw_head_keypoints
+from svp_diffusers.pipelines.checkpoint import load_pipeline, open_checkpoint
+from svp_diffusers.pipelines.pipeline_svp_talking_head import SVPTalkingHeadPipeline
+
+FORMATS = ("float32", "bfloat16 autocast", "bfloat16 weights")
+
+
+def main() -> None:
+    """Measure every way and print the table."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--model", help="checkpoint; default: tiny random weights")
+    parser.add_argument("--seconds", type=float, default=2.0)
+    parser.add_argument("--runs", type=int, default=2)
+    parser.add_argument("--steps", type=int, nargs="+", default=[2, 4, 8])
+    parser.add_argument("--guidance", type=float, nargs="+", default=[1.0, 1.5])
+    parser.add_argument("--threads", type=int, nargs="+", default=[1, 2])
+    parser.add_argument("--formats", nargs="+", choices=FORMATS, default=FORMATS)
+    parser.add_argument("--no-compile", action="store_true")
+    arguments = parser.parse_args()
+    print("| threads | numbers | compiled | steps | guidance | s per s | gain | first run (s) |")
+    print("|---" * 8 + "|")
+    with open_checkpoint(arguments.model) as folder:
+        plain: dict[tuple[int, int, float], float] = {}
+        for threads, numbers, compiled in itertools.product(
+            arguments.threads, arguments.formats, [False] + [True] * (not arguments.no_compile)
+        ):
+            torch.set_num_threads(threads)
+            pipeline = prepare(folder, numbers, compiled)
+            for steps, guidance in itertools.product(arguments.steps, arguments.guidance):
+                first, best = measure(pipeline, numbers, steps, guidance, arguments)
+                key = (threads, steps, guidance)
+                plain.setdefault(key, best)  # the first format, not compiled, comes first
+                print(
+                    f"| {threads} | {numbers} | {'yes' if compiled else 'no'} | {steps} | "
+                    f"{guidance:g} | {best / arguments.seconds:.2f} | {plain[key] / best:.2f} | "
+                    f"{first:.1f} |",
+                    flush=True,
+                )
+
+
+def prepare(folder: Path, numbers: str, compiled: bool) -> SVPTalkingHeadPipeline:
+    """Load the checkpoint, and compile what runs often."""
+    dtype = "bfloat16" if numbers == "bfloat16 weights" else "float32"
+    pipeline = load_pipeline(folder, torch.device("cpu"), dtype)
+    pipeline.set_progress_bar_config(disable=True)
+    if compiled:
+        torch.compiler.reset()
+        pipeline.unet.compile()
+        pipeline.vae.decoder.compile()
+    return pipeline
+
+
+def measure(
+    pipeline: SVPTalkingHeadPipeline,
+    numbers: str,
+    steps: int,
+    guidance: float,
+    arguments: argparse.Namespace,
+) -> tuple[float, float]:
+    """Seconds of the first run, and of the fastest of the others."""
+    call = make_call(pipeline, arguments.seconds)
+    seconds = []
+    for _ in range(1 + arguments.runs):
+        start = time.perf_counter()
+        with open_format(numbers):
+            pipeline(
+                **call,
+                num_inference_steps=steps,
+                guidance_scale=guidance,
+                generator=torch.Generator().manual_seed(0),
+                output_type="pt",
+            )
+        seconds.append(time.perf_counter() - start)
+    return seconds[0], min(seconds[1:])
+
+
+def make_call(pipeline: SVPTalkingHeadPipeline, seconds: float) -> dict[str, Any]:
+    """A clip of noise: what is seen and heard does not change the time."""
+    random = np.random.default_rng(0)
+    size = pipeline.unet.config.sample_size * pipeline.vae_scale_factor
+    frames = round(25 * seconds)
+    keypoints = random.uniform(0, size, (frames, 8, 2)).astype(np.float32)
+    return {
+        "image": random.uniform(size=(size, size, 3)).astype(np.float32),
+        "audio": 0.1 * random.standard_normal(round(16_000 * seconds)).astype(np.float32),
+        "head_keypoints": draw_head_keypoints(keypoints, size, size),
+    }
+
+
+@contextlib.contextmanager
+def open_format(numbers: str) -> Iterator[None]:
+    """Autocast to bfloat16 where that is asked for."""
+    with torch.autocast("cpu", torch.bfloat16, enabled=numbers == "bfloat16 autocast"):
+        yield
+
+
+if __name__ == "__main__":
+    main()
