@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 import torch
 from accelerate.state import AcceleratorState
+from librosa import mel_frequencies
 from safetensors.torch import load_file
 
 from svp_diffusers.data.clips import encode_clip
@@ -148,14 +149,13 @@ def test_a_recording_of_many_chunks_is_encoded_whole(configure: Configure) -> No
 
 def test_the_filter_bank_answers_a_tone_in_the_band_of_the_tone(configure: Configure) -> None:
     convolution = build_audio_encoder(configure()).feature_extractor.conv_layers[0].conv
-    loudest = []
-    for frequency in (310, 1030, 3030, 6070):  # no multiple of the 100 windows a second
-        tone = torch.sin(2 * torch.pi * frequency * torch.arange(16_000) / 16_000)
+    frequencies = mel_frequencies(24, fmin=60, fmax=7600)
+    for band in (4, 10, 16, 22):
+        tone = torch.sin(2 * torch.pi * float(frequencies[band]) * torch.arange(16_000) / 16_000)
         with torch.no_grad():
-            power = convolution(tone[None, None])[0].square().mean(-1)
-        loudest.append(int(power.view(24, 4).sum(-1).argmax()))
-        assert power.view(24, 4)[loudest[-1]].std() < 0.1 * power.max()  # whatever the phase
-    assert loudest == sorted(set(loudest))
+            power = convolution(tone[None, None])[0].square().mean(-1).view(24, 4)
+        assert power.sum(-1).argmax() == band
+        assert power[band].std() < 0.1 * power[band].mean()  # whatever the phase of the tone
 
 
 def test_a_window_carries_the_lips_of_its_moments(configure: Configure) -> None:
@@ -187,12 +187,15 @@ def test_the_processes_share_the_windows_of_one(configure: Configure) -> None:
 
 
 def test_it_learns_the_lips_of_people_it_never_heard(configure: Configure) -> None:
-    configuration = configure(steps=200, validate_every=10, checkpoint_every=200)
-    folder = train_audio(configuration)
-    found = [line for line in read_metrics(configuration) if "validation_jaw" in line]
-    # After 10 steps it knows next to nothing; 16 clips are few, the shipped one has heard 1920.
-    assert found[-1]["validation_jaw"] > max(0.4, found[0]["validation_jaw"] + 0.15)
-    assert found[-1]["validation_loudness"] > 0.8
+    untrained = configure("untrained", steps=2, validate_every=2)
+    train_audio(untrained)
+    trained = configure("trained", steps=200, validate_every=200, checkpoint_every=200)
+    folder = train_audio(trained)
+    before, after = read_metrics(untrained)[-1], read_metrics(trained)[-1]
+    assert np.isfinite(before["validation_jaw"])
+    # 16 clips give 0.78; the shipped encoder has heard 1920.
+    assert after["validation_jaw"] > max(0.6, before["validation_jaw"] + 0.2)
+    assert after["validation_loudness"] > 0.8
 
     features = load_audio_features("wav2vec2", folder)(np.zeros(16_000, np.float32))
     assert features.shape == (50, 32)

@@ -21,6 +21,7 @@ from svp_diffusers.training.audio_batches import (
 from svp_diffusers.training.loop import Objective
 
 MEL_BANDS = 16
+_TARGET_NAMES = (*LIP_COEFFICIENTS, "loudness", *(f"mel{band}" for band in range(MEL_BANDS)))
 _FLOOR = 1e-3
 """Power below which a band is silent, that of the whole recording being 1."""
 
@@ -78,7 +79,10 @@ class AudioObjective(Objective):
         }
 
     def validate(self) -> dict[str, float]:
-        """Correlations with the truth over all moments of the clips held out."""
+        """Correlations with the truth over all moments of the clips held out.
+
+        Coefficients that never move there are left out: a correlation with them means nothing.
+        """
         device = self.target_mean.device
         predicted = [
             self.head(self.encoder(torch.from_numpy(clip.waveform).to(device)[None])[0])[0]
@@ -86,17 +90,21 @@ class AudioObjective(Objective):
         ]
         targets = torch.cat([_targets_of(clip) for clip in self.held_out]).numpy()
         read = torch.cat(predicted).float().cpu().numpy()
-        found = [
-            float(np.corrcoef(targets[:, column], read[:, column])[0, 1])
-            for column in range(targets.shape[1])
-        ]
-        lips = dict(zip(LIP_COEFFICIENTS, found, strict=False))
+        found = {
+            name: float(np.corrcoef(true, guessed)[0, 1])
+            for name, true, guessed in zip(_TARGET_NAMES, targets.T, read.T, strict=True)
+            if true.std() > 0
+        }
+        metrics = {"jaw": "jawOpen", "pucker": "mouthPucker", "loudness": "loudness"}
+        means = {"lips": LIP_COEFFICIENTS, "spectrum": _TARGET_NAMES[-MEL_BANDS:]}
         return {
-            "validation_jaw": lips["jawOpen"],
-            "validation_pucker": lips["mouthPucker"],
-            "validation_lips": float(np.mean(list(lips.values()))),
-            "validation_loudness": found[len(lips)],
-            "validation_spectrum": float(np.mean(found[len(lips) + 1 :])),
+            **{f"validation_{key}": found[name] for key, name in metrics.items() if name in found},
+            **{
+                f"validation_{key}": float(
+                    np.mean([found[name] for name in names if name in found])
+                )
+                for key, names in means.items()
+            },
         }
 
 
