@@ -104,3 +104,19 @@ def expression(
     typer.echo(
         train_expression(load_configuration(config, ExpressionTrainingConfiguration), resume)
     )
+
+
+@app.command()
+def tiny(
+    output: Annotated[Path, typer.Option("-o", "--output", help="Folder of all stages.")],
+    minutes: Annotated[float, typer.Option(help="How long it may take, about.")] = 240.0,
+    seed: Annotated[int, typer.Option(help="Of everything.")] = 0,
+    workers: Annotated[int, typer.Option(min=1, help="Processes that draw.")] = 2,
+) -> None:
+    """Make svp-tiny from nothing: data and all stages; run it again to go on after a stop."""
+    from svp_diffusers.training.tiny import train_tiny
+
+    def report(stage: str) -> None:
+        typer.echo(f"== {stage}")
+
+    typer.echo(train_tiny(output, minutes, seed, workers, report))
