@@ -77,7 +77,7 @@ def train_denoiser(
     prepare(objective)
     freeze_unused(objective, example)
     train(objective, batches, configuration, run, accelerator)
-    objective.to(memory_format=torch.contiguous_format)
+    objective.to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]
     return _save(pipeline, configuration, run, accelerator, push_to_hub)
 
 
@@ -86,6 +86,7 @@ def for_validation(configuration: DenoisingConfiguration) -> DenoisingConfigurat
     return replace(
         configuration,
         clips_per_batch=configuration.validation_clips,
+        gradient_accumulation=1,
         frames_per_clip=VALIDATION_FRAMES,
         shared_noise=1.0,
         reference_dropout=0.0,

@@ -45,10 +45,11 @@ class DenoisingBatches:
     ) -> None:
         self.dataset, self.configuration = dataset, configuration
         self.num_pad_frames, self.consecutive = num_pad_frames, consecutive
-        if len(dataset) < configuration.clips_per_batch:
+        wanted = configuration.clips_per_batch * configuration.gradient_accumulation
+        if len(dataset) < wanted:
             raise ConfigurationError(
-                f"{dataset.root} has {len(dataset)} clips for clips_per_batch "
-                f"{configuration.clips_per_batch}"
+                f"{dataset.root} has {len(dataset)} clips, fewer than the {wanted} of a step "
+                "(clips_per_batch * gradient_accumulation)"
             )
         for entry in dataset.entries:
             if entry.header["pictures"] != "latents" or entry.header["head_keypoints"] is None:
@@ -85,12 +86,16 @@ class DenoisingBatches:
             raise ConfigurationError(
                 f"clips_per_batch {total} does not divide among {world_size} processes"
             )
-        seed = [self.configuration.seed, number]
-        clips = default_rng(seed).choice(len(self.dataset), total, replace=False)
+        # The batches that are accumulated are parts of one draw, so that they equal a larger batch.
+        parts = self.configuration.gradient_accumulation
+        step, part = divmod(number, parts)
+        seed = [self.configuration.seed, step]
+        clips = default_rng(seed).choice(len(self.dataset), total * parts, replace=False)
         share = total // world_size
-        rows = range(rank * share, (rank + 1) * share)
-        parts = [self._draw_row(int(clips[row]), default_rng([*seed, row])) for row in rows]
-        return {name: torch.stack([part[name] for part in parts]) for name in parts[0]}
+        first = part * total + rank * share
+        rows = range(first, first + share)
+        drawn = [self._draw_row(int(clips[row]), default_rng([*seed, row])) for row in rows]
+        return {name: torch.stack([row[name] for row in drawn]) for name in drawn[0]}
 
     def _draw_row(self, index: int, generator: Generator) -> dict[str, Tensor]:
         configuration = self.configuration

@@ -1,0 +1,293 @@
+"""Stages 2 and 3: they learn, leave alone what is not theirs, and go on exactly after a kill."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import replace
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from interrupting import SVP, check_resumption, read_metrics
+from safetensors.torch import load_file
+
+from svp_diffusers.data.cache import cache_dataset
+from svp_diffusers.data.clips import encode_clip
+from svp_diffusers.data.loader import ClipDataset
+from svp_diffusers.data.procedural.synthesis import SynthesisSettings, make_clip
+from svp_diffusers.data.shards import ShardWriter
+from svp_diffusers.errors import ConfigurationError, DatasetError
+from svp_diffusers.models.audio_projector_svp import AudioProjector
+from svp_diffusers.models.expression_encoder_svp import ExpressionEncoder
+from svp_diffusers.models.head_guider_svp import HeadKeypointGuider
+from svp_diffusers.models.reference_unet_svp import ReferenceUNet
+from svp_diffusers.models.style_encoder_svp import StyleEncoder
+from svp_diffusers.models.temporal_unet_svp import TemporalUNet
+from svp_diffusers.pipelines.pipeline_svp_talking_head import SVPTalkingHeadPipeline
+from svp_diffusers.pipelines.tiny import build_tiny_pipeline
+from svp_diffusers.training.configuration import save_configuration
+from svp_diffusers.training.denoising_batches import DenoisingBatches
+from svp_diffusers.training.denoising_configuration import (
+    ImageTrainingConfiguration,
+    VideoTrainingConfiguration,
+)
+from svp_diffusers.training.image import train_image
+from svp_diffusers.training.video import train_video
+
+SIZE = 32
+UNET = "unet/diffusion_pytorch_model.safetensors"
+
+
+@pytest.fixture(scope="module")
+def start(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An untrained pipeline of tiny networks, with the helpers of svp-tiny."""
+    sizes: dict[str, Any] = {
+        "sample_size": SIZE // 8,
+        "block_out_channels": (16, 32),
+        "layers_per_block": 1,
+        "norm_num_groups": 8,
+        "cross_attention_dim": 32,
+    }
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        components = {
+            **build_tiny_pipeline().components,
+            "unet": TemporalUNet(
+                **sizes,
+                down_block_types=("CrossAttnDownBlockMotion", "DownBlockMotion"),
+                up_block_types=("UpBlockMotion", "CrossAttnUpBlockMotion"),
+                num_attention_heads=2,
+                motion_num_attention_heads=2,
+                style_dim=16,
+                num_style_tokens=2,
+                reference_channels=4,
+                adaptive_norm=True,
+            ),
+            "reference_unet": ReferenceUNet(
+                **sizes,
+                down_block_types=("CrossAttnDownBlock2D", "DownBlock2D"),
+                up_block_types=("UpBlock2D", "CrossAttnUpBlock2D"),
+                attention_head_dim=2,
+            ),
+            "head_guider": HeadKeypointGuider(16, block_out_channels=(8, 8, 16, 16)),
+            "audio_projector": AudioProjector(
+                embed_dim=32, output_dim=32, hidden_dim=32, depth=1, dim_head=16, heads=2
+            ),
+            "style_encoder": StyleEncoder.tiny(expression_dim=52, expression_space="arkit52"),
+        }
+    folder = tmp_path_factory.mktemp("start")
+    SVPTalkingHeadPipeline(**components).save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def cached(start: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """24 clips to train on and 4 to validate with, of 20 frames."""
+    drawn, folder = tmp_path_factory.mktemp("drawn"), tmp_path_factory.mktemp("cached")
+    settings = SynthesisSettings(seed=5, size=SIZE, fps=Fraction(20), seconds=1.0)
+    with ShardWriter(drawn) as writer:
+        for index in (*range(24), *range(32, 36)):
+            writer.write(encode_clip(make_clip(settings, index)))
+    cache_dataset(
+        ClipDataset(str(drawn)), folder, SVPTalkingHeadPipeline.from_pretrained(start), 20
+    )
+    return folder
+
+
+@pytest.fixture(scope="module")
+def expression_encoder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("expression_encoder")
+    names = ("jawOpen", "mouthPucker", "browInnerUp")
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        ExpressionEncoder(4, names, block_out_channels=(8, 8)).save_pretrained(folder)
+    return folder
+
+
+Configure = Callable[..., ImageTrainingConfiguration]
+
+
+@pytest.fixture
+def configure(cached: Path, start: Path, expression_encoder: Path, tmp_path: Path) -> Configure:
+    """Options of an image stage of seconds; keywords override them."""
+
+    def configure(output: str = "run", **options: Any) -> ImageTrainingConfiguration:
+        return ImageTrainingConfiguration(
+            **{
+                "data": str(cached),
+                "pipeline": str(start),
+                "expression_encoder": str(expression_encoder),
+                "output_dir": str(tmp_path / output),
+                "clips_per_batch": 4,
+                "frames_per_clip": 2,
+                "validation_clips": 2,
+                "learning_rate": 2e-3,
+                "warmup_steps": 2,
+                "log_every": 1,
+                **options,
+            }
+        )
+
+    return configure
+
+
+def as_video(configuration: ImageTrainingConfiguration, **options: Any) -> Any:
+    """The same options for the video stage."""
+    return VideoTrainingConfiguration(**{**vars(configuration), "frames_per_clip": 6, **options})
+
+
+def read_unet(configuration: Any) -> dict[str, torch.Tensor]:
+    return load_file(Path(configuration.output_dir) / "pipeline" / UNET)
+
+
+def changed(configuration: Any) -> set[str]:
+    """Names of the UNet's weights that training changed."""
+    before = load_file(Path(configuration.pipeline) / UNET)
+    return {name for name, w in read_unet(configuration).items() if not w.equal(before[name])}
+
+
+def test_images_are_learned_and_motion_modules_left_alone(configure: Configure) -> None:
+    configuration = configure(steps=60, validate_every=20)
+    folder = train_image(configuration)
+    errors = [x["validation_mse"] for x in read_metrics(configuration) if "validation_mse" in x]
+    assert errors[-1] < 0.8 * errors[0]
+    names = changed(configuration)
+    assert not any("motion_modules" in name for name in names)
+    for part in ("attn_reference", "attn2", "attn_style", "modulation", "condition_in", "conv_in"):
+        assert any(part in name for name in names), part
+    assert SVPTalkingHeadPipeline.from_pretrained(folder).unet.config.reference_channels == 4
+
+
+@pytest.mark.parametrize("parts", ["motion", "all"])
+def test_video_trains_the_parts_that_are_asked_for(configure: Configure, parts: str) -> None:
+    configuration = as_video(configure(steps=3), parts=parts)
+    train_video(configuration)
+    names = changed(configuration)
+    for part in ("motion_modules", "attn2", "attn_style"):
+        assert any(part in name for name in names), part
+    others = {n for n in names if "resnets" in n or "conv_in" in n or "attn_reference" in n}
+    assert bool(others) == (parts == "all")
+
+
+@pytest.mark.parametrize("stage", ["image", "video"])
+def test_a_killed_run_goes_on_bit_for_bit(configure: Configure, stage: str) -> None:
+    options = {"steps": 12, "checkpoint_every": 3, "validate_every": 5}
+    whole, broken = configure("whole", **options), configure("broken", **options)
+    if stage == "video":
+        whole, broken = as_video(whole, parts="all"), as_video(broken, parts="all")
+    check_resumption(stage, whole, broken, "pipeline/unet")
+
+
+def test_two_processes_do_what_one_does(configure: Configure) -> None:
+    one, two = configure("one", steps=4), configure("two", steps=4)
+    train_image(one)
+    path = Path(f"{two.output_dir}.yaml")
+    save_configuration(two, path)
+    launch = [sys.executable, "-m", "accelerate.commands.launch", "--multi_gpu"]
+    launch += ["--num_processes", "2", "--num_machines", "1", "--main_process_port", "0"]
+    launch += ["--mixed_precision", "no", "--dynamo_backend", "no"]
+    done = subprocess.run(
+        [*launch, SVP, "train", "image", "--config", str(path)],
+        env={**os.environ, "OMP_NUM_THREADS": "1", "ACCELERATE_USE_CPU": "true"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert "2 processes" in done.stdout
+    # Sums over a batch are taken in another order: errors of 1e-7, which Adam's first steps
+    # amplify where a gradient is almost zero.
+    for alone, together in zip(read_metrics(one), read_metrics(two), strict=True):
+        assert together == pytest.approx(alone, rel=1e-3)
+
+
+def test_accumulation_equals_a_larger_batch(configure: Configure) -> None:
+    large = configure("large", steps=3, clips_per_batch=4)
+    small = configure("small", steps=3, clips_per_batch=2, gradient_accumulation=2)
+    train_image(large)
+    train_image(small)
+    weights = read_unet(small)
+    # Sums are taken in another order, which Adam's first steps amplify where gradients vanish;
+    # three steps of other batches differ by up to 6e-3 (their sizes are the learning rate's).
+    differences = [(w - weights[name]).abs().mean() for name, w in read_unet(large).items()]
+    assert torch.stack(differences).max() < 1e-4
+
+
+def test_lora_trains_the_unet_by_low_rank_updates_alone(configure: Configure) -> None:
+    configuration = configure(steps=3, lora_rank=2)
+    folder = train_image(configuration)
+    assert folder.name == "lora"
+    pipeline = SVPTalkingHeadPipeline.from_pretrained(configuration.pipeline)
+    before = {name: weight.clone() for name, weight in pipeline.unet.state_dict().items()}
+    pipeline.load_lora_weights(str(folder))
+    after = pipeline.unet.state_dict()
+    for name, weight in before.items():
+        kept = after.get(name, after.get(name.replace(".weight", ".base_layer.weight")))
+        if kept is not None:
+            assert torch.equal(kept, weight), name
+    learned = [weight for name, weight in after.items() if "lora_B" in name]
+    assert learned
+    assert any(weight.any() for weight in learned)  # they start at zero
+
+
+def test_batches_are_the_same_for_the_same_number(configure: Configure, cached: Path) -> None:
+    configuration = configure(joint_dropout=0.5)
+    encoder = StyleEncoder.tiny(expression_dim=52, expression_space="arkit52")
+    dataset = ClipDataset(str(cached), "train")
+    batches = DenoisingBatches(dataset, encoder, configuration, 2, False)
+    first, again, other = batches(7, 0, 1), batches(7, 0, 1), batches(8, 0, 1)
+    assert all(torch.equal(values, again[name]) for name, values in first.items())
+    assert not torch.equal(first["noise"], other["noise"])
+    kept = torch.stack([batches(n, 0, 1)["keep_audio"] for n in range(50)]).mean()
+    assert 0.35 < kept < 0.65  # 200 draws of (1 - 0.5) * (1 - 0.05)
+    with pytest.raises(ConfigurationError, match="does not divide"):
+        batches(0, 0, 3)
+
+
+def test_the_noise_of_a_clip_is_shared_as_asked(configure: Configure, cached: Path) -> None:
+    encoder = StyleEncoder.tiny(expression_dim=52, expression_space="arkit52")
+    for share in (0.0, 1.0):
+        configuration = as_video(configure(), shared_noise=share)
+        batches = DenoisingBatches(
+            ClipDataset(str(cached), "train"), encoder, configuration, 2, True
+        )
+        noise = batches(0, 0, 1)["noise"]  # (4, 4, 6, 4, 4)
+        assert noise.var(dim=2).mean() == pytest.approx(1 - share, abs=0.15)
+
+
+def test_the_reference_of_real_data_shows_the_person_in_another_emotion(
+    configure: Configure, cached: Path
+) -> None:
+    """Without a reference picture, a frame of another clip of the same identity is taken."""
+    dataset = ClipDataset(str(cached), "train")
+    encoder = StyleEncoder.tiny(expression_dim=52, expression_space="arkit52")
+    batches = DenoisingBatches(dataset, encoder, configure(), 2, False)
+    sample = replace(dataset[0].decode(), reference_latents=None)
+    candidates = torch.cat(
+        [
+            torch.from_numpy(dataset[i].decode().latents).float()
+            for i, entry in enumerate(dataset.entries)
+            if i != 0
+            and entry.header["metadata"]["identity"] == sample.metadata["identity"]
+            and entry.header["metadata"]["emotion"] != sample.metadata["emotion"]
+        ]
+    )
+    for seed in range(5):
+        drawn = batches._draw_reference(0, sample, np.random.default_rng(seed))
+        assert (candidates == drawn).flatten(1).all(1).any()
+
+
+def test_what_cannot_be_trained_is_refused_before_training(
+    configure: Configure, drawn_talkers: str, tmp_path: Path
+) -> None:
+    with pytest.raises(DatasetError, match="svp data cache"):
+        train_image(configure(data=drawn_talkers))
+    with pytest.raises(DatasetError, match="fewer than frames_per_clip"):
+        train_image(configure(frames_per_clip=30))
+    with pytest.raises(ConfigurationError, match="clips_per_batch"):
+        train_image(configure(clips_per_batch=100))
+    assert not (tmp_path / "run").exists()
