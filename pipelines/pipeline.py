@@ -24,7 +24,7 @@ import numpy as np
 import torch
 from diffusers import AutoencoderKL, DiffusionPipeline, ModelMixin, SchedulerMixin
 from diffusers.loaders import StableDiffusionLoraLoaderMixin
-from diffusers.utils import BaseOutput
+from diffusers.utils import BaseOutput, logging
 from diffusers.utils.torch_utils import randn_tensor
 from diffusers.video_processor import VideoProcessor
 from huggingface_hub import HfApi
@@ -68,6 +68,8 @@ pipe = DiffusionPipeline.from_pretrained("{repo_id}", trust_remote_code=True)
 Animate a face, and use a voice, only with the consent of the people they belong to. Impersonate
 nobody, and tell viewers that the video is synthetic.
 """
+
+logger = logging.get_logger(__name__)
 
 Style = Any  # None, a name, "from_audio", a distribution, a tensor or a schedule: see `__call__`
 
@@ -217,6 +219,8 @@ class SVPTalkingHeadPipeline(DiffusionPipeline, StableDiffusionLoraLoaderMixin):
         scheduler: any diffusers scheduler.
         num_inference_steps, guidance_scale, shared_noise: the defaults of a call, which depend on
             how a checkpoint was trained, so it carries them.
+        min_portrait_psnr: a warning is given for a portrait that the VAE gives back with fewer
+            decibels than this: it is unlike all that the checkpoint was trained on. 0 never warns.
     """
 
     model_cpu_offload_seq = (
@@ -239,6 +243,7 @@ class SVPTalkingHeadPipeline(DiffusionPipeline, StableDiffusionLoraLoaderMixin):
         num_inference_steps: int = 25,
         guidance_scale: float = 3.5,
         shared_noise: float = 0.0,
+        min_portrait_psnr: float = 0.0,
     ) -> None:
         super().__init__()
         self.register_modules(
@@ -256,6 +261,7 @@ class SVPTalkingHeadPipeline(DiffusionPipeline, StableDiffusionLoraLoaderMixin):
             num_inference_steps=num_inference_steps,
             guidance_scale=guidance_scale,
             shared_noise=shared_noise,
+            min_portrait_psnr=min_portrait_psnr,
         )
         self.vae_scale_factor = 8
         if vae:  # an autoencoder may fold patches of pixels into channels before its blocks
@@ -640,10 +646,10 @@ class SVPTalkingHeadPipeline(DiffusionPipeline, StableDiffusionLoraLoaderMixin):
         windows = windows.to(self.audio_projector.dtype)
         return torch.cat([self.audio_projector(part) for part in windows.split(256)])
 
-    def encode_image(
+    def prepare_image(
         self, image: Image.Image | np.ndarray | torch.Tensor | str | Path, height: int, width: int
     ) -> torch.Tensor:
-        """Encode the portrait with the VAE; the reference UNet then reads these latents.
+        """Bring the portrait to what the VAE takes.
 
         Args:
             image: a PIL image or the path of one, cropped about its centre to the aspect asked for;
@@ -652,15 +658,70 @@ class SVPTalkingHeadPipeline(DiffusionPipeline, StableDiffusionLoraLoaderMixin):
             width: of the video.
 
         Returns:
-            Latents (1, channels, height / 8, width / 8), scaled for the UNets.
+            Pixels (1, 3, height, width) in [-1, 1].
         """
         if isinstance(image, (str, Path)):
             image = Image.open(image).convert("RGB")
         resize_mode = "crop" if isinstance(image, Image.Image) else "default"
         pixels = self.video_processor.preprocess(image, height, width, resize_mode=resize_mode)
-        pixels = pixels.to(self._execution_device, self.vae.dtype)
+        return pixels.to(self._execution_device, self.vae.dtype)
+
+    def encode_image(
+        self, image: Image.Image | np.ndarray | torch.Tensor | str | Path, height: int, width: int
+    ) -> torch.Tensor:
+        """Encode the portrait with the VAE; the reference UNet then reads these latents.
+
+        Args:
+            image: as `prepare_image` takes it.
+            height: of the video.
+            width: of the video.
+
+        Returns:
+            Latents (1, channels, height / 8, width / 8), scaled for the UNets.
+        """
+        pixels = self.prepare_image(image, height, width)
         latents: torch.Tensor = self.vae.encode(pixels).latent_dist.mode()
         return (latents * self.vae.config.scaling_factor).to(self.reference_unet.dtype)
+
+    def measure_portrait(
+        self,
+        image: Image.Image | np.ndarray | torch.Tensor | str | Path,
+        latents: torch.Tensor,
+        height: int,
+        width: int,
+    ) -> float:
+        """How well the VAE gives the portrait back, which says whether it was trained on such.
+
+        Args:
+            image: as `prepare_image` takes it.
+            latents: its own, of `encode_image`.
+            height: of the video.
+            width: of the video.
+
+        Returns:
+            Peak signal-to-noise ratio in decibels.
+        """
+        pixels = self.video_processor.denormalize(self.prepare_image(image, height, width))
+        given_back = next(self.decode_latents(latents.transpose(0, 1)))
+        error = F.mse_loss(given_back.float().clamp(0, 1), pixels.float())
+        return float(-10 * torch.log10(error))
+
+    def check_portrait(
+        self,
+        image: Image.Image | np.ndarray | torch.Tensor | str | Path,
+        latents: torch.Tensor,
+        height: int,
+        width: int,
+    ) -> None:
+        """Warn of a portrait unlike those of the training; the arguments of `measure_portrait`."""
+        measured = self.measure_portrait(image, latents, height, width)
+        if measured < self.config.min_portrait_psnr:
+            logger.warning(
+                f"This portrait is unlike those that the checkpoint was trained on: its VAE gives "
+                f"it back at {measured:.1f} dB, below {self.config.min_portrait_psnr:g} dB. The "
+                "video will not look like the portrait. Use a picture of the kind that the "
+                "checkpoint's card names, or a checkpoint trained on such pictures."
+            )
 
     def encode_style(
         self,
@@ -1071,6 +1132,8 @@ class SVPTalkingHeadPipeline(DiffusionPipeline, StableDiffusionLoraLoaderMixin):
             embeddings = self.encode_audio(waveform)
             audio_tokens = self.project_audio(embeddings, frames).to(self.unet.dtype)
             portrait_latents = self.encode_image(portrait, height, width)
+            if self.config.min_portrait_psnr:
+                self.check_portrait(portrait, portrait_latents, height, width)
             features = self.reference_unet(portrait_latents)
             for _ in range(num_videos_per_style):
                 vector = self.encode_style(

@@ -92,6 +92,27 @@ def test_a_checkpoint_carries_its_sampling_defaults(
     )
 
 
+def test_a_portrait_that_the_vae_cannot_give_back_is_warned_of(
+    tiny_pipeline: SVPTalkingHeadPipeline, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    with torch.no_grad():
+        latents = tiny_pipeline.encode_image(PORTRAIT, SIZE, SIZE)
+        psnr = tiny_pipeline.measure_portrait(PORTRAIT, latents, SIZE, SIZE)
+        decoded = tiny_pipeline.vae.decode(latents / tiny_pipeline.vae.config.scaling_factor)
+    given_back = (decoded.sample[0] / 2 + 0.5).clamp(0, 1)
+    error = (given_back - PORTRAIT).square().mean().item()
+    assert psnr == pytest.approx(-10 * np.log10(error), abs=1e-3)
+    for threshold, warned in ((psnr + 0.1, True), (psnr - 0.1, False), (0.0, False)):
+        components = tiny_pipeline.components
+        picky = SVPTalkingHeadPipeline(**components, min_portrait_psnr=threshold)
+        picky.save_pretrained(tmp_path)
+        run(SVPTalkingHeadPipeline.from_pretrained(tmp_path), output_type="latent")
+        told = [message for message in caplog.messages if "unlike those" in message]
+        assert len(told) == warned
+        assert all(f"{psnr:.1f} dB" in message for message in told)
+        caplog.clear()
+
+
 @pytest.mark.parametrize(
     ("seconds", "fps", "frames"),
     [(0.4, 25, 10), (0.03, 25, 1), (0.41, 30, 12), (1.0, 24000 / 1001, 24)],
