@@ -151,6 +151,9 @@ def load_pipeline(folder: Path, device: torch.device, dtype: str) -> SVPTalkingH
         )
     except Exception as error:
         raise CheckpointError(f"The checkpoint {folder} cannot be loaded: {error}") from error
+    if device.type == "cpu":  # where convolutions are a fifth to a half faster so
+        for network in (pipeline.vae, pipeline.reference_unet, pipeline.unet):
+            network.to(memory_format=torch.channels_last)
     return pipeline.to(device)
 
 

@@ -19,6 +19,7 @@ from svp_diffusers.data.style_clips import StyleClip, read_style_clips
 from svp_diffusers.errors import CheckpointError, SVPError
 from svp_diffusers.models.autoencoder_svp import SpaceToDepthAutoencoderKL
 from svp_diffusers.models.style_encoder_svp import StyleEncoder
+from svp_diffusers.pipelines.checkpoint import save_checkpoint
 from svp_diffusers.pipelines.pipeline_svp_talking_head import SVPTalkingHeadPipeline
 from svp_diffusers.pipelines.svp_tiny import assemble_svp_tiny
 from svp_diffusers.style.audio_features import load_audio_features
@@ -253,14 +254,14 @@ def assemble(output: Path, plan: TinyPlan, style_encoder: Path | None) -> None:
         encoder,
         plan.seed,
     )
-    save_whole(pipeline, output / ("encoders" if style_encoder is None else "start"))
+    save_checkpoint(pipeline, output / ("encoders" if style_encoder is None else "start"))
 
 
 def finish(output: Path) -> None:
     """Add styles of single speakers to the bank, and store the pipeline in half precision."""
     pipeline = SVPTalkingHeadPipeline.from_pretrained(output / "video/pipeline")
     fill_style_bank(pipeline.style_encoder, read_bank_clips(output))
-    save_whole(pipeline.to(torch.float16), output / "svp-tiny")
+    save_checkpoint(pipeline.to(torch.float16), output / "svp-tiny")
 
 
 def read_bank_clips(output: Path) -> list[StyleClip]:
@@ -273,11 +274,3 @@ def read_bank_clips(output: Path) -> list[StyleClip]:
         for clip in clips
         if clip.speaker in speakers
     ]
-
-
-def save_whole(pipeline: SVPTalkingHeadPipeline, folder: Path) -> None:
-    """Save under a temporary name, then rename, so that a folder that is there is complete."""
-    temporary = folder.with_name(f".{folder.name}.partial")
-    shutil.rmtree(temporary, ignore_errors=True)
-    pipeline.save_pretrained(temporary)
-    temporary.rename(folder)
