@@ -10,7 +10,11 @@ from torch import Tensor, nn
 
 from svp_diffusers.errors import ConfigurationError
 from svp_diffusers.models.expression_encoder_svp import ExpressionEncoder
-from svp_diffusers.models.temporal_unet_svp import MotionModule, TemporalUNet
+from svp_diffusers.models.temporal_unet_svp import (
+    MotionModule,
+    PortraitTransformerBlock,
+    TemporalUNet,
+)
 from svp_diffusers.pipelines.pipeline_svp_talking_head import SVPTalkingHeadPipeline
 from svp_diffusers.style.arkit import ARKIT_BLENDSHAPES
 from svp_diffusers.training.denoising_configuration import DenoisingConfiguration
@@ -221,20 +225,17 @@ def freeze_unused(objective: DenoisingObjective, batch: dict[str, Any]) -> None:
 
 
 def select_motion_parts(unet: TemporalUNet) -> list[nn.Parameter]:
-    """Weights of the motion modules and of the audio and style attention."""
-    selected = [
-        weight
-        for module in unet.modules()
-        if isinstance(module, MotionModule)
-        for weight in module.parameters()
-    ]
-    parts = ("attn2", "norm2", "attn_style", "norm_style", "style_projection")
-    selected += [
-        weight
-        for name, weight in unet.named_parameters()
-        if any(part in name.split(".") for part in parts) and "motion_modules" not in name
-    ]
-    return selected
+    """Weights of the motion modules, of the audio and style attention and of the adaptive norm."""
+    parts: list[nn.Module | None] = [unet.style_projection, unet.condition_embedding]
+    if unet.condition_embedding is not None:
+        parts.append(unet.condition_in)
+    for module in unet.modules():
+        if isinstance(module, MotionModule):
+            parts.append(module)
+        elif isinstance(module, PortraitTransformerBlock):
+            parts += [module.attn2, module.norm2, module.attn_style, module.norm_style]
+            parts.append(module.modulation)
+    return [weight for part in parts if part is not None for weight in part.parameters()]
 
 
 def check_sync(configuration: DenoisingConfiguration, batch: dict[str, Tensor]) -> None:
