@@ -10,6 +10,7 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import torch
 from transformers import Wav2Vec2FeatureExtractor, Wav2Vec2Model
@@ -125,14 +126,25 @@ def stages(
     yield "svp-tiny", output / "svp-tiny", lambda: finish(output)
 
 
+def schedule(steps: int, seed: int, warmup_steps: int) -> dict[str, Any]:
+    """Options that follow from the number of steps: ten looks at the validation split, ten
+    checkpoints."""
+    return {
+        "steps": steps,
+        "seed": seed,
+        "warmup_steps": min(warmup_steps, steps // 5),
+        "log_every": max(1, steps // 100),
+        "validate_every": max(1, steps // 10),
+        "checkpoint_every": max(1, steps // 10),
+    }
+
+
 def configure_vae(output: Path, plan: TinyPlan) -> VAETrainingConfiguration:
     """Stage `vae`."""
     return VAETrainingConfiguration(
         data=str(output / "data"),
         output_dir=str(output / "vae"),
-        steps=plan.vae_steps,
-        warmup_steps=min(100, plan.vae_steps // 5),
-        seed=plan.seed,
+        **schedule(plan.vae_steps, plan.seed, 100),
     )
 
 
@@ -141,12 +153,9 @@ def configure_audio(output: Path, plan: TinyPlan) -> AudioTrainingConfiguration:
     return AudioTrainingConfiguration(
         data=str(output / "data"),
         output_dir=str(output / "audio"),
-        steps=plan.audio_steps,
+        **schedule(plan.audio_steps, plan.seed, 100),
         learning_rate=2e-3,
-        warmup_steps=min(100, plan.audio_steps // 5),
         ema_decay=0.99,
-        validate_every=250,
-        seed=plan.seed,
     )
 
 
@@ -156,9 +165,12 @@ def configure_expression(output: Path, plan: TinyPlan) -> ExpressionTrainingConf
         input="latents",
         data=str(output / "cached"),
         output_dir=str(output / "expression"),
-        steps=plan.expression_steps,
-        warmup_steps=min(50, plan.expression_steps // 5),
-        seed=plan.seed,
+        latents=40_000,
+        base_channels=48,
+        num_blocks=2,
+        hidden_dim=256,
+        noise=0.3,
+        **schedule(plan.expression_steps, plan.seed, 50),
     )
 
 
@@ -181,10 +193,8 @@ def configure_style(output: Path, plan: TinyPlan) -> StyleTrainingConfiguration:
         max_window=50,
         classes_per_batch=min(32, plan.clips // 10),
         kl_weight=0.01,
-        steps=plan.style_steps,
+        **schedule(plan.style_steps, plan.seed, 50),
         learning_rate=1e-3,
-        warmup_steps=min(50, plan.style_steps // 5),
-        seed=plan.seed,
     )
 
 
@@ -197,12 +207,8 @@ def configure_image(output: Path, plan: TinyPlan) -> ImageTrainingConfiguration:
         expression_encoder=str(output / "expression/expression_encoder"),
         clips_per_batch=12,
         frames_per_clip=2,
-        steps=plan.image_steps,
+        **schedule(plan.image_steps, plan.seed, 50),
         learning_rate=1e-3,
-        warmup_steps=min(50, plan.image_steps // 5),
-        validate_every=200,
-        checkpoint_every=200,
-        seed=plan.seed,
     )
 
 
@@ -215,12 +221,8 @@ def configure_video(output: Path, plan: TinyPlan) -> VideoTrainingConfiguration:
         expression_encoder=str(output / "expression/expression_encoder"),
         clips_per_batch=4,
         frames_per_clip=12,
-        steps=plan.video_steps,
+        **schedule(plan.video_steps, plan.seed, 20),
         learning_rate=6e-4,
-        warmup_steps=min(20, plan.video_steps // 5),
-        validate_every=50,
-        checkpoint_every=50,
-        seed=plan.seed,
     )
 
 

@@ -1,0 +1,71 @@
+"""svp-tiny from nothing: a run of minutes learns, in every stage."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from svp_diffusers.errors import ConfigurationError
+from svp_diffusers.pipelines.pipeline_svp_talking_head import SVPTalkingHeadPipeline
+from svp_diffusers.training.configuration import load_configuration
+from svp_diffusers.training.tiny import make_plan
+from svp_diffusers.training.tiny_plan import LEAST_CLIPS, LEAST_STEPS, TinyPlan, plan_tiny
+
+
+def read_metric(run: Path, name: str) -> list[float]:
+    lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+    return [line[name] for line in lines if name in line]
+
+
+def average(values: list[float]) -> float:
+    return sum(values) / len(values)
+
+
+def test_more_minutes_do_more_of_everything() -> None:
+    short, long = (plan_tiny(minutes, seed=0, step_seconds=1.0) for minutes in (40, 400))
+    for name, few in vars(short).items():
+        if name != "seed":
+            assert getattr(long, name) == pytest.approx(10 * few, rel=0.1)
+    slow = plan_tiny(40, seed=0, step_seconds=10.0)
+    assert slow.vae_steps == pytest.approx(short.vae_steps / 10, rel=0.1)
+    assert slow.clips == LEAST_CLIPS
+    assert plan_tiny(1, seed=0, step_seconds=100.0).video_steps == LEAST_STEPS
+    with pytest.raises(ConfigurationError, match="cannot be trained"):
+        plan_tiny(0.5, seed=0, step_seconds=1.0)
+
+
+def test_a_plan_is_made_once(tmp_path: Path) -> None:
+    plan = make_plan(tmp_path / "tiny", minutes=30, seed=3)
+    assert load_configuration(tmp_path / "tiny/plan.yaml", TinyPlan) == plan
+    assert make_plan(tmp_path / "tiny", minutes=300, seed=4) == plan
+
+
+@pytest.mark.slow
+def test_minutes_from_nothing_already_teach_something(tmp_path: Path) -> None:
+    folder = tmp_path / "tiny"
+    command = [sys.executable, "-m", "svp_diffusers", "train", "tiny", "-o", str(folder)]
+    command += ["--minutes", "4"]
+    subprocess.run(command, check=True)
+    # What a picture of the mean colour reaches, about 11 dB, and twice the error less.
+    assert read_metric(folder / "vae", "psnr")[-1] > 15
+    assert read_metric(folder / "audio", "validation_jaw")[-1] > 0.3
+    assert read_metric(folder / "expression", "error")[-1] < 0.1
+    contrastive = read_metric(folder / "style", "contrastive")
+    assert average(contrastive[-5:]) < average(contrastive[:5]) - 0.3
+    for stage in ("image", "video"):
+        assert torch.tensor(read_metric(folder / stage, "denoising")).isfinite().all()
+    denoising = read_metric(folder / "image", "denoising")
+    assert average(denoising[-10:]) < 0.5 * average(denoising[:5])
+
+    pipeline = SVPTalkingHeadPipeline.from_pretrained(folder / "svp-tiny")
+    assert {"happy", "angry"} <= set(pipeline.style_encoder.style_bank)
+    assert sum(f.stat().st_size for f in (folder / "svp-tiny").rglob("*.safetensors")) < 40e6
+    unet = folder / "svp-tiny/unet/diffusion_pytorch_model.safetensors"
+    before = unet.stat().st_mtime_ns
+    subprocess.run(command, check=True)  # all is there: nothing is done again
+    assert (
+        folder / "svp-tiny/unet/diffusion_pytorch_model.safetensors"
+    ).stat().st_mtime_ns == before
