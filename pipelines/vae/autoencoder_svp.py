@@ -38,7 +38,12 @@ class SpaceToDepthAutoencoderKL(AutoencoderKL):
         norm_num_groups: int = 16,
         sample_size: int = 128,
         scaling_factor: float = 0.18215,
+        shift_factor: float | None = None,
+        latents_mean: tuple[float, ...] | None = None,
+        latents_std: tuple[float, ...] | None = None,
         force_upcast: bool = False,
+        use_quant_conv: bool = True,
+        use_post_quant_conv: bool = True,
         mid_block_add_attention: bool = False,
         patch_size: int = 2,
     ) -> None:
@@ -54,7 +59,12 @@ class SpaceToDepthAutoencoderKL(AutoencoderKL):
             norm_num_groups=norm_num_groups,
             sample_size=sample_size,
             scaling_factor=scaling_factor,
+            shift_factor=shift_factor,
+            latents_mean=latents_mean,
+            latents_std=latents_std,
             force_upcast=force_upcast,
+            use_quant_conv=use_quant_conv,
+            use_post_quant_conv=use_post_quant_conv,
             mid_block_add_attention=mid_block_add_attention,
         )
         # The parent has registered its own, folded channels.

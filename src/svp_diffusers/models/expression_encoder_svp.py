@@ -23,6 +23,8 @@ class ExpressionEncoder(ModelMixin, ConfigMixin):
         block_out_channels: channels of the blocks, each of which halves height and width; multiples
             of 8.
         hidden_dim: size of the features before the last layer.
+        patch_size: side of the squares of pixels that are folded into channels first, which is
+            cheaper than convolutions at full size.
     """
 
     @register_to_config
@@ -33,9 +35,13 @@ class ExpressionEncoder(ModelMixin, ConfigMixin):
         expression_space: str = "arkit52",
         block_out_channels: tuple[int, ...] = (16, 32, 64, 96),
         hidden_dim: int = 192,
+        patch_size: int = 1,
     ) -> None:
         super().__init__()
-        self.conv_in = nn.Conv2d(in_channels, block_out_channels[0], 3, padding=1)
+        self.conv_in = nn.Sequential(
+            nn.PixelUnshuffle(patch_size),
+            nn.Conv2d(in_channels * patch_size**2, block_out_channels[0], 3, padding=1),
+        )
         blocks = []
         channels = block_out_channels[0]
         for out_channels in block_out_channels:

@@ -84,6 +84,7 @@ def build_encoder(
             coefficient_names=COEFFICIENTS,
             block_out_channels=tuple(block * configuration.base_channels for block in blocks),
             hidden_dim=configuration.hidden_dim,
+            patch_size=configuration.patch_size,
         )
 
 
