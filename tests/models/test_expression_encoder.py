@@ -39,4 +39,5 @@ def test_its_gradient_reaches_the_latents() -> None:
     encoder = ExpressionEncoder(4, ("jawOpen",), block_out_channels=(8, 16)).requires_grad_(False)
     latents = torch.rand(1, 4, 16, 16, requires_grad=True)
     encoder(latents).sum().backward()
-    assert latents.grad is not None and bool((latents.grad != 0).any())
+    assert latents.grad is not None
+    assert bool((latents.grad != 0).any())
