@@ -36,7 +36,7 @@ class ExpressionTrainingConfiguration(LoopConfiguration):
         jaw_weight, lips_weight: of the jaw's opening, and of the lips' width and rounding; what the
             audio drives.
 
-    Optimisation: see `LoopConfiguration`; at a rate of 2e-3 it did not learn.
+    Optimisation: see `LoopConfiguration`.
     """
 
     input: str

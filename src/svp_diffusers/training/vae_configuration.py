@@ -32,7 +32,7 @@ class VAETrainingConfiguration(LoopConfiguration):
 
     Optimisation: see `LoopConfiguration`; here a high rate and a short memory of squared gradients,
     which a run of few steps needs. bf16 is faster only on CPUs that have it (avx512_bf16); others
-    imitate it fifty times slower.
+    imitate it, tens of times slower than float32.
     """
 
     data: str
