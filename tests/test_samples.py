@@ -1,0 +1,33 @@
+"""The samples that ship with the package are what `make.py` makes, and fit together."""
+
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from svp_diffusers.samples import HEAD_MOTION, PORTRAIT_KEYPOINTS, PORTRAITS, SPEECH
+from svp_diffusers.samples.make import make_samples
+
+
+def test_the_samples_are_made_anew_byte_for_byte(tmp_path: Path) -> None:
+    make_samples(tmp_path)
+    shipped = {*PORTRAITS, *PORTRAIT_KEYPOINTS, *SPEECH, HEAD_MOTION}
+    assert {path.name for path in shipped} == {path.name for path in tmp_path.iterdir()}
+    for path in shipped:
+        made = tmp_path / path.name
+        if path.suffix == ".png":  # zlib's versions pack the same pixels otherwise
+            assert np.array_equal(np.asarray(Image.open(path)), np.asarray(Image.open(made)))
+        else:
+            assert path.read_bytes() == made.read_bytes()
+    assert sum(path.stat().st_size for path in shipped) < 500_000
+
+
+def test_a_portrait_is_in_the_first_pose_of_the_motion() -> None:
+    motion = np.load(HEAD_MOTION)
+    assert motion.shape[1:] == (8, 2)
+    assert np.array_equal(motion[0], np.load(PORTRAIT_KEYPOINTS[0]))
+    for path in PORTRAIT_KEYPOINTS:
+        keypoints = np.load(path)
+        left_eye, right_eye = keypoints[6], keypoints[7]
+        assert 30 < right_eye[0] - left_eye[0] < 80  # of 256 pixels
+        assert np.abs(keypoints - motion[0]).max() < 20
