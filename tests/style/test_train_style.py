@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -16,7 +17,7 @@ import torch
 from accelerate.state import AcceleratorState
 from safetensors.torch import load_file
 
-from svp_diffusers.errors import CheckpointError, ConfigurationError
+from svp_diffusers.errors import CheckpointError, ConfigurationError, MissingDependencyError
 from svp_diffusers.models.style_encoder_svp import StyleEncoder
 from svp_diffusers.training.configuration import save_configuration
 from svp_diffusers.training.style import train_style
@@ -125,9 +126,18 @@ def test_accumulated_batches_and_half_precision_train(configure: Configure) -> N
 
 def test_tensorboard_gets_the_metrics(configure: Configure) -> None:
     pytest.importorskip("tensorboard", reason="needs the extra `tensorboard`")
-    configuration = configure(steps=2, tensorboard=True)
+    configuration = configure(steps=2, tracker="tensorboard")
     train_style(configuration)
     assert list(Path(configuration.output_dir).rglob("events.out.tfevents.*"))
+
+
+def test_a_tracker_that_is_not_installed_is_named(configure: Configure) -> None:
+    if find_spec("wandb"):
+        pytest.skip("wandb is installed here")
+    with pytest.raises(MissingDependencyError, match=r"svp-diffusers\[wandb\]"):
+        train_style(configure(tracker="wandb"))
+    with pytest.raises(ConfigurationError, match="tensorboard, wandb"):
+        configure(tracker="paper")
 
 
 def test_a_run_is_not_overwritten_nor_resumed_with_other_options(configure: Configure) -> None:

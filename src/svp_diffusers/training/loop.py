@@ -6,6 +6,7 @@ exactly, and that several processes see together what one would see.
 """
 
 from collections.abc import Callable
+from importlib.util import find_spec
 from typing import Any
 
 import torch
@@ -59,20 +60,20 @@ class _Batches(Dataset[Any]):
 
 
 def make_accelerator(configuration: LoopConfiguration) -> Accelerator:
-    """The accelerator of a run; raises `MissingDependencyError` without TensorBoard if it is on."""
-    try:
-        return Accelerator(
-            mixed_precision=configuration.mixed_precision,
-            gradient_accumulation_steps=configuration.gradient_accumulation,
-            log_with="tensorboard" if configuration.tensorboard else None,
-            project_dir=configuration.output_dir,
-            # Without this, processes started on a machine without accelerator each train alone.
-            cpu=not torch.accelerator.is_available(),
-        )
-    except ImportError as error:
+    """The accelerator of a run; raises `MissingDependencyError` if its tracker is not installed."""
+    tracker = configuration.tracker
+    if tracker is not None and find_spec(tracker) is None:  # Accelerate would only warn
         raise MissingDependencyError(
-            "logging to TensorBoard: pip install 'svp-diffusers[tensorboard]'"
-        ) from error
+            f"logging to {tracker}: pip install 'svp-diffusers[{tracker}]'"
+        )
+    return Accelerator(
+        mixed_precision=configuration.mixed_precision,
+        gradient_accumulation_steps=configuration.gradient_accumulation,
+        log_with=tracker,
+        project_dir=configuration.output_dir,
+        # Without this, processes started on a machine without accelerator each train alone.
+        cpu=not torch.accelerator.is_available(),
+    )
 
 
 def train(
@@ -81,7 +82,6 @@ def train(
     configuration: LoopConfiguration,
     run: RunFolder,
     accelerator: Accelerator,
-    on_step: Callable[[int], None] = lambda step: None,
 ) -> None:
     """Train an objective to its last step, in one process or in many.
 
@@ -95,7 +95,6 @@ def train(
         configuration: of the loop.
         run: where to go on from if it holds checkpoints, and where they are saved.
         accelerator: of `make_accelerator`.
-        on_step: called with the number of steps done.
     """
     optimizer = torch.optim.AdamW(
         objective.parameter_groups(),
@@ -112,7 +111,7 @@ def train(
     ema.to(accelerator.device)
     # The scheduler is stepped once a step whatever the number of processes, so it is not prepared.
     accelerator.register_for_checkpointing(scheduler, ema)
-    if configuration.tensorboard:
+    if configuration.tracker is not None:
         accelerator.init_trackers(run.path.name)
     step = run.load(accelerator)
     accelerator.print(f"{accelerator.num_processes} processes, step {step}", flush=True)
@@ -148,7 +147,6 @@ def train(
             _validate(objective, ema, run, accelerator, step)
         if step % configuration.checkpoint_every == 0 or step == configuration.steps:
             run.save(accelerator, step)
-        on_step(step)
 
     ema.copy_to(trained)
     objective.to("cpu").eval()

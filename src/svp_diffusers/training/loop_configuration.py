@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from svp_diffusers.errors import ConfigurationError
 
 MIXED_PRECISION = ("no", "fp16", "bf16")
+TRACKERS = ("tensorboard", "wandb")
 
 
 def require(ok: bool, problem: str) -> None:
@@ -27,7 +28,7 @@ class LoopConfiguration:
     seed: of initial weights, batches and noise.
     num_workers: processes that prepare batches; 0 does it in between.
     log_every, validate_every, checkpoint_every: steps; `validate_every` 0 is never.
-    tensorboard: also log to TensorBoard (extra `tensorboard`).
+    tracker: where metrics go too, "tensorboard" or "wandb" (extras of these names).
     """
 
     output_dir: str
@@ -45,12 +46,16 @@ class LoopConfiguration:
     log_every: int = 10
     validate_every: int = 0
     checkpoint_every: int = 500
-    tensorboard: bool = False
+    tracker: str | None = None
 
     def __post_init__(self) -> None:
         require(
             self.mixed_precision in MIXED_PRECISION,
             f"mixed_precision must be one of {', '.join(MIXED_PRECISION)}",
+        )
+        require(
+            self.tracker is None or self.tracker in TRACKERS,
+            f"tracker must be one of {', '.join(TRACKERS)}",
         )
         for name in ("ema_decay", "adam_beta2"):
             require(0 <= getattr(self, name) < 1, f"{name} must be in [0, 1)")

@@ -17,13 +17,13 @@ MEASURED_STEPS = 4
 
 VAE_STEP_COST = 1.0
 CLIP_COST = 0.56
-CACHED_CLIP_COST = 0.75
+CACHED_CLIP_COST = 0.8
 STEP_COSTS = {
     "vae": VAE_STEP_COST,
-    "audio": 0.35,
-    "expression": 0.10,
-    "style": 0.45,
-    "image": 1.6,
+    "audio": 0.3,
+    "expression": 0.08,
+    "style": 0.5,
+    "image": 1.3,
     "video": 5.5,
 }
 SHARES = {
