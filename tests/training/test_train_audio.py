@@ -201,6 +201,7 @@ def test_it_learns_the_lips_of_people_it_never_heard(configure: Configure) -> No
     assert features.shape == (50, 32)
 
 
+@pytest.mark.slow
 def test_a_killed_run_goes_on_bit_for_bit(configure: Configure) -> None:
     whole, broken = (configure(name, steps=40, validate_every=8) for name in ("whole", "broken"))
     commands = [

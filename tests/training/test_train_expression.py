@@ -120,6 +120,7 @@ def test_latents_of_frames_are_those_that_a_vae_gives(configure: Configure, tmp_
     np.testing.assert_allclose(latents[:1], expected.numpy(), rtol=2e-3, atol=2e-3)
 
 
+@pytest.mark.slow
 def test_a_killed_run_goes_on_bit_for_bit(configure: Configure) -> None:
     options = {"steps": 20, "checkpoint_every": 4, "validate_every": 7}
     check_resumption(

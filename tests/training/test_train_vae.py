@@ -59,6 +59,7 @@ def test_reconstructions_of_unseen_people_get_better(configure: Configure) -> No
     assert latents.std() == pytest.approx(1, rel=0.05)
 
 
+@pytest.mark.slow
 def test_a_killed_run_goes_on_bit_for_bit(configure: Configure) -> None:
     options = {"steps": 20, "checkpoint_every": 4, "validate_every": 7}
     check_resumption("vae", configure("whole", **options), configure("broken", **options), "vae")
