@@ -408,8 +408,13 @@ class SVPTalkingHeadPipeline(DiffusionPipeline, StableDiffusionLoraLoaderMixin):
     def from_pretrained(
         cls, pretrained_model_name_or_path: str | os.PathLike[str], **kwargs: Any
     ) -> "SVPTalkingHeadPipeline":
-        """Load a checkpoint of safetensors; see `DiffusionPipeline.from_pretrained`."""
+        """Load a checkpoint of safetensors, by default as float32 whatever it is stored as.
+
+        See `DiffusionPipeline.from_pretrained`.
+        """
         kwargs.setdefault("use_safetensors", True)
+        if "torch_dtype" not in kwargs:  # transformers would keep its part as it is stored
+            kwargs.setdefault("dtype", torch.float32)
         loaded: SVPTalkingHeadPipeline = super().from_pretrained(
             pretrained_model_name_or_path, **kwargs
         )

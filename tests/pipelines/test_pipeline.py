@@ -92,6 +92,18 @@ def test_a_checkpoint_carries_its_sampling_defaults(
     )
 
 
+def test_what_is_stored_in_half_precision_is_loaded_as_float32_by_default(tmp_path: Path) -> None:
+    build_tiny_pipeline().to(torch.float16).save_pretrained(tmp_path)
+    for given, expected in (
+        ({}, torch.float32),
+        ({"dtype": torch.bfloat16}, torch.bfloat16),
+        ({"torch_dtype": torch.float16}, torch.float16),
+    ):
+        loaded = SVPTalkingHeadPipeline.from_pretrained(tmp_path, **given)
+        parts = [part for part in loaded.components.values() if isinstance(part, torch.nn.Module)]
+        assert {weight.dtype for part in parts for weight in part.parameters()} == {expected}
+
+
 def test_a_portrait_that_the_vae_cannot_give_back_is_warned_of(
     tiny_pipeline: SVPTalkingHeadPipeline, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
