@@ -33,7 +33,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     pipeline.save_pretrained(folder / "pipeline")
     torch.manual_seed(0)
     for name, channels in (("pixels", 3), ("latents", 4)):
-        encoder = ExpressionEncoder(channels, ARKIT_BLENDSHAPES, block_out_channels=(8, 8))
+        encoder = ExpressionEncoder(channels, ARKIT_BLENDSHAPES, "arkit52", (8, 8), hidden_dim=16)
         encoder.save_pretrained(folder / name)
     return folder
 

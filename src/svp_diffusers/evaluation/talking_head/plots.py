@@ -62,7 +62,8 @@ def _plot_lip_sync(result: PartResult) -> Any:
             axes[0, 1].plot(details["lags"], each["by lag"], marker=".", label=name)
     axes[0, 1].set_xlabel("frames by which the lips are late")
     axes[0, 1].set_title("jaw: mean correlation by lag")
-    axes[0, 1].legend(fontsize="small")
+    if axes[0, 1].lines:  # clips shorter than the lags tell of none
+        axes[0, 1].legend(fontsize="small")
     axes[0, 2].axis("off")
     for axis, (name, lines) in zip(axes[1], traces.items(), strict=False):
         for label, line in lines.items():

@@ -94,9 +94,7 @@ def load_expression_reader(folder: Path, device: torch.device) -> ExpressionRead
     try:
         encoder = ExpressionEncoder.from_pretrained(folder, use_safetensors=True)
     except (OSError, ValueError, RuntimeError) as error:
-        raise CheckpointError(
-            f"the expression encoder {folder} cannot be loaded: {error}"
-        ) from error
+        raise CheckpointError(f"{folder} holds no expression encoder: {error}") from error
     if encoder.config.in_channels != 3:
         raise CheckpointError(f"{folder} reads latents; give an expression encoder of pixels")
     return ExpressionReader(encoder.to(device))
