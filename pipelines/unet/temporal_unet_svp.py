@@ -234,6 +234,8 @@ class TemporalUNet(UNetMotionModel):
         adaptive_norm: let audio and style also scale and shift the norm before every feed-forward
             layer, as DiT's conditions do, and shift the output of `conv_in`; the paper does not.
             (Our choice, for the same reason.)
+        motion_modules_enabled: whether the motion modules are used; a checkpoint that was not
+            trained on clips saves their time.
         sample_size ... time_cond_proj_dim: those of `diffusers.UNetMotionModel`, with the values of
             Stable Diffusion 1.5 as defaults. Only one transformer layer a block is supported.
 
@@ -251,6 +253,7 @@ class TemporalUNet(UNetMotionModel):
         num_style_tokens: int = 4,
         reference_channels: int = 0,
         adaptive_norm: bool = False,
+        motion_modules_enabled: bool = True,
         sample_size: int | None = 64,
         in_channels: int = 4,
         out_channels: int = 4,
@@ -341,6 +344,7 @@ class TemporalUNet(UNetMotionModel):
             else:
                 continue
             self.set_submodule(path, replacement)
+        self.enable_motion_modules(motion_modules_enabled)
 
     @classmethod
     def from_pretrained(cls, *args: Any, **kwargs: Any) -> Any:
@@ -412,6 +416,7 @@ class TemporalUNet(UNetMotionModel):
 
     def enable_motion_modules(self, enabled: bool = True) -> None:
         """Switch the motion modules on or off: without them every frame is predicted by itself."""
+        self.register_to_config(motion_modules_enabled=enabled)
         for module in self.modules():
             if isinstance(module, MotionModule):
                 module.enabled = enabled

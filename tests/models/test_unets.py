@@ -316,3 +316,18 @@ def test_what_cannot_work_is_refused(unets: tuple[ReferenceUNet, TemporalUNet]) 
             motion_num_attention_heads=2,
             transformer_layers_per_block=2,
         )
+
+
+def test_motion_modules_are_left_out_where_a_checkpoint_says_so(tmp_path: Path) -> None:
+    unet = build_tiny_pipeline().unet
+    sample = torch.randn(1, 4, 3, 8, 8, generator=torch.Generator().manual_seed(0))
+    tokens = torch.zeros(3, 5, unet.config.cross_attention_dim)
+    with_motion = unet(sample, 5, tokens).sample
+    unet.enable_motion_modules(False)
+    without = unet(sample, 5, tokens).sample
+    assert (with_motion - without).abs().mean() > 1e-3
+    # Without them a frame does not depend on the others.
+    torch.testing.assert_close(unet(sample[:, :, :1], 5, tokens[:1]).sample, without[:, :, :1])
+    unet.save_pretrained(tmp_path)
+    loaded = TemporalUNet.from_pretrained(tmp_path)
+    torch.testing.assert_close(loaded(sample, 5, tokens).sample, without)

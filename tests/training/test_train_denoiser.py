@@ -161,7 +161,9 @@ def test_images_are_learned_and_motion_modules_left_alone(configure: Configure) 
     assert not any("motion_modules" in name for name in names)
     for part in ("attn_reference", "attn2", "attn_style", "modulation", "condition_in", "conv_in"):
         assert any(part in name for name in names), part
-    assert SVPTalkingHeadPipeline.from_pretrained(folder).unet.config.reference_channels == 4
+    unet = SVPTalkingHeadPipeline.from_pretrained(folder).unet
+    assert unet.config.reference_channels == 4
+    assert unet.config.motion_modules_enabled  # as before, though this stage left them out
 
 
 @pytest.mark.parametrize("parts", ["motion", "all"])

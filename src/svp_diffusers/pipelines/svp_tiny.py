@@ -61,6 +61,7 @@ def assemble_svp_tiny(
             num_style_tokens=2,
             reference_channels=vae.config.latent_channels,
             adaptive_norm=True,
+            motion_modules_enabled=False,  # until they are trained
         )
         reference_unet = ReferenceUNet(
             **sizes,

@@ -32,7 +32,7 @@ def train_denoiser(
     resume: bool,
     push_to_hub: str | None,
     consecutive: bool,
-    prepare: Callable[[DenoisingObjective], None],
+    prepare: Callable[[DenoisingObjective], None] = lambda objective: None,
 ) -> Path:
     """Train the denoising half of a pipeline.
 
@@ -40,8 +40,9 @@ def train_denoiser(
         configuration: of the stage.
         resume: go on from the newest checkpoint of `output_dir`.
         push_to_hub: repository to push the trained pipeline, or LoRA, to.
-        consecutive: train on neighbouring frames.
-        prepare: sets which weights are trained.
+        consecutive: train on neighbouring frames, with the motion modules, which are enabled from
+            then on; else on any, without them.
+        prepare: freezes what is not trained.
 
     Returns:
         The folder `pipeline` (or `lora`, of the LoRA alone) of `output_dir`.
@@ -74,10 +75,13 @@ def train_denoiser(
     example = batches(0, 0, 1)
     check_sync(configuration, example)
     objective = DenoisingObjective(pipeline, configuration, expression_encoder, [held_out(0, 0, 1)])
+    enabled = pipeline.unet.config.motion_modules_enabled
+    pipeline.unet.enable_motion_modules(consecutive)
     prepare(objective)
     freeze_unused(objective, example)
     train(objective, batches, configuration, run, accelerator)
     objective.to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]
+    pipeline.unet.enable_motion_modules(consecutive or enabled)
     return _save(pipeline, configuration, run, accelerator, push_to_hub)
 
 
@@ -115,7 +119,6 @@ def _save(
             created = HfApi().create_repo(push_to_hub, exist_ok=True)
             HfApi().upload_folder(repo_id=created.repo_id, folder_path=folder)
         return folder
-    pipeline.unet.enable_motion_modules()
     pipeline.save_pretrained(folder)
     if push_to_hub is not None:
         pipeline.push_to_hub(push_to_hub)

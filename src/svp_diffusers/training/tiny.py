@@ -13,8 +13,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from PIL import Image
 from transformers import Wav2Vec2FeatureExtractor, Wav2Vec2Model
 
+from svp_diffusers.data.loader import ClipDataset
 from svp_diffusers.data.shards import INDEX_NAME
 from svp_diffusers.data.style_clips import StyleClip, read_style_clips
 from svp_diffusers.errors import CheckpointError, SVPError
@@ -260,10 +262,27 @@ def assemble(output: Path, plan: TinyPlan, style_encoder: Path | None) -> None:
 
 
 def finish(output: Path) -> None:
-    """Add styles of single speakers to the bank, and store the pipeline in half precision."""
-    pipeline = SVPTalkingHeadPipeline.from_pretrained(output / "video/pipeline")
+    """Add styles of single speakers to the bank, say which portraits are like those of the
+    training, and store the pipeline in half precision."""
+    pipeline = SVPTalkingHeadPipeline.from_pretrained(str(output / "video/pipeline"))
     fill_style_bank(pipeline.style_encoder, read_bank_clips(output))
+    pipeline.register_to_config(min_portrait_psnr=measure_portraits(pipeline, output / "data"))
     save_checkpoint(pipeline.to(torch.float16), output / "svp-tiny")
+
+
+@torch.no_grad()
+def measure_portraits(pipeline: SVPTalkingHeadPipeline, data: Path) -> float:
+    """The least PSNR at which the VAE gives back portraits of the validation split, less 1 dB."""
+    clips = ClipDataset(str(data), "validation")
+    qualities = []
+    for index in range(len(clips)):
+        reference = clips[index].decode(0, 1).reference
+        assert reference is not None
+        frame = Image.fromarray(reference)
+        size = (frame.height, frame.width)
+        latents = pipeline.encode_image(frame, *size)
+        qualities.append(pipeline.measure_portrait(frame, latents, *size))
+    return round(min(qualities) - 1, 1)
 
 
 def read_bank_clips(output: Path) -> list[StyleClip]:

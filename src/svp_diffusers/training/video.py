@@ -14,8 +14,11 @@ def train_video(
 
     Arguments, result and errors are those of `train_denoiser`.
     """
-    prepare = train_motion if configuration.parts == "motion" else train_all
-    return train_denoiser(configuration, resume, push_to_hub, True, prepare)
+    if configuration.parts == "all":
+        return train_denoiser(configuration, resume, push_to_hub, consecutive=True)
+    return train_denoiser(
+        configuration, resume, push_to_hub, consecutive=True, prepare=train_motion
+    )
 
 
 def train_motion(objective: DenoisingObjective) -> None:
@@ -25,7 +28,3 @@ def train_motion(objective: DenoisingObjective) -> None:
     objective.requires_grad_(False)
     for weight in select_motion_parts(objective.unet):
         weight.requires_grad_(True)
-
-
-def train_all(objective: DenoisingObjective) -> None:
-    """Train whatever trains."""
