@@ -177,7 +177,8 @@ def test_video_trains_the_parts_that_are_asked_for(configure: Configure, parts: 
     assert bool(others) == (parts == "all")
 
 
-@pytest.mark.parametrize("stage", ["image", pytest.param("video", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("stage", ["image", "video"])
 def test_a_killed_run_goes_on_bit_for_bit(configure: Configure, stage: str) -> None:
     options = {"steps": 12, "checkpoint_every": 3, "validate_every": 5}
     whole, broken = configure("whole", **options), configure("broken", **options)
