@@ -133,7 +133,10 @@ def test_the_command_caches_and_names_a_missing_checkpoint(dataset, checkpoint, 
     options = ["cache", dataset.root, "-o", str(tmp_path / "out")]
     result = CliRunner().invoke(app, [*options, "--checkpoint", str(checkpoint)])
     assert result.exit_code == 0, result.output
-    assert "3 clips cached" in result.output
+    assert "3 of 3 clips" in result.output
+    fewer = ["cache", dataset.root, "-o", str(tmp_path / "fewer"), "--clips", "2"]
+    assert CliRunner().invoke(app, [*fewer, "--checkpoint", str(checkpoint)]).exit_code == 0
+    assert len(ClipDataset(str(tmp_path / "fewer"))) == 2
     (tmp_path / "empty").mkdir()
     result = CliRunner().invoke(app, [*options, "--checkpoint", str(tmp_path / "empty")])
     assert isinstance(result.exception, CheckpointError)
