@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: install demo test test-slow lint
+.PHONY: install demo pictures test test-slow lint
 
 install: $(VENV)/installed
 
@@ -15,6 +15,9 @@ $(VENV)/installed: setup.cfg constraints.txt
 
 demo: install
 	$(BIN)/svp demo -o demo.mp4
+
+pictures: demo
+	$(BIN)/python docs/make_pictures.py demo.mp4 docs/pictures
 
 test: install
 	$(BIN)/python -m pytest

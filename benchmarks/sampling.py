@@ -18,7 +18,7 @@ import numpy as np
 import torch
 
 from svp_diffusers.media.keypoints import draw_head_keypoints
-from svp_diffusers.pipelines.checkpoint import load_pipeline, open_checkpoint
+from svp_diffusers.pipelines.checkpoint import find_checkpoint, load_pipeline
 from svp_diffusers.pipelines.pipeline_svp_talking_head import SVPTalkingHeadPipeline
 
 FORMATS = ("float32", "bfloat16 autocast", "bfloat16 weights")
@@ -27,7 +27,7 @@ FORMATS = ("float32", "bfloat16 autocast", "bfloat16 weights")
 def main() -> None:
     """Measure every way and print the table."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--model", help="checkpoint; default: tiny random weights")
+    parser.add_argument("--model", help="checkpoint; default: svp-tiny")
     parser.add_argument("--seconds", type=float, default=2.0)
     parser.add_argument("--runs", type=int, default=2)
     parser.add_argument("--steps", type=int, nargs="+", default=[2, 4, 8])
@@ -38,23 +38,23 @@ def main() -> None:
     arguments = parser.parse_args()
     print("| threads | numbers | compiled | steps | guidance | s per s | gain | first run (s) |")
     print("|---" * 8 + "|")
-    with open_checkpoint(arguments.model) as folder:
-        plain: dict[tuple[int, int, float], float] = {}
-        for threads, numbers, compiled in itertools.product(
-            arguments.threads, arguments.formats, [False] + [True] * (not arguments.no_compile)
-        ):
-            torch.set_num_threads(threads)
-            pipeline = prepare(folder, numbers, compiled)
-            for steps, guidance in itertools.product(arguments.steps, arguments.guidance):
-                first, best = measure(pipeline, numbers, steps, guidance, arguments)
-                key = (threads, steps, guidance)
-                plain.setdefault(key, best)  # the first format, not compiled, comes first
-                print(
-                    f"| {threads} | {numbers} | {'yes' if compiled else 'no'} | {steps} | "
-                    f"{guidance:g} | {best / arguments.seconds:.2f} | {plain[key] / best:.2f} | "
-                    f"{first:.1f} |",
-                    flush=True,
-                )
+    folder = find_checkpoint(arguments.model)
+    plain: dict[tuple[int, int, float], float] = {}
+    for threads, numbers, compiled in itertools.product(
+        arguments.threads, arguments.formats, [False] + [True] * (not arguments.no_compile)
+    ):
+        torch.set_num_threads(threads)
+        pipeline = prepare(folder, numbers, compiled)
+        for steps, guidance in itertools.product(arguments.steps, arguments.guidance):
+            first, best = measure(pipeline, numbers, steps, guidance, arguments)
+            key = (threads, steps, guidance)
+            plain.setdefault(key, best)  # the first format, not compiled, comes first
+            print(
+                f"| {threads} | {numbers} | {'yes' if compiled else 'no'} | {steps} | "
+                f"{guidance:g} | {best / arguments.seconds:.2f} | {plain[key] / best:.2f} | "
+                f"{first:.1f} |",
+                flush=True,
+            )
 
 
 def prepare(folder: Path, numbers: str, compiled: bool) -> SVPTalkingHeadPipeline:

@@ -12,7 +12,7 @@ from transformers import Wav2Vec2Config, Wav2Vec2FeatureExtractor, Wav2Vec2Model
 from svp_diffusers.cli.main import main
 from svp_diffusers.conversion.motion import convert_motion_adapter
 from svp_diffusers.errors import CheckpointError
-from svp_diffusers.pipelines.checkpoint import open_checkpoint
+from svp_diffusers.pipelines.checkpoint import find_checkpoint
 from svp_diffusers.pipelines.description import describe_checkpoint
 from svp_diffusers.pipelines.pipeline_svp_talking_head import SVPTalkingHeadPipeline
 from svp_diffusers.pipelines.tiny import build_tiny_pipeline, initialise
@@ -83,8 +83,7 @@ def test_v_express(
     config = Wav2Vec2Config(**{**config, "hidden_size": 48})
     Wav2Vec2Model(config).save_pretrained(parts / "speech")
     assert svp(monkeypatch, "convert", "v-express", *arguments) == 0
-    with open_checkpoint(str(tmp_path / "converted")) as folder:
-        description = describe_checkpoint(folder)
+    description = describe_checkpoint(find_checkpoint(str(tmp_path / "converted")))
     assert description.layout == "v3"
     assert description.size == 128
     assert make_a_video(tmp_path / "converted").shape == (8, 3, 128, 128)

@@ -174,17 +174,16 @@ def cache(
     from svp_diffusers.data.cache import cache_dataset, load_encoders
     from svp_diffusers.data.loader import ClipDataset
     from svp_diffusers.media.output import check_output
-    from svp_diffusers.pipelines.checkpoint import open_checkpoint, select_device
+    from svp_diffusers.pipelines.checkpoint import find_checkpoint, select_device
 
     check_output(output / "index.json")
     place = select_device(device)
-    with open_checkpoint(checkpoint) as folder:
-        cache_dataset(
-            ClipDataset(dataset),
-            output,
-            load_encoders(folder, place),
-            batch_size,
-            clips,
-            lambda done, total: typer.echo(f"{done} of {total} clips", err=True),
-        )
+    cache_dataset(
+        ClipDataset(dataset),
+        output,
+        load_encoders(find_checkpoint(checkpoint), place),
+        batch_size,
+        clips,
+        lambda done, total: typer.echo(f"{done} of {total} clips", err=True),
+    )
     typer.echo(f"{output}: the cached clips")

@@ -1,42 +1,53 @@
-"""`svp demo`: a video out of nothing but this package."""
+"""`svp demo`: videos out of nothing but this package."""
 
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-DEFAULT_TEXT = "Hello! A portrait, a voice, and a style are all it takes to make me speak."
-
 
 def demo(
     output: Annotated[Path, typer.Option("-o", "--output", help="The video to write, .mp4.")],
-    text: Annotated[str, typer.Option(help="What is said, in English.")] = DEFAULT_TEXT,
-    seed: Annotated[int, typer.Option(help="Who is drawn, and of style and noise.")] = 0,
-    steps: Annotated[int, typer.Option(help="Denoising steps.")] = 8,
+    text: Annotated[
+        str | None,
+        typer.Option(help="What the first video says, in English; needs the extra data."),
+    ] = None,
+    model: Annotated[
+        str | None, typer.Option(help="Folder or Hub id of a checkpoint. Default: svp-tiny.")
+    ] = None,
+    seed: Annotated[int, typer.Option(help="Of style and noise.")] = 0,
 ) -> None:
-    """Draw a portrait, synthesise its speech, and make a video of them."""
+    """Let drawn people speak: a video, one line in four styles, and a sheet of pictures."""
+    from svp_diffusers.cli.progress import show_progress
+    from svp_diffusers.pipelines.demo import STYLES, make_demo, request_demo
+    from svp_diffusers.samples import SPEECH
+
+    audio = SPEECH[0]
+    if text is not None:
+        audio = output.with_name(f"{output.stem}_speech.wav")
+        _speak(text, audio)
+    request = request_demo(output, audio, model, seed)
+    with show_progress() as on_progress:
+        video, styles, sheet = make_demo(request, on_progress)
+    typer.echo(
+        f"{video}: a drawn portrait speaks, {request.style}\n"
+        f"{styles}: one line in four styles: {', '.join(STYLES)}\n"
+        f"{sheet}: a portrait and moments of its video in every row\n"
+        "The first was made by\n"
+        f"  svp generate {request.image} {request.audio} --style {request.style} \\\n"
+        f"    --portrait-keypoints {request.portrait_keypoints} \\\n"
+        f"    --head-keypoints {request.head_keypoints} --seed {seed} -o {video}"
+    )
+
+
+def _speak(text: str, path: Path) -> None:
     import soundfile
 
-    from svp_diffusers.cli.generate import announce_random_weights
-    from svp_diffusers.cli.progress import show_progress
-    from svp_diffusers.data.procedural import draw_portrait, sample_identity, synthesise_speech
-    from svp_diffusers.media.output import atomic_path, check_output
-    from svp_diffusers.pipelines.generation import generate_video
-    from svp_diffusers.pipelines.request import GenerationRequest
+    from svp_diffusers.data.procedural.manner import SpeakingStyle
+    from svp_diffusers.data.procedural.utterance import say
+    from svp_diffusers.media.output import atomic_path
+    from svp_diffusers.samples.make import LINES
 
-    check_output(output)
-    image, audio = (
-        output.with_name(f"{output.stem}_portrait.png"),
-        output.with_name(f"{output.stem}_speech.wav"),
-    )
-    portrait = draw_portrait(sample_identity(seed), size=256)
-    waveform, _ = synthesise_speech(text)
-    with atomic_path(image) as temporary:
-        portrait.save(temporary)
-    with atomic_path(audio) as temporary:
-        soundfile.write(temporary, waveform, 16000)
-    announce_random_weights()
-    request = GenerationRequest(image=image, audio=audio, output=output, seed=seed, steps=steps)
-    with show_progress() as on_progress:
-        generate_video(request, on_progress)
-    typer.echo(f"{image}, {audio}: drawn and spoken for this demo\n{output}: the video")
+    utterance = say(text, SpeakingStyle(LINES[0][0], "neutral"))
+    with atomic_path(path) as temporary:
+        soundfile.write(temporary, utterance.waveform, 16000)

@@ -59,7 +59,7 @@ def tiny(
     output: Annotated[Path, typer.Option("-o", "--output", help="Folder of the report.")],
     model: Annotated[
         str | None,
-        typer.Option(help="Folder or Hub id of a checkpoint. Default: the built-in one."),
+        typer.Option(help="Folder or Hub id of a checkpoint. Default: svp-tiny."),
     ] = None,
     parts: Annotated[
         str | None,
@@ -108,7 +108,7 @@ def tiny(
     from svp_diffusers.evaluation.talking_head.report import TABLE, format_report, write_report
     from svp_diffusers.media.manifest import hash_folder
     from svp_diffusers.media.output import check_output
-    from svp_diffusers.pipelines.checkpoint import open_checkpoint, select_device
+    from svp_diffusers.pipelines.checkpoint import find_checkpoint, select_device
 
     options = {
         "num_inference_steps": steps,
@@ -130,14 +130,15 @@ def tiny(
     check_plots()
     where = select_device(device)
     reader = load_expression_reader(expression_encoder, where)
-    with open_checkpoint(model) as folder, show_progress() as on_progress:
+    folder = find_checkpoint(model)
+    with show_progress() as on_progress:
         report = evaluate_checkpoint(folder, data, reader, settings, where, dtype, on_progress)
-        sources = {
-            "checkpoint": hash_folder(folder)[:16],
-            "expression encoder": hash_folder(expression_encoder)[:16],
-            "device": str(where),
-            "dtype": dtype,
-        }
+    sources = {
+        "checkpoint": hash_folder(folder)[:16],
+        "expression encoder": hash_folder(expression_encoder)[:16],
+        "device": str(where),
+        "dtype": dtype,
+    }
     paths = write_report(report, sources, output)
     typer.echo(format_report(report, sources))
     for path in paths:

@@ -15,7 +15,7 @@ def generate(
     output: Annotated[Path, typer.Option("-o", "--output", help="The video to write, .mp4.")],
     model: Annotated[
         str | None,
-        typer.Option(help="Folder or Hub id of a checkpoint. Default: tiny random weights."),
+        typer.Option(help="Folder or Hub id of a checkpoint. Default: svp-tiny, for drawn people."),
     ] = None,
     style: Annotated[
         str | None,
@@ -163,18 +163,7 @@ def generate(
         device=device,
         dtype=dtype,
     )
-    if model is None:
-        announce_random_weights()
     with show_progress() as on_progress:
         paths = generate_video(request, on_progress)
     for path in paths:
         typer.echo(f"{path}  (manifest: {get_manifest_path(path)})")
-
-
-def announce_random_weights() -> None:
-    """Say in plain words what a video made without a checkpoint shows."""
-    typer.echo(
-        "No checkpoint: using a tiny one with random weights. It shows that everything runs; what "
-        "it draws is noise, not a talking face.",
-        err=True,
-    )

@@ -6,17 +6,18 @@ import typer
 
 
 def info(
-    model: Annotated[str, typer.Argument(help="Folder or Hub id of a checkpoint.")],
+    model: Annotated[
+        str | None, typer.Argument(help="Folder or Hub id of a checkpoint. Default: svp-tiny.")
+    ] = None,
 ) -> None:
     """Show a checkpoint's components, their sizes, and its style bank."""
     from rich.console import Console
     from rich.table import Table
 
-    from svp_diffusers.pipelines.checkpoint import open_checkpoint
+    from svp_diffusers.pipelines.checkpoint import find_checkpoint
     from svp_diffusers.pipelines.description import describe_checkpoint
 
-    with open_checkpoint(model) as folder:
-        description = describe_checkpoint(folder)
+    description = describe_checkpoint(find_checkpoint(model))
     table = Table("component", "class", "parameters", "dtype", "megabytes")
     for part in description.components:
         table.add_row(

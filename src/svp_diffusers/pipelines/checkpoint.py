@@ -1,9 +1,7 @@
-"""Finding and loading a pipeline's checkpoint: a folder, a repository on the Hub, or none."""
+"""Finding and loading a pipeline's checkpoint: a folder, a repository on the Hub, or svp-tiny."""
 
 import json
 import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +10,9 @@ import torch
 from svp_diffusers.errors import CheckpointError, ConfigurationError, OutputError
 from svp_diffusers.models.style_encoder_svp import StyleEncoder
 from svp_diffusers.pipelines.pipeline_svp_talking_head import SVPTalkingHeadPipeline
-from svp_diffusers.pipelines.tiny import build_tiny_pipeline
+
+SVP_TINY = Path(__file__).parents[1] / "checkpoints" / "svp_tiny"
+"""The checkpoint that ships with the package; it knows drawn people only. See its README.md."""
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 COMPONENTS = (
@@ -28,28 +28,21 @@ COMPONENTS = (
 )
 
 
-@contextmanager
-def open_checkpoint(model: str | None) -> Iterator[Path]:
+def find_checkpoint(model: str | None) -> Path:
     """Give the folder of a checkpoint; no weight is loaded.
 
     Args:
         model: a folder, or the id of a repository on the Hub, which is downloaded to the cache.
-            None builds a tiny pipeline with random weights, always the same, for as long as the
-            block lasts.
+            None is svp-tiny.
 
     Raises:
         CheckpointError: if it cannot be found, or a component is missing.
     """
-    if model is None:
-        with tempfile.TemporaryDirectory(prefix="svp-tiny-random-") as temporary:
-            build_tiny_pipeline(seed=0).save_pretrained(temporary)
-            yield Path(temporary)
-        return
-    folder = Path(model)
+    folder = SVP_TINY if model is None else Path(model)
     if not folder.exists():
-        folder = _download(model)
+        folder = _download(str(model))
     check_components(folder)
-    yield folder
+    return folder
 
 
 def _download(repository: str) -> Path:
@@ -138,7 +131,7 @@ def load_pipeline(folder: Path, device: torch.device, dtype: str) -> SVPTalkingH
     """Load a checkpoint's weights.
 
     Args:
-        folder: of `open_checkpoint`.
+        folder: of `find_checkpoint`.
         device: of `select_device`.
         dtype: a name of `DTYPES`.
 

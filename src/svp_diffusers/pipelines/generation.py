@@ -21,8 +21,8 @@ from svp_diffusers.media.manifest import hash_folder, write_manifest
 from svp_diffusers.media.video import parse_fps, write_video
 from svp_diffusers.models.style_encoder_svp import StyleDistribution
 from svp_diffusers.pipelines.checkpoint import (
+    find_checkpoint,
     load_pipeline,
-    open_checkpoint,
     outline_style_encoder,
     read_config,
     select_device,
@@ -67,45 +67,45 @@ def generate_video(
     num_frames = count_frames(len(waveform), 16000, fps)
     picture = read_image(request.image)
     device = select_device(request.device)
-    with open_checkpoint(request.model) as folder:
-        layout = read_config(folder, "head_guider")["keypoint_layout"]
-        size = check_size(request, read_config(folder, "unet"))
-        check_style_argument(request, folder, recording.duration)
-        portrait = prepare_portrait(request, picture, size, layout, detector)
-        motion = prepare_head_motion(request, portrait, fps, num_frames, layout, detector)
+    folder = find_checkpoint(request.model)
+    layout = read_config(folder, "head_guider")["keypoint_layout"]
+    size = check_size(request, read_config(folder, "unet"))
+    check_style_argument(request, folder, recording.duration)
+    portrait = prepare_portrait(request, picture, size, layout, detector)
+    motion = prepare_head_motion(request, portrait, fps, num_frames, layout, detector)
 
-        pipeline = load_pipeline(folder, device, request.dtype)
-        request = fill_defaults(request, pipeline)
-        style = encode_style_argument(request, folder, pipeline)
-        pipeline.set_progress_bar_config(disable=True)
-        latents, _ = pipeline(
-            portrait.image,
-            waveform,
-            style,
-            head_keypoints=None if motion is None else KeypointImages(motion, layout, size),
-            height=size,
-            width=size,
-            fps=fps,
-            num_inference_steps=request.steps,
-            guidance_scale=request.guidance_scale,
-            audio_guidance_scale=request.audio_guidance_scale,
-            style_guidance_scale=request.style_guidance_scale,
-            reference_attention_scale=request.reference_attention_scale,
-            audio_attention_scale=request.audio_attention_scale,
-            style_attention_scale=request.style_attention_scale,
-            style_temperature=request.style_temperature,
-            num_videos_per_style=request.num_styles,
-            context_length=request.context_length,
-            context_overlap=request.context_overlap,
-            generator=torch.Generator().manual_seed(request.seed),
-            output_type="latent",
-            return_dict=False,
-            callback_on_step_end=_report_steps(on_progress),
-        )
-        checkpoint = {
-            "source": request.model or "tiny random weights",
-            "sha256": hash_folder(folder),
-        }
+    pipeline = load_pipeline(folder, device, request.dtype)
+    request = fill_defaults(request, pipeline)
+    style = encode_style_argument(request, folder, pipeline)
+    pipeline.set_progress_bar_config(disable=True)
+    latents, _ = pipeline(
+        portrait.image,
+        waveform,
+        style,
+        head_keypoints=None if motion is None else KeypointImages(motion, layout, size),
+        height=size,
+        width=size,
+        fps=fps,
+        num_inference_steps=request.steps,
+        guidance_scale=request.guidance_scale,
+        audio_guidance_scale=request.audio_guidance_scale,
+        style_guidance_scale=request.style_guidance_scale,
+        reference_attention_scale=request.reference_attention_scale,
+        audio_attention_scale=request.audio_attention_scale,
+        style_attention_scale=request.style_attention_scale,
+        style_temperature=request.style_temperature,
+        num_videos_per_style=request.num_styles,
+        context_length=request.context_length,
+        context_overlap=request.context_overlap,
+        generator=torch.Generator().manual_seed(request.seed),
+        output_type="latent",
+        return_dict=False,
+        callback_on_step_end=_report_steps(on_progress),
+    )
+    checkpoint = {
+        "source": request.model or "svp-tiny",
+        "sha256": hash_folder(folder),
+    }
     write_outputs(request, outputs, pipeline, latents, recording, fps, checkpoint, on_progress)
     return outputs
 

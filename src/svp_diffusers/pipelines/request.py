@@ -19,7 +19,7 @@ class GenerationRequest:
         image: file of the portrait.
         audio: file of the speech; any container with sound.
         output: file of the video, .mp4.
-        model: a checkpoint's folder or Hub id; None for tiny random weights.
+        model: a checkpoint's folder or Hub id; None for svp-tiny.
         style: None for the prior, else what `parse_style` understands.
         style_temperature: factor on the style's standard deviation.
         num_styles: performances; more than one are also written side by side.

@@ -53,7 +53,7 @@ def initialise(module: nn.Module, generator: torch.Generator) -> None:
 def build_tiny_pipeline(seed: int = 0) -> SVPTalkingHeadPipeline:
     """Build the pipeline with tiny random components, the same for the same seed.
 
-    It makes noise, not faces: it serves tests, and shows that a machine can run the pipeline.
+    It makes noise, not faces: it serves tests, and the notebook on conversion.
 
     Args:
         seed: of all weights.
