@@ -136,8 +136,8 @@ CARDS = {
         "svp-diffusers/svp-tiny",
         limits="it animates people drawn like those it was trained on, 128 pixels wide, to English "
         "speech of a synthesiser, and it was trained for an hour: faces are blotched, the head "
-        "hardly moves, styles are weak. Photographs, paintings and other drawings come out wrong, with a "
-        "warning.",
+        "hardly moves, styles are weak. Photographs, paintings and other drawings come out wrong, "
+        "with a warning.",
         license="apache-2.0",
         licenses={"all weights": "Apache-2.0"},
         training="from nothing, on 2 CPU cores, on procedural talkers only: drawn people whose "
