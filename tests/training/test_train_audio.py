@@ -1,12 +1,6 @@
 """The audio front-end: it has wav2vec 2.0's timing, learns the lips from sound, and a run that was
 killed goes on exactly."""
 
-import json
-import random
-import signal
-import subprocess
-import sys
-import time
 from collections.abc import Callable
 from fractions import Fraction
 from pathlib import Path
@@ -15,9 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from accelerate.state import AcceleratorState
 from librosa import mel_frequencies
-from safetensors.torch import load_file
 
 from svp_diffusers.data.clips import encode_clip
 from svp_diffusers.data.loader import ClipDataset
@@ -38,16 +30,9 @@ from svp_diffusers.training.audio_batches import (
 )
 from svp_diffusers.training.audio_configuration import AudioTrainingConfiguration
 from svp_diffusers.training.audio_encoder import build_audio_encoder, build_feature_extractor
-from svp_diffusers.training.configuration import save_configuration
+from training_runs import check_resumption, read_metrics
 
 Configure = Callable[..., AudioTrainingConfiguration]
-SVP = str(Path(sys.executable).with_name("svp"))
-
-
-@pytest.fixture(autouse=True)
-def fresh_accelerate() -> None:
-    """Accelerate keeps one state a process; every test here stands for a process of its own."""
-    AcceleratorState._reset_state(reset_partial_state=True)
 
 
 @pytest.fixture(scope="module")
@@ -88,21 +73,6 @@ def configure(talkers: Path, tmp_path: Path) -> Configure:
         )
 
     return configure
-
-
-def read_metrics(configuration: AudioTrainingConfiguration) -> list[dict[str, float]]:
-    lines = (Path(configuration.output_dir) / "metrics.jsonl").read_text().splitlines()
-    return [json.loads(line) for line in lines]
-
-
-def read_weights(configuration: AudioTrainingConfiguration) -> dict[str, torch.Tensor]:
-    return load_file(Path(configuration.output_dir) / "audio_encoder" / "model.safetensors")
-
-
-def write_yaml(configuration: AudioTrainingConfiguration) -> Path:
-    path = Path(f"{configuration.output_dir}.yaml")
-    save_configuration(configuration, path)
-    return path
 
 
 @pytest.mark.parametrize("samples", [400, 719, 720, 16_000, 32_001])
@@ -204,26 +174,7 @@ def test_it_learns_the_lips_of_people_it_never_heard(configure: Configure) -> No
 @pytest.mark.slow
 def test_a_killed_run_goes_on_bit_for_bit(configure: Configure) -> None:
     whole, broken = (configure(name, steps=40, validate_every=8) for name in ("whole", "broken"))
-    commands = [
-        [SVP, "train", "audio", "--config", str(write_yaml(each))] for each in (whole, broken)
-    ]
-    subprocess.run(commands[0], stdout=subprocess.DEVNULL, check=True)
-
-    process = subprocess.Popen(commands[1], stdout=subprocess.DEVNULL)
-    metrics = Path(broken.output_dir) / "metrics.jsonl"
-    kill_at = random.randint(6, 30)  # any step is fine, that is what is tested
-    while not metrics.exists() or len(metrics.read_text().splitlines()) < kill_at:
-        assert process.poll() is None, "training ended before it could be killed"
-        time.sleep(0.002)
-    process.send_signal(signal.SIGKILL)
-    process.wait()
-    assert not (Path(broken.output_dir) / "audio_encoder").exists()
-
-    subprocess.run([*commands[1], "--resume"], stdout=subprocess.DEVNULL, check=True)
-    assert read_metrics(broken) == read_metrics(whole), f"killed at line {kill_at}"
-    expected, weights = read_weights(whole), read_weights(broken)
-    assert weights.keys() == expected.keys()
-    assert all(torch.equal(weights[name], tensor) for name, tensor in expected.items())
+    check_resumption("audio", whole, broken, "audio_encoder")
 
 
 def test_data_that_cannot_be_learned_from_are_refused(

@@ -1,8 +1,5 @@
 """Stages 2 and 3: they learn, leave alone what is not theirs, and go on exactly after a kill."""
 
-import os
-import subprocess
-import sys
 from collections.abc import Callable
 from dataclasses import replace
 from fractions import Fraction
@@ -12,7 +9,6 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from interrupting import SVP, check_resumption, read_metrics
 from safetensors.torch import load_file
 
 from svp_diffusers.data.cache import cache_dataset
@@ -29,7 +25,6 @@ from svp_diffusers.models.style_encoder_svp import StyleEncoder
 from svp_diffusers.models.temporal_unet_svp import TemporalUNet
 from svp_diffusers.pipelines.pipeline_svp_talking_head import SVPTalkingHeadPipeline
 from svp_diffusers.pipelines.tiny import build_tiny_pipeline
-from svp_diffusers.training.configuration import save_configuration
 from svp_diffusers.training.denoising_batches import DenoisingBatches
 from svp_diffusers.training.denoising_configuration import (
     ImageTrainingConfiguration,
@@ -37,6 +32,7 @@ from svp_diffusers.training.denoising_configuration import (
 )
 from svp_diffusers.training.image import train_image
 from svp_diffusers.training.video import train_video
+from training_runs import check_resumption, read_metrics, read_weights, train_in_two_processes
 
 SIZE = 32
 UNET = "unet/diffusion_pytorch_model.safetensors"
@@ -141,7 +137,7 @@ def as_video(configuration: ImageTrainingConfiguration, **options: Any) -> Any:
 
 
 def read_unet(configuration: Any) -> dict[str, torch.Tensor]:
-    return load_file(Path(configuration.output_dir) / "pipeline" / UNET)
+    return read_weights(configuration, "pipeline/unet")
 
 
 def changed(configuration: Any) -> set[str]:
@@ -190,20 +186,7 @@ def test_a_killed_run_goes_on_bit_for_bit(configure: Configure, stage: str) -> N
 def test_two_processes_do_what_one_does(configure: Configure) -> None:
     one, two = configure("one", steps=4), configure("two", steps=4)
     train_image(one)
-    path = Path(f"{two.output_dir}.yaml")
-    save_configuration(two, path)
-    launch = [sys.executable, "-m", "accelerate.commands.launch", "--multi_gpu"]
-    launch += ["--num_processes", "2", "--num_machines", "1", "--main_process_port", "0"]
-    launch += ["--mixed_precision", "no", "--dynamo_backend", "no"]
-    done = subprocess.run(
-        [*launch, SVP, "train", "image", "--config", str(path)],
-        env={**os.environ, "OMP_NUM_THREADS": "1", "ACCELERATE_USE_CPU": "true"},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr[-2000:]
-    assert "2 processes" in done.stdout
+    train_in_two_processes("image", two)
     # Sums over a batch are taken in another order: errors of 1e-7, which Adam's first steps
     # amplify where a gradient is almost zero.
     for alone, together in zip(read_metrics(one), read_metrics(two), strict=True):

@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from interrupting import check_resumption, read_metrics
 
 from svp_diffusers.data.clips import encode_clip
 from svp_diffusers.data.frames import FrameDataset, to_pixels
@@ -26,6 +25,7 @@ from svp_diffusers.training.expression_batches import (
     select_coefficients,
 )
 from svp_diffusers.training.expression_configuration import ExpressionTrainingConfiguration
+from training_runs import check_resumption, read_metrics
 
 Configure = Callable[..., ExpressionTrainingConfiguration]
 

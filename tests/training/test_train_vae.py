@@ -7,7 +7,6 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from interrupting import check_resumption, read_metrics
 
 from svp_diffusers.data.cache import encode_frames
 from svp_diffusers.data.frames import FrameDataset
@@ -16,6 +15,7 @@ from svp_diffusers.models.autoencoder_svp import SpaceToDepthAutoencoderKL
 from svp_diffusers.training.face_regions import locate_eyes, locate_mouth, weigh_face
 from svp_diffusers.training.vae import VAEBatches, to_decibels, train_vae
 from svp_diffusers.training.vae_configuration import VAETrainingConfiguration
+from training_runs import check_resumption, read_metrics
 
 Configure = Callable[..., VAETrainingConfiguration]
 

@@ -1,6 +1,7 @@
-"""Kill a run of `svp train` at a random step and resume it, beside one that is left alone."""
+"""Runs of `svp train` as users start them: killed and resumed, or in two processes."""
 
 import json
+import os
 import random
 import signal
 import subprocess
@@ -22,6 +23,35 @@ def read_metrics(configuration: Any) -> list[dict[str, float]]:
     return [json.loads(line) for line in lines]
 
 
+def read_weights(configuration: Any, trained: str) -> dict[str, torch.Tensor]:
+    """The weights in the folder `trained` of a run."""
+    (path,) = (Path(configuration.output_dir) / trained).glob("*.safetensors")
+    return load_file(path)
+
+
+def write_command(stage: str, configuration: Any) -> list[str]:
+    """Write the configuration beside the run's folder, and give the command that trains by it."""
+    path = Path(f"{configuration.output_dir}.yaml")
+    save_configuration(configuration, path)
+    return [SVP, "train", stage, "--config", str(path)]
+
+
+def train_in_two_processes(stage: str, configuration: Any) -> None:
+    # With --cpu, `accelerate launch` starts one process only; the environment says CPU instead.
+    launch = [sys.executable, "-m", "accelerate.commands.launch", "--multi_gpu"]
+    launch += ["--num_processes", "2", "--num_machines", "1", "--main_process_port", "0"]
+    launch += ["--mixed_precision", "no", "--dynamo_backend", "no"]
+    done = subprocess.run(
+        [*launch, *write_command(stage, configuration)],
+        env={**os.environ, "OMP_NUM_THREADS": "1", "ACCELERATE_USE_CPU": "true"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert "2 processes" in done.stdout
+
+
 def check_resumption(stage: str, whole: Any, broken: Any, trained: str) -> None:
     """Train by `whole`; by `broken` with a `kill -9` in between; compare metrics and weights.
 
@@ -33,16 +63,12 @@ def check_resumption(stage: str, whole: Any, broken: Any, trained: str) -> None:
         whole, broken: equal configurations but for `output_dir`, logging every step.
         trained: folder of the weights below `output_dir`.
     """
-    commands = []
-    for configuration in (whole, broken):
-        path = Path(f"{configuration.output_dir}.yaml")
-        save_configuration(configuration, path)
-        commands.append([SVP, "train", stage, "--config", str(path)])
+    commands = [write_command(stage, each) for each in (whole, broken)]
     subprocess.run(commands[0], stdout=subprocess.DEVNULL, check=True)
 
     process = subprocess.Popen(commands[1], stdout=subprocess.DEVNULL)
     metrics = Path(broken.output_dir) / "metrics.jsonl"
-    kill_at = random.randint(broken.checkpoint_every + 1, broken.steps - 4)
+    kill_at = random.randint(broken.checkpoint_every + 1, 3 * broken.steps // 4)
     while not metrics.exists() or len(metrics.read_text().splitlines()) < kill_at:
         assert process.poll() is None, "training ended before it could be killed"
         time.sleep(0.002)
@@ -52,9 +78,6 @@ def check_resumption(stage: str, whole: Any, broken: Any, trained: str) -> None:
 
     subprocess.run([*commands[1], "--resume"], stdout=subprocess.DEVNULL, check=True)
     assert read_metrics(broken) == read_metrics(whole), f"killed at step {kill_at}"
-    expected, weights = (
-        load_file(Path(each.output_dir) / trained / "diffusion_pytorch_model.safetensors")
-        for each in (whole, broken)
-    )
+    expected, weights = (read_weights(each, trained) for each in (whole, broken))
     assert weights.keys() == expected.keys()
     assert all(torch.equal(weights[name], tensor) for name, tensor in expected.items())
