@@ -217,8 +217,9 @@ class SVPTalkingHeadPipeline(DiffusionPipeline, StableDiffusionLoraLoaderMixin):
         audio_projector: `AudioProjector`, windows of embeddings to audio tokens.
         style_encoder: `StyleEncoder`, holds the style prior and the bank of named styles.
         scheduler: any diffusers scheduler.
-        num_inference_steps, guidance_scale, shared_noise: the defaults of a call, which depend on
-            how a checkpoint was trained, so it carries them.
+        num_inference_steps, guidance_scale, audio_guidance_scale, style_guidance_scale,
+        shared_noise: the defaults of a call, which depend on how a checkpoint was trained, so it
+            carries them.
         min_portrait_psnr: a warning is given for a portrait that the VAE gives back with fewer
             decibels than this: it is unlike all that the checkpoint was trained on. 0 never warns.
     """
@@ -242,6 +243,8 @@ class SVPTalkingHeadPipeline(DiffusionPipeline, StableDiffusionLoraLoaderMixin):
         scheduler: SchedulerMixin,
         num_inference_steps: int = 25,
         guidance_scale: float = 3.5,
+        audio_guidance_scale: float | None = None,
+        style_guidance_scale: float | None = None,
         shared_noise: float = 0.0,
         min_portrait_psnr: float = 0.0,
     ) -> None:
@@ -262,6 +265,14 @@ class SVPTalkingHeadPipeline(DiffusionPipeline, StableDiffusionLoraLoaderMixin):
             guidance_scale=guidance_scale,
             shared_noise=shared_noise,
             min_portrait_psnr=min_portrait_psnr,
+        )
+        scales = {
+            "audio_guidance_scale": audio_guidance_scale,
+            "style_guidance_scale": style_guidance_scale,
+        }
+        # In an index, what is null is a component that is left out.
+        self.register_to_config(
+            **{name: scale for name, scale in scales.items() if scale is not None}
         )
         self.vae_scale_factor = 8
         if vae:  # an autoencoder may fold patches of pixels into channels before its blocks
@@ -505,6 +516,21 @@ class SVPTalkingHeadPipeline(DiffusionPipeline, StableDiffusionLoraLoaderMixin):
     def interrupt(self) -> bool:
         """Set `pipe._interrupt = True` in a callback to stop denoising."""
         return self._interrupt
+
+    def fill_guidance_scales(
+        self,
+        guidance_scale: float | None = None,
+        audio_guidance_scale: float | None = None,
+        style_guidance_scale: float | None = None,
+    ) -> tuple[float, float | None, float | None]:
+        """The three scales that a call uses, joint, audio and style, where some are not given."""
+        if guidance_scale is not None:
+            return guidance_scale, audio_guidance_scale, style_guidance_scale
+        if audio_guidance_scale is None:
+            audio_guidance_scale = self.config.get("audio_guidance_scale")
+        if style_guidance_scale is None:
+            style_guidance_scale = self.config.get("style_guidance_scale")
+        return self.config.guidance_scale, audio_guidance_scale, style_guidance_scale
 
     def check_inputs(
         self,
@@ -1061,10 +1087,11 @@ class SVPTalkingHeadPipeline(DiffusionPipeline, StableDiffusionLoraLoaderMixin):
             width: of the video in pixels.
             fps: frames a second; the video has `round(duration * fps)` frames.
             num_inference_steps: denoising steps; the checkpoint's own number by default.
-            guidance_scale: classifier-free guidance on all conditions together; 1 is none. The
-                checkpoint's own by default.
+            guidance_scale: classifier-free guidance on all conditions together; 1 is none. By
+                default the checkpoint's own, and so are then the two below.
             audio_guidance_scale: if given, guidance on the audio by itself, for one more pass.
-            style_guidance_scale: if given, guidance on the style by itself, for one more pass.
+            style_guidance_scale: if given, guidance on the style by itself, for one more pass, which
+                is saved where it equals the audio's.
             reference_attention_scale: factor on what the portrait adds in every block.
             audio_attention_scale: factor on what the audio adds in every block.
             style_attention_scale: factor on what the style adds in every block.
@@ -1097,8 +1124,9 @@ class SVPTalkingHeadPipeline(DiffusionPipeline, StableDiffusionLoraLoaderMixin):
         height, width = height or size, width or size
         if num_inference_steps is None:
             num_inference_steps = self.config.num_inference_steps
-        if guidance_scale is None:
-            guidance_scale = self.config.guidance_scale
+        scales = self.fill_guidance_scales(
+            guidance_scale, audio_guidance_scale, style_guidance_scale
+        )
         if shared_noise is None:
             shared_noise = self.config.shared_noise
 
@@ -1126,7 +1154,7 @@ class SVPTalkingHeadPipeline(DiffusionPipeline, StableDiffusionLoraLoaderMixin):
         if head_keypoints is not None:
             for frames in num_frames:
                 self.check_head_keypoints(head_keypoints, frames, height, width)
-        self._guidance_scale = guidance_scale
+        self._guidance_scale = scales[0]
         self._interrupt = False
 
         # 2. Prepare the conditions of each video
@@ -1159,7 +1187,7 @@ class SVPTalkingHeadPipeline(DiffusionPipeline, StableDiffusionLoraLoaderMixin):
         self._num_timesteps = len(timesteps)
         lengths = [each.num_frames for each in conditions]
         latents = self.prepare_latents(lengths, height, width, generators, latents, shared_noise)
-        passes = plan_guidance(guidance_scale, audio_guidance_scale, style_guidance_scale)
+        passes = plan_guidance(*scales)
         attention_scales = {
             "reference_attention_scale": reference_attention_scale,
             "audio_attention_scale": audio_attention_scale,

@@ -85,8 +85,9 @@ def test_the_same_seed_gives_the_same_report(folder: Path) -> None:
 def test_the_cost_grows_with_steps_and_guidance(folder: Path) -> None:
     report = evaluate(folder, "--parts", "cost", "--guidance-scale", "2")
     costs = {row["measure"]: row["generated"] for row in report["rows"]}
-    seconds = "seconds a second of video, {} steps, guidance {}"
-    assert costs[seconds.format(8, 2)]["low"] > costs[seconds.format(2, 1)]["low"]
+    seconds = "seconds a second of video, {} steps, {}"
+    slow, fast = seconds.format(8, "guidance"), seconds.format(2, "no guidance")
+    assert costs[slow]["low"] > costs[fast]["low"]
     assert 100 < costs["peak memory of the process (MiB)"]["value"] < 10_000
     assert np.isfinite(costs["seconds to the first frame of 0.24 s"]["value"])
 

@@ -83,8 +83,8 @@ def test_eight_dots_lie_where_the_keypoints_are(height, width):
         colours.add(tuple(colour.round(2)))
         assert pictures[0, :, :, x].any(axis=0).sum() < height / 8
     assert len(colours) == 8
-    # Eight discs of radius 4/512 of the picture, and nothing else.
-    area = 8 * np.pi * (4 * min(height, width) / 512) ** 2
+    # Eight discs of radius 12/512 of the picture, and nothing else.
+    area = 8 * np.pi * (12 * min(height, width) / 512) ** 2
     assert pictures[0].max(axis=0).sum() == pytest.approx(area, rel=0.2)
 
 

@@ -5,12 +5,14 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from diffusers import MotionAdapter, UNet2DConditionModel, UNetMotionModel
 from peft import LoraConfig
 from peft.utils import get_peft_model_state_dict
 
+from svp_diffusers.media.keypoints import draw_head_keypoints
 from svp_diffusers.models.audio_projector_svp import AudioProjector
 from svp_diffusers.models.head_guider_svp import HeadKeypointGuider
 from svp_diffusers.models.reference_unet_svp import ReferenceUNet
@@ -331,3 +333,46 @@ def test_motion_modules_are_left_out_where_a_checkpoint_says_so(tmp_path: Path) 
     unet.save_pretrained(tmp_path)
     loaded = TemporalUNet.from_pretrained(tmp_path)
     torch.testing.assert_close(loaded(sample, 5, tokens).sample, without)
+
+
+def test_the_pose_reaches_the_features_of_a_new_guider() -> None:
+    guider = HeadKeypointGuider(64, block_out_channels=(8, 16, 32, 64))
+    torch.nn.init.kaiming_normal_(guider.embedding.conv_out.weight, generator=seeded())
+    points = np.random.default_rng(0).uniform(32, 96, (16, 8, 2)).astype(np.float32)
+    pictures = torch.from_numpy(draw_head_keypoints(points, 128, 128)).transpose(0, 1)
+    features = guider(pictures[None])
+    # What differs between poses is at least a fifth of the whole: 1e-4 with PyTorch's own weights.
+    assert features.std(dim=2).square().mean() > 0.04 * features.square().mean()
+
+
+def test_the_portrait_is_a_part_of_the_prediction_from_the_first_step(tmp_path: Path) -> None:
+    sizes = {
+        **SIZES,
+        "down_block_types": ("CrossAttnDownBlockMotion", "DownBlockMotion"),
+        "up_block_types": ("UpBlockMotion", "CrossAttnUpBlockMotion"),
+        "num_attention_heads": 2,
+        "motion_num_attention_heads": 2,
+    }
+    unet = TemporalUNet(**sizes, reference_channels=4, reference_skip=True)
+    sample, reference = draw(2, 4, FRAMES, 8, 8), draw(1, 4, 8, 8, seed=1)
+    call = {
+        "sample": sample,
+        "timestep": torch.tensor([999, 10]),
+        "encoder_hidden_states": draw(2 * FRAMES, 5, 32, seed=2),
+    }
+    assert unet.skip_weights is not None
+    before = unet(**call, reference_latents=reference).sample
+    without = unet(**call).sample
+    torch.nn.init.constant_(unet.skip_weights.bias, 0.5)
+    skip = unet(**call, reference_latents=reference).sample - before
+    torch.testing.assert_close(skip, 0.5 * (sample + reference[:, :, None]))
+    torch.testing.assert_close(unet(**call).sample - without, 0.5 * sample)
+    torch.nn.init.normal_(unet.skip_weights.weight, generator=seeded(3))
+    skip = unet(**call, reference_latents=reference).sample - before
+    share = skip / (sample + reference[:, :, None])
+    assert (share[0] - share[1]).abs().mean() > 0.1  # it depends on the timestep
+    unet.save_pretrained(tmp_path)
+    loaded = TemporalUNet.from_pretrained(tmp_path)
+    torch.testing.assert_close(loaded(**call, reference_latents=reference).sample, before + skip)
+    with pytest.raises(ValueError, match="reference_channels 8"):
+        TemporalUNet(**sizes, reference_channels=8, reference_skip=True)

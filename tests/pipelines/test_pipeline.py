@@ -76,7 +76,13 @@ def test_frames_share_as_much_noise_as_asked(tiny_pipeline: SVPTalkingHeadPipeli
 def test_a_checkpoint_carries_its_sampling_defaults(
     tiny_pipeline: SVPTalkingHeadPipeline, tmp_path: Path
 ) -> None:
-    defaults = {"num_inference_steps": 3, "guidance_scale": 1.0, "shared_noise": 1.0}
+    defaults = {
+        "num_inference_steps": 3,
+        "guidance_scale": 1.0,
+        "audio_guidance_scale": 2.0,
+        "style_guidance_scale": 3.0,
+        "shared_noise": 1.0,
+    }
     SVPTalkingHeadPipeline(**tiny_pipeline.components, **defaults).save_pretrained(tmp_path)
     loaded = SVPTalkingHeadPipeline.from_pretrained(tmp_path)
     steps: list[int] = []
@@ -260,6 +266,18 @@ def test_separate_scales_change_the_video(tiny_pipeline: SVPTalkingHeadPipeline)
     for name in ("audio_guidance_scale", "style_guidance_scale"):
         other = run(tiny_pipeline, guidance_scale=2.0, **{name: 4.0}).frames[0]
         assert (joint - other).abs().mean() > 1e-3
+
+
+def test_guidance_that_is_not_given_is_the_checkpoint_s(
+    tiny_pipeline: SVPTalkingHeadPipeline,
+) -> None:
+    scales = {"guidance_scale": 1.0, "audio_guidance_scale": 2.0, "style_guidance_scale": 3.0}
+    pipeline = SVPTalkingHeadPipeline(**tiny_pipeline.components, **scales)
+    assert pipeline.fill_guidance_scales() == (1.0, 2.0, 3.0)
+    assert pipeline.fill_guidance_scales(audio_guidance_scale=4.0) == (1.0, 4.0, 3.0)
+    # Guidance on all together is meant for all of them.
+    assert pipeline.fill_guidance_scales(5.0) == (5.0, None, None)
+    assert pipeline.fill_guidance_scales(5.0, 6.0) == (5.0, 6.0, None)
 
 
 @pytest.mark.parametrize("name", ["reference", "audio", "style"])

@@ -103,8 +103,9 @@ def test_mouth_and_eyes_weigh_most() -> None:
     assert [bool(mouths[1, 0, 64, x]) for x in (28, 60)] == [True, False]
     assert [bool(eyes[0, 0, 60, x]) for x in (48, 80)] == [True, True]
     assert not eyes[0, 0, 80, 64]
-    weights = weigh_face(keypoints, 128, 128, 2.0, 4.0)
-    assert [float(weights[0, 0, y, 64]) for y in (2, 112, 92)] == [1, 2, 4]
+    weights = weigh_face(keypoints, 128, 128, face=2.0, mouth=4.0, eyes=3.0)
+    points = [(2, 64), (112, 64), (92, 64), tuple(keypoints[0, 6].int().flip(0).tolist())]
+    assert [float(weights[0, 0, y, x]) for y, x in points] == [1, 2, 4, 3]
 
 
 def test_decibels() -> None:

@@ -15,8 +15,9 @@ from svp_diffusers.errors import FaceError
 from svp_diffusers.media.input import check_input
 from svp_diffusers.media.video import number_of_frames
 
-# V-Express draws dots of 4 pixels in pictures of 512; ours keep that proportion at every size.
-DOT_RADIUS = 4 / 512
+DOT_RADIUS = 12 / 512
+"""Of our dots, as a share of the picture. With V-Express's 4 / 512, those in a picture of 128 would
+be single pixels, which a small guider hardly sees."""
 V3_RADIUS = 4
 V3_STICK_BRIGHTNESS = 0.6
 

@@ -12,6 +12,7 @@ import inspect
 from typing import Any, ClassVar
 
 import torch
+import torch.nn.functional as F
 from diffusers import (
     ModelMixin,
     MotionAdapter,
@@ -231,6 +232,9 @@ class TemporalUNet(UNetMotionModel):
         reference_channels: channels of the portrait's latents that are concatenated to the noisy
             ones, beside the reference attention; 0 is the paper's. (Our choice: a net of a few
             million weights learns the portrait far sooner so.)
+        reference_skip: add the noisy latents and the portrait's, each weighted by what the timestep
+            says, to the prediction, so that the net learns what differs from the portrait; needs
+            `reference_channels` equal to `out_channels`. (Our choice, for the same reason.)
         adaptive_norm: let audio and style also scale and shift the norm before every feed-forward
             layer, as DiT's conditions do, and shift the output of `conv_in`; the paper does not.
             (Our choice, for the same reason.)
@@ -240,7 +244,8 @@ class TemporalUNet(UNetMotionModel):
             Stable Diffusion 1.5 as defaults. Only one transformer layer a block is supported.
 
     Raises:
-        ValueError: if a transformer has more than one layer a block.
+        ValueError: if a transformer has more than one layer a block, or the portrait's latents do
+            not fit a `reference_skip`.
     """
 
     _repeated_blocks: ClassVar = ["PortraitTransformerBlock", "MotionModule"]
@@ -252,6 +257,7 @@ class TemporalUNet(UNetMotionModel):
         style_dim: int = 128,
         num_style_tokens: int = 4,
         reference_channels: int = 0,
+        reference_skip: bool = False,
         adaptive_norm: bool = False,
         motion_modules_enabled: bool = True,
         sample_size: int | None = 64,
@@ -313,6 +319,16 @@ class TemporalUNet(UNetMotionModel):
             self.condition_in = nn.Linear(adaptive_dim, block_out_channels[0])
             nn.init.zeros_(self.condition_in.weight)
             nn.init.zeros_(self.condition_in.bias)
+        self.skip_weights: nn.Linear | None = None
+        if reference_skip:
+            if reference_channels != out_channels:
+                raise ValueError(
+                    f"reference_skip needs reference_channels {reference_channels} to be "
+                    f"out_channels {out_channels}."
+                )
+            self.skip_weights = nn.Linear(block_out_channels[0] * 4, 2 * out_channels)
+            nn.init.zeros_(self.skip_weights.weight)
+            nn.init.zeros_(self.skip_weights.bias)
         self.conv_in = HeadConditionedConv(
             in_channels + reference_channels, block_out_channels[0], 3, padding=1
         )
@@ -399,7 +415,7 @@ class TemporalUNet(UNetMotionModel):
         missing, unexpected = model.load_state_dict(weights, strict=False)
         ours = [
             *("attn_reference", "norm_reference", "attn_style", "norm_style", "style_projection"),
-            *("modulation", "condition_embedding", "condition_in"),
+            *("modulation", "condition_embedding", "condition_in", "skip_weights"),
         ]
         unknown = [key for key in missing if not any(part in key for part in ours)] + unexpected
         if unknown:
@@ -493,7 +509,7 @@ class TemporalUNet(UNetMotionModel):
             head_features = shift if head_features is None else head_features + shift
         if head_features is not None:
             channels.append(head_features)
-        output: UNetMotionOutput | tuple[torch.Tensor] = super().forward(
+        prediction: torch.Tensor = super().forward(
             torch.cat(channels, dim=1),
             timestep,
             encoder_hidden_states,
@@ -505,6 +521,19 @@ class TemporalUNet(UNetMotionModel):
                 "audio_attention_scale": audio_attention_scale,
                 "style_attention_scale": style_attention_scale,
             },
-            return_dict=return_dict,
-        )
-        return output
+            return_dict=False,
+        )[0]
+        if self.skip_weights is not None:
+            prediction = prediction + self._weigh_skip(channels[0], channels[1], timestep)
+        return UNetMotionOutput(prediction) if return_dict else (prediction,)
+
+    def _weigh_skip(
+        self, sample: torch.Tensor, reference: torch.Tensor, timestep: torch.Tensor | float | int
+    ) -> torch.Tensor:
+        """Weighted sum of noisy and portrait latents, each (batch, channels, frames, h, w)."""
+        timesteps = torch.as_tensor(timestep, device=sample.device).expand(len(sample))
+        embedding = self.time_embedding(self.time_proj(timesteps).to(sample.dtype))
+        assert self.skip_weights is not None
+        weights: torch.Tensor = self.skip_weights(F.silu(embedding))
+        own, portrait = weights[:, :, None, None, None].chunk(2, dim=1)
+        return own * sample + portrait * reference

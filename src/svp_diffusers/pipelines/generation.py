@@ -114,11 +114,15 @@ def fill_defaults(
     request: GenerationRequest, pipeline: SVPTalkingHeadPipeline
 ) -> GenerationRequest:
     """Put the checkpoint's own values where nothing was asked for; the manifest shows them."""
-    steps, guidance_scale = request.steps, request.guidance_scale
+    guidance_scale, audio_guidance_scale, style_guidance_scale = pipeline.fill_guidance_scales(
+        request.guidance_scale, request.audio_guidance_scale, request.style_guidance_scale
+    )
     return replace(
         request,
-        steps=pipeline.config.num_inference_steps if steps is None else steps,
-        guidance_scale=pipeline.config.guidance_scale if guidance_scale is None else guidance_scale,
+        steps=request.steps or pipeline.config.num_inference_steps,
+        guidance_scale=guidance_scale,
+        audio_guidance_scale=audio_guidance_scale,
+        style_guidance_scale=style_guidance_scale,
     )
 
 

@@ -35,8 +35,7 @@ class GenerationRequest:
         steps: denoising steps; None for the checkpoint's own number.
         size: side of the square video in pixels; None for the checkpoint's own.
         fps: frame rate, "25", "23.976" or "24000/1001".
-        guidance_scale, audio_guidance_scale, style_guidance_scale: see the pipeline. None for
-            `guidance_scale` is the checkpoint's own.
+        guidance_scale, audio_guidance_scale, style_guidance_scale: see the pipeline.
         reference_attention_scale, audio_attention_scale, style_attention_scale: likewise.
         context_length, context_overlap: likewise.
         device: None for the best there is.

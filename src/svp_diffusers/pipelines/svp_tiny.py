@@ -16,7 +16,7 @@ TOKEN_DIM = 128
 CHANNELS = (64, 96, 128)
 NUM_INFERENCE_STEPS, GUIDANCE_SCALE, SHARED_NOISE = 4, 2.0, 1.0
 """Defaults of a call: few steps are best for a small net, and one noise for all frames keeps the
-picture still."""
+picture still. Guidance is on audio and style, not on the portrait, whose colours it would spoil."""
 
 
 def assemble_svp_tiny(
@@ -60,6 +60,7 @@ def assemble_svp_tiny(
             style_dim=style_encoder.config.style_dim,
             num_style_tokens=2,
             reference_channels=vae.config.latent_channels,
+            reference_skip=True,
             adaptive_norm=True,
             motion_modules_enabled=False,  # until they are trained
         )
@@ -94,6 +95,8 @@ def assemble_svp_tiny(
         style_encoder=style_encoder,
         scheduler=default_scheduler(),
         num_inference_steps=NUM_INFERENCE_STEPS,
-        guidance_scale=GUIDANCE_SCALE,
+        guidance_scale=1.0,
+        audio_guidance_scale=GUIDANCE_SCALE,
+        style_guidance_scale=GUIDANCE_SCALE,
         shared_noise=SHARED_NOISE,
     )

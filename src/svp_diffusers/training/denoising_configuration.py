@@ -19,8 +19,8 @@ class DenoisingConfiguration(LoopConfiguration):
             is never learned.
 
     Objective: squared error of the scheduler's target (velocity, or noise).
-        face_weight, feature_weight: of latents in the face, and at mouth and eyes; the background
-            has 1.
+        face_weight, mouth_weight, eye_weight: of latents in the face, and there at the mouth and at
+            eyes and brows; the background has 1.
         loss_weighting: "none" weighs all timesteps alike; "min-snr" by min(SNR, 5), which for
             velocities goes to zero at high noise, where audio and style act.
         timestep_power: timesteps are drawn as `1000 * u ** power`; below 1 prefers high noise.
@@ -46,7 +46,8 @@ class DenoisingConfiguration(LoopConfiguration):
     clips_per_batch: int = 16
     frames_per_clip: int = 1
     face_weight: float = 1.7
-    feature_weight: float = 3.0
+    mouth_weight: float = 5.0
+    eye_weight: float = 2.0
     loss_weighting: str = "none"
     timestep_power: float = 0.75
     shared_noise: float = 0.0
@@ -66,7 +67,7 @@ class DenoisingConfiguration(LoopConfiguration):
         super().__post_init__()
         for name in ("clips_per_batch", "frames_per_clip", "validation_clips"):
             require(getattr(self, name) >= 1, f"{name} must be 1 or more")
-        for name in ("face_weight", "feature_weight", "timestep_power"):
+        for name in ("face_weight", "mouth_weight", "eye_weight", "timestep_power"):
             require(getattr(self, name) > 0, f"{name} must be above 0")
         for name in (
             *("reference_dropout", "audio_dropout", "style_dropout", "head_dropout"),

@@ -167,8 +167,9 @@ class DenoisingObjective(Objective):
             keypoints.flatten(0, 1),
             height,
             width,
-            self.configuration.face_weight,
-            self.configuration.feature_weight,
+            face=self.configuration.face_weight,
+            mouth=self.configuration.mouth_weight,
+            eyes=self.configuration.eye_weight,
         )
         weights = weights.unflatten(0, keypoints.shape[:2]).transpose(1, 2)
         return weights / weights.mean(dim=(1, 2, 3, 4), keepdim=True)

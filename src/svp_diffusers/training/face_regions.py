@@ -35,12 +35,13 @@ def locate_eyes(keypoints: Tensor, height: int, width: int) -> Tensor:
     return left | right
 
 
-def weigh_face(keypoints: Tensor, height: int, width: int, face: float, features: float) -> Tensor:
-    """Weights (n, 1, height, width): `features` at mouth and eyes, `face` elsewhere in the face, 1
-    in the background."""
+def weigh_face(
+    keypoints: Tensor, height: int, width: int, *, face: float, mouth: float, eyes: float
+) -> Tensor:
+    """Weights (n, 1, height, width) of mouth, eyes and other parts of the face; 1 elsewhere."""
     weights = torch.where(locate_face(keypoints, height, width), face, 1.0)
-    detailed = locate_mouth(keypoints, height, width) | locate_eyes(keypoints, height, width)
-    return torch.where(detailed, features, weights)
+    weights = torch.where(locate_eyes(keypoints, height, width), eyes, weights)
+    return torch.where(locate_mouth(keypoints, height, width), mouth, weights)
 
 
 def _fill_ellipse(

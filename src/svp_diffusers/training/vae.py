@@ -135,8 +135,9 @@ class VAEObjective(Objective):
             batch["head_keypoints"],
             height,
             width,
-            self.configuration.face_weight,
-            self.configuration.feature_weight,
+            face=self.configuration.face_weight,
+            mouth=self.configuration.feature_weight,
+            eyes=self.configuration.feature_weight,
         )
         error = reconstruction.float() - pixels
         l1 = (weights * error.abs()).mean()

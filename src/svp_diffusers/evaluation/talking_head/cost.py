@@ -30,9 +30,9 @@ RUNS = 3
 
 @dataclass(frozen=True)
 class Cost:
-    """Seconds of each run by (steps, guidance scale), to the first frame, and peaks in MiB."""
+    """Seconds of each run by (steps, guided), to the first frame, and peaks in MiB."""
 
-    seconds: dict[tuple[int, float], list[float]]
+    seconds: dict[tuple[int, bool], list[float]]
     first_frame: list[float]
     memory: float
     device_memory: float | None
@@ -56,10 +56,10 @@ def evaluate_cost(
     duration = len(clip.frames) / float(clip.fps)
     rows = [
         _row(
-            f"seconds a second of video, {steps} steps, guidance {scale:g}",
+            f"seconds a second of video, {steps} steps, {'' if guided else 'no '}guidance",
             [seconds / duration for seconds in runs],
         )
-        for (steps, scale), runs in cost.seconds.items()
+        for (steps, guided), runs in cost.seconds.items()
     ]
     rows.append(_row(f"seconds to the first frame of {duration:g} s", cost.first_frame))
     rows.append(_row("peak memory of the process (MiB)", [cost.memory]))
@@ -95,11 +95,13 @@ def measure_cost(
         next(pipeline.decode_latents(generate())).cpu()
 
     make_video()
-    guided = options.get("guidance_scale", pipeline.config.guidance_scale)
+    unguided = dict.fromkeys(("audio_guidance_scale", "style_guidance_scale"))
     seconds = {}
-    for steps, scale in itertools.product(STEPS, sorted({1.0, guided})):
-        changes = {"num_inference_steps": steps, "guidance_scale": scale}
-        seconds[steps, scale] = time_runs(partial(make_video, **changes))
+    for steps, guided in itertools.product(STEPS, (False, True)):
+        changes = {} if guided else {"guidance_scale": 1.0, **unguided}
+        seconds[steps, guided] = time_runs(
+            partial(make_video, num_inference_steps=steps, **changes)
+        )
     # ru_maxrss counts bytes on macOS and KiB elsewhere.
     unit = 2**20 if sys.platform == "darwin" else 2**10
     memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / unit

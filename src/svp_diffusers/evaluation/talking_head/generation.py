@@ -41,8 +41,10 @@ class Sampler:
     def sampling(self) -> dict[str, Any]:
         """What the videos are made with: the checkpoint's defaults, and the options over them."""
         config = self.pipeline.config
-        names = ("num_inference_steps", "guidance_scale", "shared_noise")
-        return {name: config[name] for name in names} | dict(self.options)
+        scales = ("guidance_scale", "audio_guidance_scale", "style_guidance_scale")
+        filled = self.pipeline.fill_guidance_scales(*(self.options.get(name) for name in scales))
+        own = {name: config[name] for name in ("num_inference_steps", "shared_noise")}
+        return own | dict(self.options) | dict(zip(scales, filled, strict=True))
 
     def get_style(self, name: str) -> StyleDistribution:
         """A style of the checkpoint's bank.
