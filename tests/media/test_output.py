@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from svp_diffusers.errors import MediaError, OutputError
-from svp_diffusers.media.output import atomic_path, check_output
+from svp_diffusers.media.output import atomic_folder, atomic_path, check_output
 from svp_diffusers.media.video import probe, write_video
 
 from .samples import make_frames
@@ -151,3 +151,20 @@ def test_the_noise_fits_when_nothing_limits_it(tmp_path):
     _, message = process.communicate()
     assert process.returncode == 0, message
     assert (tmp_path / "a.mp4").stat().st_size > 500_000
+
+
+def test_a_folder_takes_the_place_of_the_older_one_when_it_is_complete(tmp_path):
+    folder = tmp_path / "run" / "vae"
+    for name in ("a", "b"):
+        with atomic_folder(folder) as temporary:
+            (temporary / name).write_text(name)
+    assert [path.name for path in folder.iterdir()] == ["b"]
+    with pytest.raises(ValueError, match="midway"), atomic_folder(folder) as temporary:
+        (temporary / "c").write_text("c")
+        raise ValueError("midway")
+    assert [path.name for path in folder.iterdir()] == ["b"]
+    assert list(folder.parent.iterdir()) == [folder]
+    (tmp_path / "file").touch()
+    for blocked in (tmp_path / "file", tmp_path / "file" / "vae"):
+        with pytest.raises(OutputError, match="cannot be written"), atomic_folder(blocked):
+            pass

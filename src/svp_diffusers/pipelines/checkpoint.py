@@ -1,13 +1,13 @@
 """Finding and loading a pipeline's checkpoint: a folder, a repository on the Hub, or svp-tiny."""
 
 import json
-import tempfile
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from svp_diffusers.errors import CheckpointError, ConfigurationError, OutputError
+from svp_diffusers.errors import CheckpointError, ConfigurationError
+from svp_diffusers.media.output import atomic_folder
 from svp_diffusers.models.style_encoder_svp import StyleEncoder
 from svp_diffusers.pipelines.pipeline_svp_talking_head import SVPTalkingHeadPipeline
 
@@ -151,16 +151,10 @@ def load_pipeline(folder: Path, device: torch.device, dtype: str) -> SVPTalkingH
 
 
 def save_checkpoint(pipeline: SVPTalkingHeadPipeline, folder: Path) -> None:
-    """Save a pipeline beside its final name, and rename it when it is complete.
+    """Save a pipeline, whole or not at all, in place of what is there.
 
     Raises:
         OutputError: if it cannot be written there.
     """
-    try:
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(prefix=".partial-", dir=folder.parent) as temporary:
-            complete = Path(temporary) / folder.name
-            pipeline.save_pretrained(complete)
-            complete.replace(folder)
-    except OSError as error:
-        raise OutputError(f"{folder} cannot be written: {error}.") from error
+    with atomic_folder(folder) as temporary:
+        pipeline.save_pretrained(temporary)

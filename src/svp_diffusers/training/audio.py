@@ -6,6 +6,7 @@ procedural talkers, whose lips are known, and learns to tell them. Afterwards it
 
 from pathlib import Path
 
+from svp_diffusers.media.output import atomic_folder
 from svp_diffusers.training.audio_batches import SpeechBatchSampler, read_speech_clips
 from svp_diffusers.training.audio_configuration import AudioTrainingConfiguration
 from svp_diffusers.training.audio_encoder import build_audio_encoder, build_feature_extractor
@@ -40,6 +41,10 @@ def train_audio(configuration: AudioTrainingConfiguration, resume: bool = False)
     accelerator.print(f"{len(clips)} clips, {encoder.num_parameters():,} weights", flush=True)
     train(objective, sampler.batch, configuration, run, accelerator)
     if accelerator.is_main_process:
-        encoder.save_pretrained(run.path / "audio_encoder")
-        build_feature_extractor().save_pretrained(run.path / "feature_extractor")
+        for name, part in (
+            ("audio_encoder", encoder),
+            ("feature_extractor", build_feature_extractor()),
+        ):
+            with atomic_folder(run.path / name) as temporary:
+                part.save_pretrained(temporary)
     return run.path

@@ -10,8 +10,9 @@ from huggingface_hub import HfApi
 from peft import get_peft_model_state_dict
 
 from svp_diffusers.data.loader import ClipDataset
+from svp_diffusers.media.output import atomic_folder
 from svp_diffusers.models.expression_encoder_svp import ExpressionEncoder
-from svp_diffusers.pipelines.checkpoint import check_components
+from svp_diffusers.pipelines.checkpoint import check_components, save_checkpoint
 from svp_diffusers.pipelines.pipeline_svp_talking_head import SVPTalkingHeadPipeline
 from svp_diffusers.training.denoising_batches import DenoisingBatches
 from svp_diffusers.training.denoising_configuration import DenoisingConfiguration
@@ -112,14 +113,15 @@ def _save(
     if not accelerator.is_main_process:
         return folder
     if configuration.lora_rank:
-        pipeline.save_lora_weights(
-            folder, unet_lora_layers=get_peft_model_state_dict(pipeline.unet)
-        )
+        with atomic_folder(folder) as temporary:
+            pipeline.save_lora_weights(
+                temporary, unet_lora_layers=get_peft_model_state_dict(pipeline.unet)
+            )
         if push_to_hub is not None:
             created = HfApi().create_repo(push_to_hub, exist_ok=True)
             HfApi().upload_folder(repo_id=created.repo_id, folder_path=folder)
         return folder
-    pipeline.save_pretrained(folder)
+    save_checkpoint(pipeline, folder)
     if push_to_hub is not None:
         pipeline.push_to_hub(push_to_hub)
     return folder

@@ -8,6 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from svp_diffusers.data.frames import FrameDataset, to_pixels
+from svp_diffusers.media.output import atomic_folder
 from svp_diffusers.models.expression_encoder_svp import ExpressionEncoder
 from svp_diffusers.training.expression_batches import (
     COEFFICIENTS,
@@ -47,7 +48,8 @@ def train_expression(configuration: ExpressionTrainingConfiguration, resume: boo
     train(objective, batches, configuration, run, accelerator)
     folder = run.path / "expression_encoder"
     if accelerator.is_main_process:
-        encoder.save_pretrained(folder)
+        with atomic_folder(folder) as temporary:
+            encoder.save_pretrained(temporary)
     accelerator.wait_for_everyone()
     return folder
 

@@ -7,6 +7,7 @@ from pathlib import Path
 import torch
 
 from svp_diffusers.data.style_clips import StyleClip, center_speakers, read_style_clips
+from svp_diffusers.media.output import atomic_folder
 from svp_diffusers.models.style_encoder_svp import StyleDistribution, StyleEncoder
 from svp_diffusers.style.audio_features import load_audio_features
 from svp_diffusers.style.expressions import EXPRESSION_SPACES
@@ -54,7 +55,8 @@ def train_style(
     if accelerator.is_main_process:
         encoder.register_to_config(encoder_id=fingerprint(encoder))
         fill_style_bank(encoder, clips)
-        encoder.save_pretrained(folder)
+        with atomic_folder(folder) as temporary:
+            encoder.save_pretrained(temporary)
         if push_to_hub is not None:
             encoder.push_to_hub(push_to_hub)
     return folder

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from svp_diffusers.data.frames import FrameBatch, FrameDataset, to_pixels
 from svp_diffusers.errors import ConfigurationError
+from svp_diffusers.media.output import atomic_folder
 from svp_diffusers.models.autoencoder_svp import SpaceToDepthAutoencoderKL
 from svp_diffusers.training.face_regions import locate_mouth, weigh_face
 from svp_diffusers.training.loop import Objective, make_accelerator, train
@@ -48,7 +49,8 @@ def train_vae(configuration: VAETrainingConfiguration, resume: bool = False) -> 
     folder = run.path / "vae"
     if accelerator.is_main_process:
         vae.register_to_config(scaling_factor=measure_scaling_factor(vae, frames))
-        vae.save_pretrained(folder)
+        with atomic_folder(folder) as temporary:
+            vae.save_pretrained(temporary)
     accelerator.wait_for_everyone()
     return folder
 
