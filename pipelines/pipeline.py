@@ -139,6 +139,11 @@ def window_weights(length: int, overlap: int) -> torch.Tensor:
     return torch.minimum(position, length + 1 - position).clamp(max=overlap + 1)
 
 
+def share_noise(own: torch.Tensor, common: torch.Tensor, share: float) -> torch.Tensor:
+    """Noise of unit variance, `share` of which comes from `common`; both have unit variance."""
+    return (1 - share) ** 0.5 * own + share**0.5 * common
+
+
 def window_audio(embeddings: torch.Tensor, num_frames: int, num_pad_frames: int) -> torch.Tensor:
     """Cut speech embeddings into one window a frame.
 
@@ -937,7 +942,7 @@ class SVPTalkingHeadPipeline(DiffusionPipeline, StableDiffusionLoraLoaderMixin):
                     shared = randn_tensor(
                         (channels, 1, *shape[3:]), generator, device=device, dtype=dtype
                     )
-                    noise = (1 - shared_noise) ** 0.5 * noise + shared_noise**0.5 * shared
+                    noise = share_noise(noise, shared, shared_noise)
                 latents[row, :, :frames] = noise
         elif tuple(latents.shape) != shape:
             raise ValueError(f"`latents` must have the shape {shape}, got {tuple(latents.shape)}.")

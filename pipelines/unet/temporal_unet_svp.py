@@ -193,6 +193,11 @@ class MotionModule(AnimateDiffTransformer3D):
         self.gradient_checkpointing = False
         self.enabled = True
 
+    def start_at_zero(self) -> None:
+        """Make the module add nothing, until it is trained."""
+        nn.init.zeros_(self.proj_out.weight)
+        nn.init.zeros_(self.proj_out.bias)
+
     def forward(
         self,
         hidden_states: torch.Tensor,
@@ -426,8 +431,7 @@ class TemporalUNet(UNetMotionModel):
                 module.attn_reference.load_state_dict(module.attn1.state_dict())
                 nn.init.zeros_(module.attn2.to_out[0].weight)
             elif isinstance(module, MotionModule) and motion_adapter is None:
-                nn.init.zeros_(module.proj_out.weight)
-                nn.init.zeros_(module.proj_out.bias)
+                module.start_at_zero()
         return model.to(unet.dtype)
 
     def enable_motion_modules(self, enabled: bool = True) -> None:

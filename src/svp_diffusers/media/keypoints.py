@@ -97,6 +97,12 @@ def fit_motion(keypoints: NDArray[np.floating], frames: int) -> NDArray[np.float
     return keypoints[np.minimum(index, last)].astype(np.float32)
 
 
+def draw_keypoints(keypoints: NDArray[np.floating], height: int, width: int) -> NDArray[np.float32]:
+    """Pictures (frames, 3, height, width) of the eight keypoints, or of V-Express's three."""
+    draw = draw_head_keypoints if keypoints.shape[1] == 8 else draw_v3_keypoints
+    return draw(keypoints, height, width)
+
+
 def draw_head_keypoints(
     keypoints: NDArray[np.floating], height: int, width: int
 ) -> NDArray[np.float32]:

@@ -82,7 +82,7 @@ def generate_video(
         portrait.image,
         waveform,
         style,
-        head_keypoints=None if motion is None else KeypointImages(motion, layout, size),
+        head_keypoints=None if motion is None else KeypointImages(motion, size),
         height=size,
         width=size,
         fps=fps,

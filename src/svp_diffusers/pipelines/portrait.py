@@ -19,8 +19,7 @@ from svp_diffusers.media.faces import (
     track_head,
 )
 from svp_diffusers.media.keypoints import (
-    draw_head_keypoints,
-    draw_v3_keypoints,
+    draw_keypoints,
     fit_motion,
     read_keypoints,
     resample_keypoints,
@@ -122,9 +121,8 @@ def prepare_head_motion(
 class KeypointImages(Sequence[NDArray[np.float32]]):
     """Pictures of head keypoints, drawn when they are looked at, so that a long video is cheap."""
 
-    def __init__(self, keypoints: NDArray[np.float32], layout: str, size: int) -> None:
+    def __init__(self, keypoints: NDArray[np.float32], size: int) -> None:
         self._keypoints = keypoints
-        self._draw = draw_head_keypoints if layout == "head8" else draw_v3_keypoints
         self._size = size
 
     def __len__(self) -> int:
@@ -133,5 +131,5 @@ class KeypointImages(Sequence[NDArray[np.float32]]):
     def __getitem__(self, index: Any) -> Any:
         """Draw a slice of frames: (frames, 3, size, size) in [0, 1]; or one frame."""
         if isinstance(index, slice):
-            return self._draw(self._keypoints[index], self._size, self._size)
-        return self._draw(self._keypoints[index][None], self._size, self._size)[0]
+            return draw_keypoints(self._keypoints[index], self._size, self._size)
+        return draw_keypoints(self._keypoints[index][None], self._size, self._size)[0]

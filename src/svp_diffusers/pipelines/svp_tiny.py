@@ -82,8 +82,7 @@ def assemble_svp_tiny(
         )
     for module in unet.modules():
         if isinstance(module, MotionModule):
-            torch.nn.init.zeros_(module.proj_out.weight)
-            torch.nn.init.zeros_(module.proj_out.bias)
+            module.start_at_zero()
     return SVPTalkingHeadPipeline(
         vae=vae,
         reference_unet=reference_unet,

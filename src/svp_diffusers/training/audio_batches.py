@@ -17,11 +17,9 @@ from svp_diffusers.data.procedural.manner import Manner
 from svp_diffusers.data.procedural.speech import parse_phonemes
 from svp_diffusers.data.procedural.visemes import blend_visemes
 from svp_diffusers.errors import ConfigurationError, DatasetError
+from svp_diffusers.pipelines.pipeline_svp_talking_head import AUDIO_RECEPTIVE_FIELD, AUDIO_STRIDE
 from svp_diffusers.training.audio_configuration import AudioTrainingConfiguration
 from svp_diffusers.training.audio_encoder import build_feature_extractor
-
-AUDIO_STRIDE, AUDIO_RECEPTIVE_FIELD = 320, 400
-"""Samples from an embedding to the next, and those that an embedding hears; the pipeline's own."""
 
 _GRID = 40
 """Samples between two moments at which lips and loudness are known: 2.5 ms."""

@@ -11,9 +11,8 @@ from transformers.audio_utils import mel_filter_bank
 
 from svp_diffusers.data.clips import SAMPLING_RATE
 from svp_diffusers.data.procedural.visemes import LIP_COEFFICIENTS
+from svp_diffusers.pipelines.pipeline_svp_talking_head import AUDIO_RECEPTIVE_FIELD, AUDIO_STRIDE
 from svp_diffusers.training.audio_batches import (
-    AUDIO_RECEPTIVE_FIELD,
-    AUDIO_STRIDE,
     SpeechBatch,
     SpeechClip,
     locate_embeddings,

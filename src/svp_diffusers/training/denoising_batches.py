@@ -11,9 +11,9 @@ from torch import Tensor
 from svp_diffusers.data.clips import ClipSample
 from svp_diffusers.data.loader import ClipDataset
 from svp_diffusers.errors import ConfigurationError, DatasetError
-from svp_diffusers.media.keypoints import draw_head_keypoints, draw_v3_keypoints
+from svp_diffusers.media.keypoints import draw_keypoints
 from svp_diffusers.models.style_encoder_svp import StyleEncoder
-from svp_diffusers.pipelines.pipeline_svp_talking_head import window_audio
+from svp_diffusers.pipelines.pipeline_svp_talking_head import share_noise, window_audio
 from svp_diffusers.training.denoising_configuration import DenoisingConfiguration
 
 CONDITIONS = ("reference", "audio", "style", "head")
@@ -109,7 +109,6 @@ class DenoisingBatches:
             torch.from_numpy(generator.standard_normal(shape, np.float32))
             for shape in (latents.shape, (len(latents), 1, *latents.shape[2:]))
         )
-        share = configuration.shared_noise
         height, width = stored.header["height"], stored.header["width"]
         mean, std = self.styles[index]
         noise = torch.from_numpy(generator.standard_normal(len(mean), np.float32))
@@ -117,12 +116,13 @@ class DenoisingBatches:
             getattr(configuration, f"{name}_dropout") for name in CONDITIONS
         ]
         lost |= generator.random() < configuration.joint_dropout
+        heads = draw_keypoints(sample.head_keypoints[frames], height, width)
         row = {
             "latents": latents,
-            "noise": (1 - share) ** 0.5 * own + share**0.5 * common,
+            "noise": share_noise(own, common, configuration.shared_noise),
             "reference_latents": self._draw_reference(index, sample, generator),
             "audio_windows": self._window_audio(sample)[frames],
-            "head_images": draw_keypoints(sample.head_keypoints[frames], height, width),
+            "head_images": torch.from_numpy(heads).transpose(0, 1),
             "head_keypoints": torch.from_numpy(sample.head_keypoints[frames])
             * (latents.shape[-1] / width),
             "style": mean + std * noise,
@@ -160,12 +160,6 @@ class DenoisingBatches:
     def _window_audio(self, sample: ClipSample) -> Tensor:
         embeddings = torch.from_numpy(sample.audio_embeddings).float()
         return window_audio(embeddings, sample.number_of_frames, self.num_pad_frames)
-
-
-def draw_keypoints(keypoints: np.ndarray, height: int, width: int) -> Tensor:
-    """Pictures (3, f, height, width) of head keypoints (f, 8 or 3, 2)."""
-    draw = draw_head_keypoints if keypoints.shape[1] == 8 else draw_v3_keypoints
-    return torch.from_numpy(draw(keypoints, height, width)).transpose(0, 1)
 
 
 @torch.no_grad()

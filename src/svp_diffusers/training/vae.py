@@ -59,7 +59,7 @@ def build_vae(
     configuration: VAETrainingConfiguration, frames: FrameDataset
 ) -> SpaceToDepthAutoencoderKL:
     """A new VAE for frames of this size, initial weights from the seed."""
-    factor = configuration.patch_size * 2 ** (configuration.num_blocks - 1)
+    factor = configuration.scale_factor
     if frames.height % factor or frames.width % factor:
         raise ConfigurationError(
             f"frames of {frames.width}x{frames.height} pixels cannot be halved often enough: "
@@ -86,11 +86,10 @@ class VAEBatches:
 
     def __init__(self, frames: FrameDataset, configuration: VAETrainingConfiguration) -> None:
         self.frames, self.configuration = frames, configuration
-        factor = configuration.patch_size * 2 ** (configuration.num_blocks - 1)
         self.latent_shape = (
             configuration.latent_channels,
-            frames.height // factor,
-            frames.width // factor,
+            frames.height // configuration.scale_factor,
+            frames.width // configuration.scale_factor,
         )
 
     def __call__(self, number: int, rank: int, world_size: int) -> dict[str, Tensor]:

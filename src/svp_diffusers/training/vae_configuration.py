@@ -56,6 +56,11 @@ class VAETrainingConfiguration(LoopConfiguration):
     log_every: int = 50
     validate_every: int = 500
 
+    @property
+    def scale_factor(self) -> int:
+        """Pixels to a side of a latent."""
+        return self.patch_size * 2 ** (self.num_blocks - 1)
+
     def __post_init__(self) -> None:
         super().__post_init__()
         for name in (
