@@ -376,3 +376,31 @@ def test_the_portrait_is_a_part_of_the_prediction_from_the_first_step(tmp_path: 
     torch.testing.assert_close(loaded(**call, reference_latents=reference).sample, before + skip)
     with pytest.raises(ValueError, match="reference_channels 8"):
         TemporalUNet(**sizes, reference_channels=8, reference_skip=True)
+
+
+def test_a_silenced_net_hears_nothing_until_it_is_trained() -> None:
+    unet = TemporalUNet(
+        **SIZES,
+        down_block_types=("CrossAttnDownBlockMotion", "DownBlockMotion"),
+        up_block_types=("UpBlockMotion", "CrossAttnUpBlockMotion"),
+        num_attention_heads=2,
+        motion_num_attention_heads=2,
+        adaptive_norm=True,
+    )
+    initialise(unet, seeded())
+    call = {"sample": draw(1, 4, FRAMES, 8, 8), "timestep": 500, "style": draw(1, 128, seed=1)}
+
+    def hear(seed: int) -> torch.Tensor:
+        predicted: torch.Tensor = unet(
+            **call, encoder_hidden_states=draw(FRAMES, 5, 32, seed=seed)
+        ).sample
+        return predicted
+
+    assert (hear(2) - hear(3)).abs().max() > 1e-3
+    unet.silence_audio()
+    torch.testing.assert_close(hear(2), hear(3))
+    hear(2).square().mean().backward()
+    assert unet.condition_embedding is not None
+    heard = unet.condition_embedding.linear_1.weight.grad
+    assert heard is not None
+    assert heard[:, :32].abs().max() > 0

@@ -429,10 +429,23 @@ class TemporalUNet(UNetMotionModel):
             if isinstance(module, PortraitTransformerBlock):
                 module.norm_reference.load_state_dict(module.norm1.state_dict())
                 module.attn_reference.load_state_dict(module.attn1.state_dict())
-                nn.init.zeros_(module.attn2.to_out[0].weight)
             elif isinstance(module, MotionModule) and motion_adapter is None:
                 module.start_at_zero()
+        model.silence_audio()
         return model.to(unet.dtype)
+
+    def silence_audio(self) -> None:
+        """Make the audio add nothing at first, as befits new weights (our choice).
+
+        What audio tokens of new weights add is noise. A net that starts with it learns first to
+        make all tokens alike, and then hears nothing for long.
+        """
+        for module in self.modules():
+            if isinstance(module, PortraitTransformerBlock):
+                nn.init.zeros_(module.attn2.to_out[0].weight)
+        if self.condition_embedding is not None:
+            audio_columns = self.config.cross_attention_dim
+            nn.init.zeros_(self.condition_embedding.linear_1.weight[:, :audio_columns])
 
     def enable_motion_modules(self, enabled: bool = True) -> None:
         """Switch the motion modules on or off: without them every frame is predicted by itself."""

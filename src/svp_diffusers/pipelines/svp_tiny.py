@@ -80,6 +80,7 @@ def assemble_svp_tiny(
             heads=4,
             num_queries=4,
         )
+    unet.silence_audio()
     for module in unet.modules():
         if isinstance(module, MotionModule):
             module.start_at_zero()
