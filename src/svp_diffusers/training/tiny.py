@@ -201,17 +201,31 @@ def configure_style(output: Path, plan: TinyPlan) -> StyleTrainingConfiguration:
 
 
 def configure_image(output: Path, plan: TinyPlan) -> ImageTrainingConfiguration:
-    """Stage `image`: twelve people, two frames of each."""
+    """Stage `image`: eight people, two frames of each."""
     return ImageTrainingConfiguration(
         data=str(output / "cached"),
         pipeline=str(output / "start"),
         output_dir=str(output / "image"),
-        expression_encoder=str(output / "expression/expression_encoder"),
-        clips_per_batch=12,
+        clips_per_batch=8,
         frames_per_clip=2,
         **schedule(plan.image_steps, plan.seed, 50),
         learning_rate=1e-3,
+        **denoiser_losses(output),
     )
+
+
+def denoiser_losses(output: Path) -> dict[str, Any]:
+    """Options of both stages of the denoiser. It is guided on audio and style alone, so these are
+    what it must do without at times."""
+    return {
+        "expression_encoder": str(output / "expression/expression_encoder"),
+        "sync_weight": 1.5,
+        "reference_dropout": 0.0,
+        "head_dropout": 0.0,
+        "joint_dropout": 0.02,
+        "audio_dropout": 0.1,
+        "style_dropout": 0.1,
+    }
 
 
 def configure_video(output: Path, plan: TinyPlan) -> VideoTrainingConfiguration:
@@ -220,11 +234,11 @@ def configure_video(output: Path, plan: TinyPlan) -> VideoTrainingConfiguration:
         data=str(output / "cached"),
         pipeline=str(output / "image/pipeline"),
         output_dir=str(output / "video"),
-        expression_encoder=str(output / "expression/expression_encoder"),
         clips_per_batch=4,
         frames_per_clip=12,
         **schedule(plan.video_steps, plan.seed, 20),
         learning_rate=6e-4,
+        **denoiser_losses(output),
     )
 
 

@@ -21,20 +21,20 @@ CACHED_CLIP_COST = 0.8
 STEP_COSTS = {
     "vae": VAE_STEP_COST,
     "audio": 0.3,
-    "expression": 0.08,
+    "expression": 0.06,
     "style": 0.5,
-    "image": 1.3,
+    "image": 0.8,
     "video": 5.5,
 }
 SHARES = {
-    "data": 0.10,
-    "vae": 0.26,
-    "audio": 0.09,
-    "cache": 0.07,
-    "expression": 0.04,
-    "style": 0.05,
-    "image": 0.33,
-    "video": 0.06,
+    "data": 0.08,
+    "vae": 0.24,
+    "audio": 0.08,
+    "cache": 0.10,
+    "expression": 0.03,
+    "style": 0.04,
+    "image": 0.40,
+    "video": 0.03,
 }
 """Of the time. The denoiser decides what is seen, the VAE how well."""
 
