@@ -33,8 +33,8 @@ SHARES = {
     "cache": 0.10,
     "expression": 0.03,
     "style": 0.04,
-    "image": 0.40,
-    "video": 0.03,
+    "image": 0.37,
+    "video": 0.06,
 }
 """Of the time. The denoiser decides what is seen, the VAE how well."""
 
