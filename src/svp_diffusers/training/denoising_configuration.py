@@ -28,7 +28,9 @@ class DenoisingConfiguration(LoopConfiguration):
             the pipeline.
         expression_encoder: folder of a frozen `ExpressionEncoder` of latents, for the sync loss.
         sync_weight: of the sync loss: the error of the expression that is read from the predicted
-            clean latents. Without it a small model takes long to learn lips.
+            clean latents, and of the one that a linear layer, used in training only, reads from the
+            audio tokens. Without the first a small model takes long to learn lips; without the
+            second new audio tokens, which are noise to the net, are made all alike before it does.
 
     Guidance: how often a clip loses a condition, so that each has a guidance scale of its own.
         reference_dropout, audio_dropout, style_dropout, head_dropout: that one alone.

@@ -62,6 +62,10 @@ class DenoisingObjective(Objective):
             names = expression_encoder.config.coefficient_names
             self.columns = [ARKIT_BLENDSHAPES.index(name) for name in names]
             self.register_buffer("sync_weights", weigh_coefficients(names), persistent=False)
+            # Reads lips from audio tokens, in training only.
+            self.lip_reader = nn.Linear(self.unet.config.cross_attention_dim, len(names))
+            nn.init.zeros_(self.lip_reader.weight)
+            nn.init.zeros_(self.lip_reader.bias)
         # A fifth faster on CPUs, where it was measured, and no slower on GPUs.
         self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         if configuration.gradient_checkpointing:
@@ -77,10 +81,16 @@ class DenoisingObjective(Objective):
                 )
             )
 
-    def predict(self, batch: dict[str, Tensor], noisy: Tensor, timesteps: Tensor) -> Tensor:
+    def project_audio(self, batch: dict[str, Tensor]) -> Tensor:
+        """Audio tokens (b * f, tokens, dim)."""
+        tokens: Tensor = self.audio_projector(batch["audio_windows"].flatten(0, 1))
+        return tokens
+
+    def predict(
+        self, batch: dict[str, Tensor], noisy: Tensor, timesteps: Tensor, tokens: Tensor
+    ) -> Tensor:
         """Predict the scheduler's target for `noisy` (b, c, f, h, w) at `timesteps` (b,)."""
         keep = {name[5:]: value for name, value in batch.items() if name.startswith("keep_")}
-        tokens = self.audio_projector(batch["audio_windows"].flatten(0, 1))
         frames = noisy.shape[2]
         reference = batch["reference_latents"]
         features = self.reference_unet(reference)
@@ -102,12 +112,13 @@ class DenoisingObjective(Objective):
         return prediction
 
     def forward(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
-        """`loss`, and its parts `denoising` and, with an expression encoder, `sync`."""
+        """`loss`, and its parts `denoising` and, with an expression encoder, `sync` and `lips`."""
         latents, noise = batch["latents"], batch["noise"]
         number = self.scheduler.config.num_train_timesteps
         timesteps = (batch["timesteps"] * number).long()
         noisy = self.scheduler.add_noise(latents, noise, timesteps)
-        prediction = self.predict(batch, noisy, timesteps).float()
+        tokens = self.project_audio(batch)
+        prediction = self.predict(batch, noisy, timesteps, tokens).float()
         error = (prediction - self._target(latents, noise, timesteps)).square()
         weights = self._weigh_pixels(batch["head_keypoints"], latents)
         per_clip = (weights * error).mean(dim=(1, 2, 3, 4))
@@ -115,11 +126,15 @@ class DenoisingObjective(Objective):
         if self.expression_encoder is None:
             return {"loss": denoising}
         clean = self._clean(noisy, prediction, timesteps)
-        sync = self._sync_loss(clean, batch["expression"])
+        true = batch["expression"][..., self.columns]
+        sync = self._weigh_error(self._read_expression(clean), true)
+        heard = self.lip_reader(tokens.mean(dim=1)).unflatten(0, true.shape[:2])
+        lips = self._weigh_error(heard, true)
         return {
-            "loss": denoising + self.configuration.sync_weight * sync,
+            "loss": denoising + self.configuration.sync_weight * (sync + lips),
             "denoising": denoising.detach(),
             "sync": sync.detach(),
+            "lips": lips.detach(),
         }
 
     def validate(self) -> dict[str, float]:
@@ -132,7 +147,8 @@ class DenoisingObjective(Objective):
             number = self.scheduler.config.num_train_timesteps
             timesteps = torch.full((len(batch["latents"]),), number - 1, device=device)
             noisy = self.scheduler.add_noise(batch["latents"], batch["noise"], timesteps)
-            prediction = self.predict(batch, noisy, timesteps).float()
+            tokens = self.project_audio(batch)
+            prediction = self.predict(batch, noisy, timesteps, tokens).float()
             clean = self._clean(noisy, prediction, timesteps)
             errors.append(float((clean - batch["latents"]).square().mean()))
             if self.expression_encoder is not None:
@@ -191,9 +207,7 @@ class DenoisingObjective(Objective):
     def _jaw(self) -> int:
         return self.columns.index(ARKIT_BLENDSHAPES.index("jawOpen"))
 
-    def _sync_loss(self, clean: Tensor, expression: Tensor) -> Tensor:
-        read = self._read_expression(clean)
-        true = expression[..., self.columns]
+    def _weigh_error(self, read: Tensor, true: Tensor) -> Tensor:
         error = F.smooth_l1_loss(read, true, beta=0.1, reduction="none")
         return (error * self.sync_weights).mean()
 
