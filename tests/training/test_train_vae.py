@@ -59,6 +59,23 @@ def test_reconstructions_of_unseen_people_get_better(configure: Configure) -> No
     assert latents.std() == pytest.approx(1, rel=0.05)
 
 
+def test_a_decoder_is_trained_further_for_the_same_latents(
+    configure: Configure, tmp_path: Path
+) -> None:
+    before = train_vae(configure("before", steps=40, validate_every=40))
+    further = configure("further", steps=40, validate_every=40, decoder_of=str(before))
+    after = train_vae(further)
+    first, second = (SpaceToDepthAutoencoderKL.from_pretrained(each) for each in (before, after))
+    assert second.config.scaling_factor == first.config.scaling_factor
+    old, new = first.state_dict(), second.state_dict()
+    changed = {name for name in old if not torch.equal(old[name], new[name])}
+    assert changed
+    assert all(name.startswith(("decoder", "post_quant_conv")) for name in changed)
+    assert read_metrics(further)[-1]["psnr"] > read_metrics(configure("before"))[-1]["psnr"]
+    with pytest.raises(ConfigurationError, match="patch_size"):
+        train_vae(configure("other", decoder_of=str(before), patch_size=4))
+
+
 @pytest.mark.slow
 def test_a_killed_run_goes_on_bit_for_bit(configure: Configure) -> None:
     options = {"steps": 20, "checkpoint_every": 4, "validate_every": 7}

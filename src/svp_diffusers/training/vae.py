@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from diffusers.configuration_utils import FrozenDict
 from torch import Tensor
 
 from svp_diffusers.data.frames import FrameBatch, FrameDataset, to_pixels
@@ -39,6 +40,8 @@ def train_vae(configuration: VAETrainingConfiguration, resume: bool = False) -> 
     frames = FrameDataset(configuration.data, "train")
     held_out = FrameDataset(configuration.data, "validation")
     vae = build_vae(configuration, frames)
+    if configuration.decoder_of is not None:
+        vae = load_decoder(configuration.decoder_of, vae.config)
     accelerator = make_accelerator(configuration)
     run.start(accelerator)
     objective = VAEObjective(
@@ -48,7 +51,8 @@ def train_vae(configuration: VAETrainingConfiguration, resume: bool = False) -> 
     train(objective, VAEBatches(frames, configuration), configuration, run, accelerator)
     folder = run.path / "vae"
     if accelerator.is_main_process:
-        vae.register_to_config(scaling_factor=measure_scaling_factor(vae, frames))
+        if configuration.decoder_of is None:
+            vae.register_to_config(scaling_factor=measure_scaling_factor(vae, frames))
         with atomic_folder(folder) as temporary:
             vae.save_pretrained(temporary)
     accelerator.wait_for_everyone()
@@ -79,6 +83,24 @@ def build_vae(
             norm_num_groups=configuration.norm_num_groups,
             sample_size=frames.height,
         )
+
+
+def load_decoder(folder: str, wanted: FrozenDict) -> SpaceToDepthAutoencoderKL:
+    """A trained VAE whose encoder is frozen.
+
+    Raises:
+        ConfigurationError: its sizes are not those of the configuration.
+    """
+    vae = SpaceToDepthAutoencoderKL.from_pretrained(folder)
+    names = ("patch_size", "block_out_channels", "layers_per_block", "latent_channels")
+    for name in names:
+        if list(np.atleast_1d(vae.config[name])) != list(np.atleast_1d(wanted[name])):
+            raise ConfigurationError(
+                f"the VAE {folder} has {name} {vae.config[name]}, the configuration {wanted[name]}"
+            )
+    for part in (vae.encoder, vae.quant_conv):
+        part.requires_grad_(False)
+    return vae.train()
 
 
 class VAEBatches:

@@ -21,6 +21,8 @@ class VAETrainingConfiguration(LoopConfiguration):
         base_channels: of the first block; each of the `num_blocks` has twice those of the one
             before.
         layers_per_block, latent_channels, norm_num_groups.
+        decoder_of: folder of a trained VAE, in place of a new one: its decoder alone is trained
+            further, and what was cached or trained with its latents stays valid.
 
     Objective: weighted L1 + `mse_weight` * weighted squared error + `gradient_weight` * weighted L1
     of the differences between neighbouring pixels + `kl_weight` * mean KL to N(0, I) of a latent.
@@ -44,6 +46,7 @@ class VAETrainingConfiguration(LoopConfiguration):
     layers_per_block: int = 1
     latent_channels: int = 4
     norm_num_groups: int = 16
+    decoder_of: str | None = None
     mse_weight: float = 2.0
     gradient_weight: float = 0.5
     kl_weight: float = 4e-4
