@@ -66,6 +66,9 @@ def image(
     config: Annotated[Path, typer.Option(help="YAML file; see ImageTrainingConfiguration.")],
     resume: Annotated[bool, typer.Option(help="Go on from the newest checkpoint.")] = False,
     push_to_hub: Annotated[str | None, typer.Option(help="Push the pipeline there.")] = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Say what a step takes, take one, keep nothing.")
+    ] = False,
 ) -> None:
     """Stage 2: learn single frames, without the motion modules."""
     from svp_diffusers.training.configuration import load_configuration
@@ -73,7 +76,9 @@ def image(
     from svp_diffusers.training.image import train_image
 
     configuration = load_configuration(config, ImageTrainingConfiguration)
-    typer.echo(train_image(configuration, resume, push_to_hub))
+    trained = train_image(configuration, resume, push_to_hub, dry_run)
+    if trained is not None:
+        typer.echo(trained)
 
 
 @app.command()
@@ -81,6 +86,9 @@ def video(
     config: Annotated[Path, typer.Option(help="YAML file; see VideoTrainingConfiguration.")],
     resume: Annotated[bool, typer.Option(help="Go on from the newest checkpoint.")] = False,
     push_to_hub: Annotated[str | None, typer.Option(help="Push the pipeline there.")] = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Say what a step takes, take one, keep nothing.")
+    ] = False,
 ) -> None:
     """Stage 3: learn clips, with the motion modules."""
     from svp_diffusers.training.configuration import load_configuration
@@ -88,7 +96,9 @@ def video(
     from svp_diffusers.training.video import train_video
 
     configuration = load_configuration(config, VideoTrainingConfiguration)
-    typer.echo(train_video(configuration, resume, push_to_hub))
+    trained = train_video(configuration, resume, push_to_hub, dry_run)
+    if trained is not None:
+        typer.echo(trained)
 
 
 @app.command()

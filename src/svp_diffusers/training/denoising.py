@@ -1,5 +1,6 @@
 """What training stages 2 and 3 share: a pipeline folder in, a pipeline folder out."""
 
+import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -12,7 +13,7 @@ from peft import get_peft_model_state_dict
 from svp_diffusers.data.loader import ClipDataset
 from svp_diffusers.media.output import atomic_folder
 from svp_diffusers.models.expression_encoder_svp import ExpressionEncoder
-from svp_diffusers.pipelines.checkpoint import check_components, save_checkpoint
+from svp_diffusers.pipelines.checkpoint import DTYPES, check_components, save_checkpoint
 from svp_diffusers.pipelines.pipeline_svp_talking_head import SVPTalkingHeadPipeline
 from svp_diffusers.training.denoising_batches import DenoisingBatches
 from svp_diffusers.training.denoising_configuration import DenoisingConfiguration
@@ -21,8 +22,12 @@ from svp_diffusers.training.denoising_objective import (
     check_sync,
     freeze_unused,
 )
+from svp_diffusers.training.estimate import GIB, estimate_step, measure_peak
 from svp_diffusers.training.loop import make_accelerator, train
-from svp_diffusers.training.run_folder import RunFolder
+from svp_diffusers.training.run_folder import DryRun, RunFolder
+
+LARGE = 100_000_000
+"""Weights above which a run says what a step will take; the saying takes a minute."""
 
 VALIDATION_FRAMES = 16
 """Consecutive frames of a clip that validation looks at."""
@@ -34,7 +39,8 @@ def train_denoiser(
     push_to_hub: str | None,
     consecutive: bool,
     prepare: Callable[[DenoisingObjective], None] = lambda objective: None,
-) -> Path:
+    dry_run: bool = False,
+) -> Path | None:
     """Train the denoising half of a pipeline.
 
     Args:
@@ -44,17 +50,22 @@ def train_denoiser(
         consecutive: train on neighbouring frames, with the motion modules, which are enabled from
             then on; else on any, without them.
         prepare: freezes what is not trained.
+        dry_run: print what a step will take, take one, print what it took, and keep nothing.
 
     Returns:
-        The folder `pipeline` (or `lora`, of the LoRA alone) of `output_dir`.
+        The folder `pipeline` (or `lora`, of the LoRA alone) of `output_dir`; None of a dry run.
 
     Raises:
         SVPError: see `RunFolder`, `check_components` and `DenoisingBatches`; before any training.
     """
-    run = RunFolder(configuration.output_dir, configuration, resume)
+    if dry_run:
+        configuration = replace(configuration, steps=1, log_every=1, validate_every=0, tracker=None)
+    run = DryRun() if dry_run else RunFolder(configuration.output_dir, configuration, resume)
     check_components(Path(configuration.pipeline))
-    pipeline = SVPTalkingHeadPipeline.from_pretrained(configuration.pipeline)
-    encoder = pipeline.style_encoder.eval()
+    pipeline = SVPTalkingHeadPipeline.from_pretrained(
+        configuration.pipeline, dtype=DTYPES[configuration.weights_dtype]
+    )
+    encoder = pipeline.style_encoder.float().eval()
     batches, held_out = (
         DenoisingBatches(
             ClipDataset(configuration.data, split),
@@ -79,8 +90,17 @@ def train_denoiser(
     enabled = pipeline.unet.config.motion_modules_enabled
     pipeline.unet.enable_motion_modules(consecutive)
     prepare(objective)
+    if dry_run or sum(weight.numel() for weight in objective.parameters()) > LARGE:
+        has_average = bool(configuration.ema_decay)
+        estimate = estimate_step(objective, example, has_average, accelerator.device)
+        accelerator.print(estimate, flush=True)
     freeze_unused(objective, example)
+    start = time.perf_counter()
     train(objective, batches, configuration, run, accelerator)
+    if dry_run:
+        peak, seconds = measure_peak(accelerator.device) / GIB, time.perf_counter() - start
+        accelerator.print(f"measured: {peak:.2f} GiB at the peak, {seconds:.2g} s")
+        return None
     objective.to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]
     pipeline.unet.enable_motion_modules(consecutive or enabled)
     return _save(pipeline, configuration, run, accelerator, push_to_hub)

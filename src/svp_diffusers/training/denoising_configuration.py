@@ -38,6 +38,10 @@ class DenoisingConfiguration(LoopConfiguration):
 
     Memory:
         gradient_checkpointing: of all networks that train.
+        weights_dtype: "float32" or "bfloat16", of all weights, trained ones and AdamW's moments
+            included. bfloat16 takes half the memory of float32 weights and rounds small updates
+            away: it is for dry runs, LoRA (whose own weights stay float32) and where memory leaves
+            no choice; else use `mixed_precision`.
         lora_rank: above 0, train only low-rank updates of the UNet's attention (LoRA) of that rank.
 
     validation_clips: clips of the validation split that are judged every `validate_every` steps.
@@ -61,6 +65,7 @@ class DenoisingConfiguration(LoopConfiguration):
     head_dropout: float = 0.03
     joint_dropout: float = 0.07
     gradient_checkpointing: bool = False
+    weights_dtype: str = "float32"
     lora_rank: int = 0
     validation_clips: int = 16
     learning_rate: float = 1e-4
@@ -78,6 +83,10 @@ class DenoisingConfiguration(LoopConfiguration):
             require(0 <= getattr(self, name) <= 1, f"{name} must be from 0 to 1")
         for name in ("sync_weight", "lora_rank"):
             require(getattr(self, name) >= 0, f"{name} must be 0 or more")
+        require(
+            self.weights_dtype in ("float32", "bfloat16"),
+            "weights_dtype must be float32 or bfloat16",
+        )
         require(
             self.loss_weighting in ("none", "min-snr"), "loss_weighting must be none or min-snr"
         )

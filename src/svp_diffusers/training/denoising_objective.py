@@ -83,23 +83,26 @@ class DenoisingObjective(Objective):
 
     def project_audio(self, batch: dict[str, Tensor]) -> Tensor:
         """Audio tokens (b * f, tokens, dim)."""
-        tokens: Tensor = self.audio_projector(batch["audio_windows"].flatten(0, 1))
+        windows = batch["audio_windows"].flatten(0, 1).to(self.audio_projector.dtype)
+        tokens: Tensor = self.audio_projector(windows)
         return tokens
 
     def predict(
         self, batch: dict[str, Tensor], noisy: Tensor, timesteps: Tensor, tokens: Tensor
     ) -> Tensor:
         """Predict the scheduler's target for `noisy` (b, c, f, h, w) at `timesteps` (b,)."""
-        keep = {name[5:]: value for name, value in batch.items() if name.startswith("keep_")}
-        frames = noisy.shape[2]
-        reference = batch["reference_latents"]
+        dtype, frames = self.unet.dtype, noisy.shape[2]
+        keep = {
+            name[5:]: value.to(dtype) for name, value in batch.items() if name.startswith("keep_")
+        }
+        reference = batch["reference_latents"].to(dtype)
         features = self.reference_unet(reference)
-        head = self.head_guider(batch["head_images"])
+        head = self.head_guider(batch["head_images"].to(dtype))
         prediction: Tensor = self.unet(
-            noisy,
+            noisy.to(dtype),
             timesteps,
             tokens * keep["audio"].repeat_interleave(frames)[:, None, None],
-            style=batch["style"],
+            style=batch["style"].to(dtype),
             style_mask=keep["style"],
             reference_features={
                 name: feature * keep["reference"][:, None, None]
@@ -128,7 +131,7 @@ class DenoisingObjective(Objective):
         clean = self._clean(noisy, prediction, timesteps)
         true = batch["expression"][..., self.columns]
         sync = self._weigh_error(self._read_expression(clean), true)
-        heard = self.lip_reader(tokens.mean(dim=1)).unflatten(0, true.shape[:2])
+        heard = self.lip_reader(tokens.mean(dim=1).float()).unflatten(0, true.shape[:2])
         lips = self._weigh_error(heard, true)
         return {
             "loss": denoising + self.configuration.sync_weight * (sync + lips),

@@ -7,11 +7,14 @@ from svp_diffusers.training.denoising_configuration import ImageTrainingConfigur
 
 
 def train_image(
-    configuration: ImageTrainingConfiguration, resume: bool = False, push_to_hub: str | None = None
-) -> Path:
+    configuration: ImageTrainingConfiguration,
+    resume: bool = False,
+    push_to_hub: str | None = None,
+    dry_run: bool = False,
+) -> Path | None:
     """Train UNet, reference UNet, head guider and audio projector on frames by themselves.
 
     The motion modules are left out, and stay as they are. Arguments, result and errors are
     those of `train_denoiser`.
     """
-    return train_denoiser(configuration, resume, push_to_hub, consecutive=False)
+    return train_denoiser(configuration, resume, push_to_hub, consecutive=False, dry_run=dry_run)

@@ -107,10 +107,13 @@ def train(
     )
     model, optimizer = accelerator.prepare(objective, optimizer)
     trained = objective.trained()
-    ema = EMAModel(trained, decay=configuration.ema_decay, use_ema_warmup=True)
-    ema.to(accelerator.device)
     # The scheduler is stepped once a step whatever the number of processes, so it is not prepared.
-    accelerator.register_for_checkpointing(scheduler, ema)
+    accelerator.register_for_checkpointing(scheduler)
+    ema = None
+    if configuration.ema_decay:
+        ema = EMAModel(trained, decay=configuration.ema_decay, use_ema_warmup=True)
+        ema.to(accelerator.device)
+        accelerator.register_for_checkpointing(ema)
     if configuration.tracker is not None:
         accelerator.init_trackers(run.path.name)
     step = run.load(accelerator)
@@ -138,7 +141,8 @@ def train(
                 optimizer.zero_grad()
                 objective.after_step()
         scheduler.step()
-        ema.step(trained)
+        if ema is not None:
+            ema.step(trained)
         step += 1
         if step % configuration.log_every == 0:
             means = accelerator.reduce({k: v.detach() for k, v in metrics.items()}, "mean")
@@ -148,23 +152,26 @@ def train(
         if step % configuration.checkpoint_every == 0 or step == configuration.steps:
             run.save(accelerator, step)
 
-    ema.copy_to(trained)
+    if ema is not None:
+        ema.copy_to(trained)
     objective.to("cpu").eval()
     accelerator.wait_for_everyone()
     accelerator.end_training()
 
 
 def _validate(
-    objective: Objective, ema: EMAModel, run: RunFolder, accelerator: Accelerator, step: int
+    objective: Objective, ema: EMAModel | None, run: RunFolder, accelerator: Accelerator, step: int
 ) -> None:
     if accelerator.is_main_process:
-        ema.store(objective.trained())
-        ema.copy_to(objective.trained())
+        if ema is not None:
+            ema.store(objective.trained())
+            ema.copy_to(objective.trained())
         objective.eval()
         with torch.no_grad(), accelerator.autocast():
             metrics = objective.validate()
         objective.train()
-        ema.restore(objective.trained())
+        if ema is not None:
+            ema.restore(objective.trained())
         _log(run, accelerator, step, metrics)
     accelerator.wait_for_everyone()
 

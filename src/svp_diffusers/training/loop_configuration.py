@@ -23,7 +23,8 @@ class LoopConfiguration:
     AdamW, linear warm-up, cosine decay to zero:
         steps, learning_rate, warmup_steps, weight_decay, adam_beta2, max_grad_norm: usual values.
         gradient_accumulation: batches a step.
-        ema_decay: of the moving average of the weights, which is what is kept; it warms up.
+        ema_decay: of the moving average of the weights, which is what is kept; it warms up. 0
+            keeps none, and the weights themselves.
         mixed_precision: "no", "fp16" or "bf16".
     seed: of initial weights, batches and noise.
     num_workers: processes that prepare batches; 0 does it in between.

@@ -98,3 +98,23 @@ class RunFolder:
         """Append one line to the metrics."""
         with self.metrics.open("a") as file:
             file.write(json.dumps({"step": step, **metrics}) + "\n")
+
+
+class DryRun(RunFolder):
+    """A run that leaves nothing on disk."""
+
+    def __init__(self) -> None:
+        """Without a folder, hence without anything to check."""
+
+    def start(self, accelerator: Accelerator) -> None:
+        """Create no folder."""
+
+    def save(self, accelerator: Accelerator, step: int) -> None:
+        """Save nothing."""
+
+    def load(self, accelerator: Accelerator) -> int:
+        """Begin at the first step."""
+        return 0
+
+    def log(self, step: int, metrics: dict[str, float]) -> None:
+        """Keep nothing."""

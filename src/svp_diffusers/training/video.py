@@ -8,17 +8,21 @@ from svp_diffusers.training.denoising_objective import DenoisingObjective, selec
 
 
 def train_video(
-    configuration: VideoTrainingConfiguration, resume: bool = False, push_to_hub: str | None = None
-) -> Path:
+    configuration: VideoTrainingConfiguration,
+    resume: bool = False,
+    push_to_hub: str | None = None,
+    dry_run: bool = False,
+) -> Path | None:
     """Train the motion modules with the audio and style attention, or everything, on clips.
 
     Arguments, result and errors are those of `train_denoiser`.
     """
-    if configuration.parts == "all":
-        return train_denoiser(configuration, resume, push_to_hub, consecutive=True)
-    return train_denoiser(
-        configuration, resume, push_to_hub, consecutive=True, prepare=train_motion
-    )
+    prepare = train_all if configuration.parts == "all" else train_motion
+    return train_denoiser(configuration, resume, push_to_hub, True, prepare, dry_run)
+
+
+def train_all(objective: DenoisingObjective) -> None:
+    """Freeze nothing."""
 
 
 def train_motion(objective: DenoisingObjective) -> None:
