@@ -91,7 +91,7 @@ def compare(arguments: argparse.Namespace, folder: Path) -> dict[str, object]:
         recording = Recording(clip.waveform[None], 16_000, clip.key)
         write_video(videos[-1], clip.frames, Fraction(25), recording)
     pipeline = build_tiny_pipeline()
-    cache_dataset(shards, folder / "cached", pipeline)
+    cache_dataset(shards, folder / "cached", lambda: pipeline)
 
     def naive_frames(seed: int) -> int:
         return sum(1 for _ in read_naively(videos, seed))

@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from fractions import Fraction
+from functools import partial
 
 import numpy as np
 import pytest
@@ -41,7 +42,7 @@ def dataset(tmp_path, make_clip):
 
 @pytest.fixture
 def cached(dataset, encoders, tmp_path):
-    cache_dataset(dataset, tmp_path / "cached", encoders, batch_size=3)
+    cache_dataset(dataset, tmp_path / "cached", lambda: encoders, batch_size=3)
     return ClipDataset(str(tmp_path / "cached"))
 
 
@@ -84,7 +85,7 @@ def test_a_window_of_a_cached_clip_is_cut_alike(cached):
 def test_a_clip_without_a_reference_is_cached_without_one(tmp_path, make_clip, encoders):
     with ShardWriter(tmp_path / "plain") as writer:
         writer.write(encode_clip(replace(make_clip(), reference=None)))
-    cache_dataset(ClipDataset(str(tmp_path / "plain")), tmp_path / "out", encoders)
+    cache_dataset(ClipDataset(str(tmp_path / "plain")), tmp_path / "out", lambda: encoders)
     stored = ClipDataset(str(tmp_path / "out"))[0]
     assert not any(name.startswith("reference") for name in stored.members)
     assert stored.decode().reference_latents is None
@@ -106,7 +107,7 @@ def verify_root(dataset):
 
 
 def test_other_encoders_leave_another_fingerprint(dataset, cached, tmp_path):
-    cache_dataset(dataset, tmp_path / "other", build_tiny_pipeline(seed=1))
+    cache_dataset(dataset, tmp_path / "other", lambda: build_tiny_pipeline(seed=1))
     other = ClipDataset(str(tmp_path / "other"))
     prints = [d.entries[0].header["metadata"]["cached_with"] for d in (cached, other)]
     assert prints[0]["vae"] != prints[1]["vae"]
@@ -116,7 +117,7 @@ def test_other_encoders_leave_another_fingerprint(dataset, cached, tmp_path):
 
 def test_a_cached_dataset_is_not_cached_again(cached, encoders, tmp_path):
     with pytest.raises(DatasetError, match="cached already"):
-        cache_dataset(cached, tmp_path / "again", encoders)
+        cache_dataset(cached, tmp_path / "again", lambda: encoders)
 
 
 def test_frames_the_vae_cannot_encode_are_refused(tmp_path, make_clip, encoders):
@@ -125,7 +126,22 @@ def test_frames_the_vae_cannot_encode_are_refused(tmp_path, make_clip, encoders)
     with ShardWriter(tmp_path / "odd") as writer:
         writer.write(encode_clip(replace(clip, **narrow)))
     with pytest.raises(ConfigurationError, match="20x32 pixels; this VAE needs multiples of 8"):
-        cache_dataset(ClipDataset(str(tmp_path / "odd")), tmp_path / "out", encoders)
+        cache_dataset(ClipDataset(str(tmp_path / "odd")), tmp_path / "out", lambda: encoders)
+    assert not (tmp_path / "out" / "index.json").exists()
+
+
+def test_workers_cache_the_same_bytes(dataset, checkpoint, tmp_path):
+    make_pipeline = partial(load_encoders, checkpoint, torch.device("cpu"))
+    for workers in (1, 2):
+        cache_dataset(dataset, tmp_path / str(workers), make_pipeline, workers=workers)
+    one, two = (ClipDataset(str(tmp_path / name)) for name in "12")
+    assert [one[index] for index in range(3)] == [two[index] for index in range(3)]
+
+
+def test_an_error_of_a_worker_is_the_error_of_the_command(dataset, tmp_path):
+    make_pipeline = partial(load_encoders, tmp_path / "missing", torch.device("cpu"))
+    with pytest.raises(CheckpointError, match="missing cannot be loaded"):
+        cache_dataset(dataset, tmp_path / "out", make_pipeline, workers=2)
     assert not (tmp_path / "out" / "index.json").exists()
 
 

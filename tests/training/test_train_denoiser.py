@@ -88,9 +88,8 @@ def cached(start: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     with ShardWriter(drawn) as writer:
         for index in (*range(24), *range(32, 36)):
             writer.write(encode_clip(make_clip(settings, index)))
-    cache_dataset(
-        ClipDataset(str(drawn)), folder, SVPTalkingHeadPipeline.from_pretrained(start), 20
-    )
+    pipeline = SVPTalkingHeadPipeline.from_pretrained(start)
+    cache_dataset(ClipDataset(str(drawn)), folder, lambda: pipeline, batch_size=20)
     return folder
 
 

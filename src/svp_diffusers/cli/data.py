@@ -168,9 +168,12 @@ def cache(
     clips: Annotated[
         int | None, typer.Option(min=1, help="Only as many, from the first on.")
     ] = None,
+    workers: Annotated[int, typer.Option(min=1, help="Processes, each with the encoders.")] = 1,
     device: Annotated[str | None, typer.Option(help="cpu, cuda, ...; default: the best.")] = None,
 ) -> None:
     """Encode frames to latents and sound to embeddings once, for faster training."""
+    from functools import partial
+
     from svp_diffusers.data.cache import cache_dataset, load_encoders
     from svp_diffusers.data.loader import ClipDataset
     from svp_diffusers.media.output import check_output
@@ -181,9 +184,10 @@ def cache(
     cache_dataset(
         ClipDataset(dataset),
         output,
-        load_encoders(find_checkpoint(checkpoint), place),
+        partial(load_encoders, find_checkpoint(checkpoint), place),
         batch_size,
         clips,
+        workers,
         lambda done, total: typer.echo(f"{done} of {total} clips", err=True),
     )
     typer.echo(f"{output}: the cached clips")

@@ -8,6 +8,7 @@ very VAE and audio encoder that made it: their fingerprint is in every clip's me
 import hashlib
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +19,7 @@ from torch import nn
 from svp_diffusers.data.clips import ClipSample, StoredClip, encode_clip
 from svp_diffusers.data.loader import ClipDataset
 from svp_diffusers.data.shards import ShardWriter
+from svp_diffusers.data.workers import map_in_order
 from svp_diffusers.errors import CheckpointError, ConfigurationError, DatasetError
 
 if TYPE_CHECKING:
@@ -27,9 +29,10 @@ if TYPE_CHECKING:
 def cache_dataset(
     dataset: ClipDataset,
     output: Path,
-    pipeline: "SVPTalkingHeadPipeline",
+    make_pipeline: Callable[[], "SVPTalkingHeadPipeline"],
     batch_size: int = 8,
     clips: int | None = None,
+    workers: int = 1,
     report_progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> None:
     """Write a copy of a dataset with latents and audio embeddings in place of the frames.
@@ -40,9 +43,11 @@ def cache_dataset(
     Args:
         dataset: with frames.
         output: folder of the new dataset.
-        pipeline: needs `vae`, `audio_encoder` and `feature_extractor` only, on the device to use.
+        make_pipeline: see `load_encoders`; must pickle if there are several workers. The pipeline
+            needs `vae`, `audio_encoder` and `feature_extractor` only, on the device to use.
         batch_size: frames encoded at once.
         clips: how many, from the first on; all by default.
+        workers: processes, each with a pipeline of its own.
         report_progress: called with the number of clips done and of all.
 
     Raises:
@@ -50,15 +55,13 @@ def cache_dataset(
         ConfigurationError: frames that the VAE cannot halve often enough.
         OutputError: the output cannot be written.
     """
-    fingerprint = {
-        "vae": fingerprint_weights(pipeline.vae),
-        "audio_encoder": fingerprint_weights(pipeline.audio_encoder),
-    }
     total = len(dataset) if clips is None else min(clips, len(dataset))
+    make_function = partial(_prepare, make_pipeline, batch_size)
     with ShardWriter(output) as writer:
-        for index in range(total):
-            writer.write(_cache_clip(dataset[index], pipeline, batch_size, fingerprint))
-            report_progress(index + 1, total)
+        stored = (dataset[index] for index in range(total))
+        for done, clip in enumerate(map_in_order(make_function, stored, workers), start=1):
+            writer.write(clip)
+            report_progress(done, total)
 
 
 def load_encoders(folder: Path, device: torch.device) -> "SVPTalkingHeadPipeline":
@@ -87,11 +90,22 @@ def fingerprint_weights(module: nn.Module) -> str:
     return digest.hexdigest()[:16]
 
 
+def _prepare(
+    make_pipeline: Callable[[], "SVPTalkingHeadPipeline"], batch_size: int
+) -> Callable[[StoredClip], StoredClip]:
+    pipeline = make_pipeline()
+    fingerprint = {
+        "vae": fingerprint_weights(pipeline.vae),
+        "audio_encoder": fingerprint_weights(pipeline.audio_encoder),
+    }
+    return partial(_cache_clip, pipeline, batch_size, fingerprint)
+
+
 def _cache_clip(
-    clip: StoredClip,
     pipeline: "SVPTalkingHeadPipeline",
     batch_size: int,
     fingerprint: dict[str, str],
+    clip: StoredClip,
 ) -> StoredClip:
     sample = clip.decode()
     if sample.frames is None:

@@ -3,13 +3,72 @@
 import multiprocessing
 import os
 import threading
-from concurrent.futures import ProcessPoolExecutor
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from functools import cache
+from typing import Any, TypeVar
+
+from svp_diffusers.errors import DatasetError
+
+Argument = TypeVar("Argument")
+Result = TypeVar("Result")
+MakeFunction = Callable[[], Callable[[Argument], Result]]
+
+_make_function: Callable[[], Callable[[Any], Any]]
+"""Of a worker of `map_in_order`, which has no other task."""
 
 
 def open_pool(workers: int) -> ProcessPoolExecutor:
     """A pool of freshly started processes, which end when their parent is killed."""
     context = multiprocessing.get_context("spawn")
     return ProcessPoolExecutor(workers, context, initializer=_end_with_parent)
+
+
+def map_in_order(
+    make_function: MakeFunction[Argument, Result], arguments: Iterable[Argument], workers: int
+) -> Iterator[Result]:
+    """Apply a function to arguments; results come in their order, four a worker ahead at most.
+
+    Args:
+        make_function: makes the function, once in every process; must pickle, as must arguments and
+            results, if there are several.
+        arguments: one for each call.
+        workers: processes; 1 is this one.
+
+    Raises:
+        DatasetError: a worker was killed.
+    """
+    if workers == 1:
+        yield from map(make_function(), arguments)
+        return
+    context = multiprocessing.get_context("spawn")
+    waiting: deque[Future[Result]] = deque()
+    with ProcessPoolExecutor(workers, context, _start_worker, (make_function,)) as pool:
+        try:
+            for argument in arguments:
+                waiting.append(pool.submit(_call, argument))
+                if len(waiting) >= 4 * workers:
+                    yield waiting.popleft().result()
+            while waiting:
+                yield waiting.popleft().result()
+        except BrokenProcessPool as error:
+            raise DatasetError(
+                "a worker process was killed, most likely for want of memory; use fewer workers"
+            ) from error
+        finally:
+            pool.shutdown(cancel_futures=True)
+
+
+def _start_worker(make_function: Callable[[], Callable[[Any], Any]]) -> None:
+    global _make_function
+    _end_with_parent()
+    _make_function = cache(make_function)  # made by the first call, whose error reaches the parent
+
+
+def _call(argument: Any) -> Any:
+    return _make_function()(argument)
 
 
 def _end_with_parent() -> None:

@@ -111,7 +111,7 @@ def train(
     accelerator.register_for_checkpointing(scheduler)
     ema = None
     if configuration.ema_decay:
-        ema = EMAModel(trained, decay=configuration.ema_decay, use_ema_warmup=True)
+        ema = EMAModel(trained, decay=configuration.ema_decay, use_ema_warmup=True, foreach=True)
         ema.to(accelerator.device)
         accelerator.register_for_checkpointing(ema)
     if configuration.tracker is not None:

@@ -102,7 +102,7 @@ def stages(
 
     def cache() -> None:
         shutil.rmtree(cached, ignore_errors=True)
-        clips = ["--clips", plan.cached_clips]
+        clips = ["--clips", plan.cached_clips, "--workers", workers]
         run_command(
             ["data", "cache", data, "-o", cached, "--checkpoint", output / "encoders", *clips]
         )

@@ -1,10 +1,9 @@
 """Clips and datasets of procedural talkers: the same seed gives the same bytes."""
 
-from collections import deque
 from collections.abc import Iterator
-from concurrent.futures import Future
 from dataclasses import asdict, dataclass, replace
 from fractions import Fraction
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +18,7 @@ from svp_diffusers.data.procedural.portrait import draw_frame, draw_performance
 from svp_diffusers.data.procedural.speech import format_phonemes
 from svp_diffusers.data.procedural.utterance import Utterance, say_for
 from svp_diffusers.data.shards import ShardWriter
-from svp_diffusers.data.workers import open_pool
+from svp_diffusers.data.workers import map_in_order
 from svp_diffusers.errors import ConfigurationError
 from svp_diffusers.style.arkit import ARKIT_BLENDSHAPES
 
@@ -204,21 +203,9 @@ def synthesise_dataset(
     if clips < 1 or workers < 1:
         raise ConfigurationError(f"{clips} clips by {workers} workers: both must be at least 1")
     with ShardWriter(directory) as writer:
-        for clip in _make_clips(clips, settings, workers):
+        # Called in every process, the outer partial makes the inner one.
+        for clip in map_in_order(
+            partial(partial, _make_stored_clip, settings), range(clips), workers
+        ):
             writer.write(clip)
             yield clip
-
-
-def _make_clips(clips: int, settings: SynthesisSettings, workers: int) -> Iterator[StoredClip]:
-    """Make clips in order; at most four clips a worker wait in memory."""
-    if workers == 1:
-        yield from (_make_stored_clip(settings, index) for index in range(clips))
-        return
-    with open_pool(workers) as pool:
-        waiting: deque[Future[StoredClip]] = deque()
-        for index in range(clips):
-            waiting.append(pool.submit(_make_stored_clip, settings, index))
-            if len(waiting) >= 4 * workers:
-                yield waiting.popleft().result()
-        while waiting:
-            yield waiting.popleft().result()
