@@ -12,7 +12,7 @@ from svp_diffusers.errors import ConfigurationError
 from svp_diffusers.pipelines.pipeline_svp_talking_head import SVPTalkingHeadPipeline
 from svp_diffusers.training.configuration import load_configuration
 from svp_diffusers.training.tiny import make_plan
-from svp_diffusers.training.tiny_plan import LEAST_CLIPS, LEAST_STEPS, TinyPlan, plan_tiny
+from svp_diffusers.training.tiny_plan import CPU, LEAST_CLIPS, LEAST_STEPS, TinyPlan, plan_tiny
 
 
 def read_metric(run: Path, name: str) -> list[float]:
@@ -25,16 +25,16 @@ def average(values: list[float]) -> float:
 
 
 def test_more_minutes_do_more_of_everything() -> None:
-    short, long = (plan_tiny(minutes, seed=0, step_seconds=1.0) for minutes in (40, 400))
+    short, long = (plan_tiny(minutes, 0, CPU, step_seconds=1.0) for minutes in (40, 400))
     for name, few in vars(short).items():
-        if name != "seed":
+        if name not in ("seed", "batch_factor"):
             assert getattr(long, name) == pytest.approx(10 * few, rel=0.1)
-    slow = plan_tiny(40, seed=0, step_seconds=10.0)
+    slow = plan_tiny(40, 0, CPU, step_seconds=10.0)
     assert slow.vae_steps == pytest.approx(short.vae_steps / 10, rel=0.1)
     assert slow.clips == LEAST_CLIPS
-    assert plan_tiny(1, seed=0, step_seconds=100.0).video_steps == LEAST_STEPS
+    assert plan_tiny(1, 0, CPU, step_seconds=100.0).video_steps == LEAST_STEPS
     with pytest.raises(ConfigurationError, match="cannot be trained"):
-        plan_tiny(0.5, seed=0, step_seconds=1.0)
+        plan_tiny(0.5, 0, CPU, step_seconds=1.0)
 
 
 def test_a_plan_is_made_once(tmp_path: Path) -> None:

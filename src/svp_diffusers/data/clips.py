@@ -121,11 +121,11 @@ class StoredClip:
         except (KeyError, RuntimeError) as error:
             raise self._damaged(error) from error
 
-    def decode(self, start: int = 0, stop: int | None = None) -> ClipSample:
+    def decode(self, start: int = 0, stop: int | None = None, pictures: bool = True) -> ClipSample:
         """Decode frames `start` to `stop` (not included) and all that goes with them.
 
         The waveform and audio embeddings are cut to the same span of time. Only the frames asked
-        for are decompressed.
+        for are decompressed, and no pictures at all, nor the reference, if `pictures` is False.
 
         Raises:
             DatasetError: the span is empty or outside the clip, or a member is damaged.
@@ -138,8 +138,10 @@ class StoredClip:
             )
         try:
             arrays = {name: self._array(name) for name in _ARRAYS}
-            frames = self._frames(start, stop) if arrays["latents"] is None else None
-            reference = self._picture("reference") if "reference.jpg" in self.members else None
+            pictured = pictures and arrays["latents"] is None
+            frames = self._frames(start, stop) if pictured else None
+            referenced = pictures and "reference.jpg" in self.members
+            reference = self._picture("reference") if referenced else None
             reference_latents = self._array("reference_latents")
         except (KeyError, OSError, ValueError) as error:
             raise self._damaged(error) from error

@@ -116,7 +116,7 @@ def _read_shards(source: str, split: str, audio_features: AudioFeatures) -> list
     dataset = ClipDataset(source, split)
     clips = []
     for index in range(len(dataset)):
-        sample = dataset[index].decode()
+        sample = dataset[index].decode(pictures=False)
         missing = [name for name in ("speaker", "emotion") if name not in sample.metadata]
         if sample.expression is None or sample.expression_space is None or missing:
             raise DatasetError(f"clip {sample.key} lacks expressions, its speaker or its emotion")

@@ -1,6 +1,7 @@
 """Batches of cached clips for the denoiser, a pure function of (seed, batch number)."""
 
 from collections import defaultdict
+from itertools import groupby, islice
 from typing import Any
 
 import numpy as np
@@ -15,6 +16,9 @@ from svp_diffusers.media.keypoints import draw_keypoints
 from svp_diffusers.models.style_encoder_svp import StyleEncoder
 from svp_diffusers.pipelines.pipeline_svp_talking_head import share_noise, window_audio
 from svp_diffusers.training.denoising_configuration import DenoisingConfiguration
+
+STYLES_AT_ONCE = 64
+"""Clips of one length that the style encoder sees together."""
 
 CONDITIONS = ("reference", "audio", "style", "head")
 
@@ -170,27 +174,37 @@ def encode_styles(dataset: ClipDataset, encoder: StyleEncoder) -> list[tuple[Ten
         DatasetError: a clip lacks what the encoder needs.
     """
     means = average_speakers(dataset) if encoder.config.expression_centring == "speaker" else {}
-    styles = []
-    for index in range(len(dataset)):
-        sample = dataset[index].decode()
-        expression = None
-        if sample.expression is not None:
-            if sample.expression_space != encoder.config.expression_space:
-                raise DatasetError(
-                    f"clip {sample.key!r} has {sample.expression_space} expressions, the style "
-                    f"encoder takes {encoder.config.expression_space}"
-                )
-            average = means.get(str(sample.metadata.get("speaker")), 0.0)
-            expression = torch.from_numpy(sample.expression - average).float()[None]
-        audio = torch.from_numpy(sample.audio_embeddings).float()[None]
-        if audio.shape[-1] != encoder.config.audio_dim:
-            raise DatasetError(
-                f"clip {sample.key!r} is cached with audio embeddings of {audio.shape[-1]} "
-                f"numbers, the style encoder takes {encoder.config.audio_dim}"
-            )
-        style = encoder(expression, audio)[0]
-        styles.append((style.mean, style.std))
+    inputs = (
+        _read_style_inputs(dataset[index].decode(), encoder, means) for index in range(len(dataset))
+    )
+    styles: list[tuple[Tensor, Tensor]] = []
+    for _, group in groupby(inputs, key=lambda tensors: [tensor.shape for tensor in tensors]):
+        while clips := list(islice(group, STYLES_AT_ONCE)):
+            *expression, audio = (torch.stack(tensors) for tensors in zip(*clips, strict=True))
+            style = encoder(*expression, audio=audio)
+            styles += zip(style.mean, style.std, strict=True)
     return styles
+
+
+def _read_style_inputs(
+    sample: ClipSample, encoder: StyleEncoder, means: dict[str, np.ndarray]
+) -> list[Tensor]:
+    """Expression (frames, expression_dim), if the clip has one, and audio embeddings (t, dim)."""
+    audio = torch.from_numpy(sample.audio_embeddings).float()
+    if audio.shape[-1] != encoder.config.audio_dim:
+        raise DatasetError(
+            f"clip {sample.key!r} is cached with audio embeddings of {audio.shape[-1]} numbers, "
+            f"the style encoder takes {encoder.config.audio_dim}"
+        )
+    if sample.expression is None:
+        return [audio]
+    if sample.expression_space != encoder.config.expression_space:
+        raise DatasetError(
+            f"clip {sample.key!r} has {sample.expression_space} expressions, the style encoder "
+            f"takes {encoder.config.expression_space}"
+        )
+    average = means.get(str(sample.metadata.get("speaker")), 0.0)
+    return [torch.from_numpy(sample.expression - average).float(), audio]
 
 
 def average_speakers(dataset: ClipDataset) -> dict[str, np.ndarray]:

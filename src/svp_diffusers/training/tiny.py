@@ -22,7 +22,7 @@ from svp_diffusers.data.style_clips import StyleClip, read_style_clips
 from svp_diffusers.errors import CheckpointError, SVPError
 from svp_diffusers.models.autoencoder_svp import SpaceToDepthAutoencoderKL
 from svp_diffusers.models.style_encoder_svp import StyleEncoder
-from svp_diffusers.pipelines.checkpoint import save_checkpoint
+from svp_diffusers.pipelines.checkpoint import save_checkpoint, select_device
 from svp_diffusers.pipelines.pipeline_svp_talking_head import SVPTalkingHeadPipeline
 from svp_diffusers.pipelines.svp_tiny import assemble_svp_tiny
 from svp_diffusers.style.audio_features import load_audio_features
@@ -36,8 +36,18 @@ from svp_diffusers.training.expression_configuration import ExpressionTrainingCo
 from svp_diffusers.training.loop_configuration import LoopConfiguration
 from svp_diffusers.training.style import fill_style_bank
 from svp_diffusers.training.style_configuration import StyleTrainingConfiguration
-from svp_diffusers.training.tiny_plan import CLIP_SECONDS, TinyPlan, measure_step, plan_tiny
+from svp_diffusers.training.tiny_plan import (
+    CLIP_SECONDS,
+    CPU,
+    GPU,
+    TinyPlan,
+    measure_step,
+    plan_tiny,
+)
 from svp_diffusers.training.vae_configuration import VAETrainingConfiguration
+
+IN_MEMORY = ("audio", "expression", "style")
+"""Trainings that hold their data, which processes that prepare batches would all have to copy."""
 
 BANK_SPEAKERS = 4
 """Speakers whose own styles are in the bank, beside the emotions over all speakers."""
@@ -77,7 +87,9 @@ def make_plan(output: Path, minutes: float, seed: int) -> TinyPlan:
     path = output / "plan.yaml"
     if path.exists():
         return load_configuration(path, TinyPlan)
-    plan = plan_tiny(minutes, seed, measure_step(VAETrainingConfiguration.batch_size))
+    device = select_device(None)
+    machine = CPU if device.type == "cpu" else GPU
+    plan = plan_tiny(minutes, seed, machine, measure_step(machine, device))
     output.mkdir(parents=True, exist_ok=True)
     save_configuration(plan, path)
     return plan
@@ -91,6 +103,8 @@ def stages(
     start = output / "start"
 
     def training(kind: str, configuration: LoopConfiguration) -> Callable[[], None]:
+        if plan.batch_factor > 1 and kind not in IN_MEMORY:  # a CPU has no cores to spare
+            configuration = replace(configuration, num_workers=workers)
         return lambda: run_training(kind, configuration)
 
     def synthesise() -> None:
@@ -121,19 +135,30 @@ def stages(
         output / "expression/expression_encoder",
         training("expression", configure_expression(output, plan)),
     )
-    yield "style", output / "style/style_encoder", training("style", configure_style(output, plan))
+    yield (
+        "style",
+        output / "style/style_encoder",
+        training("style", configure_style(output, plan)),
+    )
     yield "start", start, lambda: assemble(output, plan, output / "style/style_encoder")
-    yield "image", output / "image/pipeline", training("image", configure_image(output, plan))
-    yield "video", output / "video/pipeline", training("video", configure_video(output, plan))
+    yield (
+        "image",
+        output / "image/pipeline",
+        training("image", configure_image(output, plan)),
+    )
+    yield (
+        "video",
+        output / "video/pipeline",
+        training("video", configure_video(output, plan)),
+    )
     yield "svp-tiny", output / "svp-tiny", lambda: finish(output)
 
 
-def schedule(steps: int, seed: int, warmup_steps: int) -> dict[str, Any]:
-    """Options that follow from the number of steps: ten looks at the validation split, ten
-    checkpoints."""
+def schedule(plan: TinyPlan, steps: int, warmup_steps: int) -> dict[str, Any]:
+    """Options that all trainings have: ten looks at the validation split, ten checkpoints."""
     return {
         "steps": steps,
-        "seed": seed,
+        "seed": plan.seed,
         "warmup_steps": min(warmup_steps, steps // 5),
         "log_every": max(1, steps // 100),
         "validate_every": max(1, steps // 10),
@@ -146,7 +171,10 @@ def configure_vae(output: Path, plan: TinyPlan) -> VAETrainingConfiguration:
     return VAETrainingConfiguration(
         data=str(output / "data"),
         output_dir=str(output / "vae"),
-        **schedule(plan.vae_steps, plan.seed, 100),
+        batch_size=VAETrainingConfiguration.batch_size * plan.batch_factor,
+        latent_channels=8,
+        gradient_weight=1.0,
+        **schedule(plan, plan.vae_steps, 100),
     )
 
 
@@ -155,7 +183,7 @@ def configure_audio(output: Path, plan: TinyPlan) -> AudioTrainingConfiguration:
     return AudioTrainingConfiguration(
         data=str(output / "data"),
         output_dir=str(output / "audio"),
-        **schedule(plan.audio_steps, plan.seed, 100),
+        **schedule(plan, plan.audio_steps, 100),
         learning_rate=2e-3,
         ema_decay=0.99,
     )
@@ -168,11 +196,12 @@ def configure_expression(output: Path, plan: TinyPlan) -> ExpressionTrainingConf
         data=str(output / "cached"),
         output_dir=str(output / "expression"),
         latents=40_000,
+        batch_size=ExpressionTrainingConfiguration.batch_size * plan.batch_factor,
         base_channels=48,
         num_blocks=2,
         hidden_dim=256,
         noise=0.3,
-        **schedule(plan.expression_steps, plan.seed, 50),
+        **schedule(plan, plan.expression_steps, 50),
     )
 
 
@@ -195,20 +224,20 @@ def configure_style(output: Path, plan: TinyPlan) -> StyleTrainingConfiguration:
         max_window=50,
         classes_per_batch=min(32, plan.clips // 10),
         kl_weight=0.01,
-        **schedule(plan.style_steps, plan.seed, 50),
+        **schedule(plan, plan.style_steps, 50),
         learning_rate=1e-3,
     )
 
 
 def configure_image(output: Path, plan: TinyPlan) -> ImageTrainingConfiguration:
-    """Stage `image`: eight people, two frames of each."""
+    """Stage `image`: two frames of every clip."""
     return ImageTrainingConfiguration(
         data=str(output / "cached"),
         pipeline=str(output / "start"),
         output_dir=str(output / "image"),
-        clips_per_batch=8,
+        clips_per_batch=8 * plan.batch_factor,
         frames_per_clip=2,
-        **schedule(plan.image_steps, plan.seed, 50),
+        **schedule(plan, plan.image_steps, 50),
         learning_rate=1e-3,
         **denoiser_losses(output),
     )
@@ -234,9 +263,9 @@ def configure_video(output: Path, plan: TinyPlan) -> VideoTrainingConfiguration:
         data=str(output / "cached"),
         pipeline=str(output / "image/pipeline"),
         output_dir=str(output / "video"),
-        clips_per_batch=4,
+        clips_per_batch=4 * plan.batch_factor,
         frames_per_clip=12,
-        **schedule(plan.video_steps, plan.seed, 20),
+        **schedule(plan, plan.video_steps, 20),
         learning_rate=6e-4,
         **denoiser_losses(output),
     )

@@ -1,31 +1,22 @@
 """How much of everything `svp train tiny` does, given the minutes that it may take.
 
-The costs below are seconds on one core, measured on one machine; on another they are scaled by the
-time of a step of the VAE there. All numbers are our choice.
+Costs were measured on one machine of each kind; on another they are scaled by the time of a step of
+the VAE there. All numbers are our choice.
 """
 
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import torch
 
 from svp_diffusers.models.autoencoder_svp import SpaceToDepthAutoencoderKL
 from svp_diffusers.training.loop_configuration import require
+from svp_diffusers.training.vae_configuration import VAETrainingConfiguration
 
 CLIP_SECONDS = 2.0
 MEASURED_STEPS = 4
 
-VAE_STEP_COST = 1.0
-CLIP_COST = 0.56
-CACHED_CLIP_COST = 0.8
-STEP_COSTS = {
-    "vae": VAE_STEP_COST,
-    "audio": 0.3,
-    "expression": 0.06,
-    "style": 0.5,
-    "image": 0.8,
-    "video": 5.5,
-}
 SHARES = {
     "data": 0.08,
     "vae": 0.24,
@@ -43,16 +34,65 @@ LEAST_CLIPS, LEAST_STEPS = 160, 20
 
 
 @dataclass(frozen=True, kw_only=True)
+class Machine:
+    """How one kind of machine trains, and what that costs in seconds.
+
+    batch_factor: batches are so many times those of a CPU, where the number of steps is what
+        decides; a GPU takes as long for one frame as for hundreds.
+    clip_cost, cached_clip_cost: of a clip.
+    step_costs: of a step of every training.
+    """
+
+    batch_factor: int
+    clip_cost: float
+    cached_clip_cost: float
+    step_costs: Mapping[str, float]
+
+
+CPU = Machine(
+    batch_factor=1,
+    clip_cost=0.56,
+    cached_clip_cost=0.8,
+    step_costs={
+        "vae": 1.0,
+        "audio": 0.3,
+        "expression": 0.06,
+        "style": 0.5,
+        "image": 0.8,
+        "video": 5.5,
+    },
+)
+"""One core."""
+
+GPU = Machine(
+    batch_factor=8,
+    clip_cost=0.04,
+    cached_clip_cost=0.01,
+    step_costs={
+        "vae": 0.06,
+        "audio": 0.05,
+        "expression": 0.02,
+        "style": 0.05,
+        "image": 0.12,
+        "video": 0.15,
+    },
+)
+"""One H100 with 16 cores."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class TinyPlan:
     """What is done, whatever it takes: with it and a seed, a run can be repeated.
 
     seed: of everything.
+    batch_factor: see `Machine`.
     clips: procedural talkers of 2 s.
     cached_clips: those that the denoiser sees.
     vae_steps ... video_steps: of each training.
     """
 
     seed: int
+    batch_factor: int
     clips: int
     cached_clips: int
     vae_steps: int
@@ -63,40 +103,48 @@ class TinyPlan:
     video_steps: int
 
 
-def plan_tiny(minutes: float, seed: int, step_seconds: float) -> TinyPlan:
+def plan_tiny(minutes: float, seed: int, machine: Machine, step_seconds: float) -> TinyPlan:
     """Divide the minutes.
 
     Args:
         minutes: in all.
         seed: of everything.
+        machine: of this kind.
         step_seconds: of a training step of the VAE on this machine, see `measure_step`.
 
     Raises:
         ConfigurationError: less than a minute.
     """
     require(minutes >= 1, f"svp-tiny cannot be trained in {minutes} minutes; 1 is the least")
-    seconds = 60 * minutes * VAE_STEP_COST / step_seconds
+    seconds = 60 * minutes * machine.step_costs["vae"] / step_seconds
 
     def count(share: str, cost: float, least: int) -> int:
         return max(least, round(SHARES[share] * seconds / cost))
 
-    clips = count("data", CLIP_COST, LEAST_CLIPS)
+    clips = count("data", machine.clip_cost, LEAST_CLIPS)
     return TinyPlan(
         seed=seed,
+        batch_factor=machine.batch_factor,
         clips=clips,
-        cached_clips=min(clips, count("cache", CACHED_CLIP_COST, LEAST_CLIPS)),
-        **{f"{name}_steps": count(name, cost, LEAST_STEPS) for name, cost in STEP_COSTS.items()},
+        cached_clips=min(clips, count("cache", machine.cached_clip_cost, LEAST_CLIPS)),
+        **{
+            f"{name}_steps": count(name, cost, LEAST_STEPS)
+            for name, cost in machine.step_costs.items()
+        },
     )
 
 
-def measure_step(batch_size: int) -> float:
+def measure_step(machine: Machine, device: torch.device) -> float:
     """Seconds that a training step of the VAE takes here, on frames of 128 pixels."""
-    vae = SpaceToDepthAutoencoderKL(sample_size=128)
-    pixels = torch.zeros(batch_size, 3, 128, 128)
+    vae = SpaceToDepthAutoencoderKL(sample_size=128).to(device)
+    frames = VAETrainingConfiguration.batch_size * machine.batch_factor
+    pixels = torch.zeros(frames, 3, 128, 128, device=device)
     seconds = []
     for _ in range(MEASURED_STEPS):
         start = time.perf_counter()
         latents = vae.encode(pixels).latent_dist.mode()
-        vae.decode(latents).sample.square().mean().backward()
+        loss = vae.decode(latents).sample.square().mean()
+        loss.backward()
+        float(loss)  # waits for the device
         seconds.append(time.perf_counter() - start)
     return min(seconds)
