@@ -121,11 +121,18 @@ class StoredClip:
         except (KeyError, RuntimeError) as error:
             raise self._damaged(error) from error
 
-    def decode(self, start: int = 0, stop: int | None = None, pictures: bool = True) -> ClipSample:
+    def decode(
+        self,
+        start: int = 0,
+        stop: int | None = None,
+        pictures: bool = True,
+        sound: bool = True,
+    ) -> ClipSample:
         """Decode frames `start` to `stop` (not included) and all that goes with them.
 
         The waveform and audio embeddings are cut to the same span of time. Only the frames asked
-        for are decompressed, and no pictures at all, nor the reference, if `pictures` is False.
+        for are decompressed; without `pictures` none, nor the reference, and without `sound` the
+        waveform is empty.
 
         Raises:
             DatasetError: the span is empty or outside the clip, or a member is damaged.
@@ -145,11 +152,12 @@ class StoredClip:
             reference_latents = self._array("reference_latents")
         except (KeyError, OSError, ValueError) as error:
             raise self._damaged(error) from error
+        waveform = self.decode_waveform() if sound else np.zeros(0, np.float32)
         embeddings = arrays.pop("audio_embeddings")
         return ClipSample(
             key=self.key,
             fps=self.fps,
-            waveform=_cut(self.decode_waveform(), start / self.fps, stop / self.fps, SAMPLING_RATE),
+            waveform=_cut(waveform, start / self.fps, stop / self.fps, SAMPLING_RATE),
             metadata=self.metadata,
             frames=frames,
             expression_space=self.header["expression_space"],

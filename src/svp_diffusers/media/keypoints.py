@@ -9,7 +9,9 @@ from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from svp_diffusers.errors import FaceError
 from svp_diffusers.media.input import check_input
@@ -111,12 +113,22 @@ def draw_head_keypoints(
     keypoints: (frames, 8, 2) pixels of that picture; dots outside it are not seen. Dots are smooth
     at the rim, so that they move by fractions of a pixel. Raises `FaceError` as `check_keypoints`.
     """
-    keypoints = check_keypoints(keypoints)
+    points = torch.from_numpy(check_keypoints(keypoints))
+    pictures: NDArray[np.float32] = draw_dots(points, height, width).numpy()
+    return pictures
+
+
+def draw_dots(keypoints: Tensor, height: int, width: int) -> Tensor:
+    """`draw_head_keypoints` of keypoints that are known to be good, on their device."""
     radius = max(1.0, DOT_RADIUS * min(height, width))
-    pictures = np.zeros((len(keypoints), 3, height, width), dtype=np.float32)
-    for picture, points in zip(pictures, keypoints, strict=True):
-        for point, colour in zip(points, _rainbow(8), strict=True):
-            _draw_dot(picture, point, radius, colour)
+    y = torch.arange(height, device=keypoints.device)[:, None]
+    x = torch.arange(width, device=keypoints.device)
+    pictures = keypoints.new_zeros(len(keypoints), 3, height, width)
+    colours = torch.from_numpy(_rainbow(8)).to(keypoints)
+    for points, colour in zip(keypoints.unbind(1), colours, strict=True):
+        distance = torch.hypot(x - points[:, :1, None], y - points[:, 1:, None])
+        cover = (radius + 0.5 - distance).clamp(0, 1)[:, None]
+        pictures = pictures + cover * (colour[:, None, None] - pictures)
     return pictures
 
 
@@ -154,22 +166,6 @@ def _rainbow(count: int) -> NDArray[np.float32]:
     x = np.linspace(0, 1, count)
     red, green, blue = np.abs(2 * x - 0.5), np.sin(np.pi * x), np.cos(np.pi * x / 2)
     return np.stack([red, green, blue], axis=1).clip(0, 1).astype(np.float32)
-
-
-def _draw_dot(
-    picture: NDArray[np.float32],
-    point: NDArray[np.float32],
-    radius: float,
-    colour: NDArray[np.float32],
-) -> None:
-    """Blend a disc whose rim is one pixel wide into a (3, height, width) picture."""
-    height, width = picture.shape[1:]
-    x0, y0 = np.floor(point - radius - 1).clip(0, (width, height)).astype(int)
-    x1, y1 = np.ceil(point + radius + 2).clip(0, (width, height)).astype(int)
-    y, x = np.mgrid[y0:y1, x0:x1]
-    cover = (radius + 0.5 - np.hypot(x - point[0], y - point[1])).clip(0, 1).astype(np.float32)
-    patch = picture[:, y0:y1, x0:x1]
-    patch += cover * (colour[:, None, None] - patch)
 
 
 def _inside_stick(

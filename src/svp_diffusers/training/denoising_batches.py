@@ -12,7 +12,6 @@ from torch import Tensor
 from svp_diffusers.data.clips import ClipSample
 from svp_diffusers.data.loader import ClipDataset
 from svp_diffusers.errors import ConfigurationError, DatasetError
-from svp_diffusers.media.keypoints import draw_keypoints
 from svp_diffusers.models.style_encoder_svp import StyleEncoder
 from svp_diffusers.pipelines.pipeline_svp_talking_head import share_noise, window_audio
 from svp_diffusers.training.denoising_configuration import DenoisingConfiguration
@@ -77,10 +76,10 @@ class DenoisingBatches:
 
         Returns:
             `latents`, `noise` (b, c, f, h, w); `reference_latents` (b, c, h, w); `audio_windows`
-            (b, f, window, dim); `head_images` (b, 3, f, H, W); `head_keypoints` (b, f, points, 2)
-            in latent pixels; `style` (b, style_dim); `expression` (b, f, expression_dim) if the
-            data has it; `timesteps` (b,) in [0, 1); `keep_reference`, `keep_audio`, `keep_style`,
-            `keep_head` (b,), 0 where the clip loses that condition.
+            (b, f, window, dim); `head_keypoints` (b, f, points, 2) in pixels of the frames; `style`
+            (b, style_dim); `expression` (b, f, expression_dim) if the data has it; `timesteps` (b,)
+            in [0, 1); `keep_reference`, `keep_audio`, `keep_style`, `keep_head` (b,), 0 where the
+            clip loses that condition.
 
         Raises:
             ConfigurationError: the clips of a batch do not divide among the processes.
@@ -104,7 +103,7 @@ class DenoisingBatches:
     def _draw_row(self, index: int, generator: Generator) -> dict[str, Tensor]:
         configuration = self.configuration
         stored = self.dataset[index]
-        sample = stored.decode()
+        sample = stored.decode(sound=False)
         frames = self._draw_frames(sample.number_of_frames, generator)
         assert sample.latents is not None
         assert sample.head_keypoints is not None
@@ -113,22 +112,18 @@ class DenoisingBatches:
             torch.from_numpy(generator.standard_normal(shape, np.float32))
             for shape in (latents.shape, (len(latents), 1, *latents.shape[2:]))
         )
-        height, width = stored.header["height"], stored.header["width"]
         mean, std = self.styles[index]
         noise = torch.from_numpy(generator.standard_normal(len(mean), np.float32))
         lost = generator.random(len(CONDITIONS)) < [
             getattr(configuration, f"{name}_dropout") for name in CONDITIONS
         ]
         lost |= generator.random() < configuration.joint_dropout
-        heads = draw_keypoints(sample.head_keypoints[frames], height, width)
         row = {
             "latents": latents,
             "noise": share_noise(own, common, configuration.shared_noise),
             "reference_latents": self._draw_reference(index, sample, generator),
             "audio_windows": self._window_audio(sample)[frames],
-            "head_images": torch.from_numpy(heads).transpose(0, 1),
-            "head_keypoints": torch.from_numpy(sample.head_keypoints[frames])
-            * (latents.shape[-1] / width),
+            "head_keypoints": torch.from_numpy(sample.head_keypoints[frames]),
             "style": mean + std * noise,
             "timesteps": torch.tensor(generator.random() ** configuration.timestep_power),
             **{
@@ -154,7 +149,7 @@ class DenoisingBatches:
         different = [each for each in others if self._emotion(each) != self._emotion(index)]
         candidates = different or others
         if candidates:
-            sample = self.dataset[int(generator.choice(candidates))].decode()
+            sample = self.dataset[int(generator.choice(candidates))].decode(sound=False)
         assert sample.latents is not None
         return torch.from_numpy(sample.latents[generator.integers(len(sample.latents))]).float()
 
@@ -175,7 +170,8 @@ def encode_styles(dataset: ClipDataset, encoder: StyleEncoder) -> list[tuple[Ten
     """
     means = average_speakers(dataset) if encoder.config.expression_centring == "speaker" else {}
     inputs = (
-        _read_style_inputs(dataset[index].decode(), encoder, means) for index in range(len(dataset))
+        _read_style_inputs(dataset[index].decode(sound=False), encoder, means)
+        for index in range(len(dataset))
     )
     styles: list[tuple[Tensor, Tensor]] = []
     for _, group in groupby(inputs, key=lambda tensors: [tensor.shape for tensor in tensors]):
@@ -212,7 +208,7 @@ def average_speakers(dataset: ClipDataset) -> dict[str, np.ndarray]:
     totals: dict[str, np.ndarray] = {}
     frames: dict[str, int] = defaultdict(int)
     for index in range(len(dataset)):
-        sample = dataset[index].decode()
+        sample = dataset[index].decode(sound=False)
         if sample.expression is not None:
             speaker = str(sample.metadata.get("speaker"))
             totals[speaker] = totals.get(speaker, 0.0) + sample.expression.sum(axis=0)

@@ -9,6 +9,7 @@ from peft import LoraConfig
 from torch import Tensor, nn
 
 from svp_diffusers.errors import ConfigurationError
+from svp_diffusers.media.keypoints import draw_dots, draw_v3_keypoints
 from svp_diffusers.models.expression_encoder_svp import ExpressionEncoder
 from svp_diffusers.models.temporal_unet_svp import (
     MotionModule,
@@ -54,6 +55,7 @@ class DenoisingObjective(Objective):
         self.head_guider = pipeline.head_guider
         self.audio_projector = pipeline.audio_projector
         self.scheduler = pipeline.scheduler
+        self.scale_factor = pipeline.vae_scale_factor
         self.configuration = configuration
         self.expression_encoder = expression_encoder
         self.validation_batches = validation_batches
@@ -97,7 +99,7 @@ class DenoisingObjective(Objective):
         }
         reference = batch["reference_latents"].to(dtype)
         features = self.reference_unet(reference)
-        head = self.head_guider(batch["head_images"].to(dtype))
+        head = self.head_guider(self._draw_heads(batch["head_keypoints"], noisy).to(dtype))
         prediction: Tensor = self.unet(
             noisy.to(dtype),
             timesteps,
@@ -123,7 +125,7 @@ class DenoisingObjective(Objective):
         tokens = self.project_audio(batch)
         prediction = self.predict(batch, noisy, timesteps, tokens).float()
         error = (prediction - self._target(latents, noise, timesteps)).square()
-        weights = self._weigh_pixels(batch["head_keypoints"], latents)
+        weights = self._weigh_pixels(batch["head_keypoints"] / self.scale_factor, latents)
         per_clip = (weights * error).mean(dim=(1, 2, 3, 4))
         denoising = (self._weigh_timesteps(timesteps) * per_clip).mean()
         if self.expression_encoder is None:
@@ -162,6 +164,16 @@ class DenoisingObjective(Objective):
         if correlations:
             metrics["validation_jaw"] = sum(correlations) / len(correlations)
         return metrics
+
+    def _draw_heads(self, keypoints: Tensor, latents: Tensor) -> Tensor:
+        """Pictures (b, 3, f, H, W) of keypoints (b, f, points, 2)."""
+        height, width = (self.scale_factor * side for side in latents.shape[-2:])
+        points = keypoints.flatten(0, 1)
+        if points.shape[1] == 8:
+            drawn = draw_dots(points, height, width)
+        else:
+            drawn = torch.from_numpy(draw_v3_keypoints(points.cpu().numpy(), height, width))
+        return drawn.to(latents.device).unflatten(0, keypoints.shape[:2]).transpose(1, 2)
 
     def _target(self, latents: Tensor, noise: Tensor, timesteps: Tensor) -> Tensor:
         kind = self.scheduler.config.prediction_type
