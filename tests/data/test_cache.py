@@ -130,12 +130,23 @@ def test_frames_the_vae_cannot_encode_are_refused(tmp_path, make_clip, encoders)
     assert not (tmp_path / "out" / "index.json").exists()
 
 
-def test_workers_cache_the_same_bytes(dataset, checkpoint, tmp_path):
+def test_workers_cache_the_same_clips_in_the_same_order(dataset, checkpoint, tmp_path):
     make_pipeline = partial(load_encoders, checkpoint, torch.device("cpu"))
     for workers in (1, 2):
         cache_dataset(dataset, tmp_path / str(workers), make_pipeline, workers=workers)
     one, two = (ClipDataset(str(tmp_path / name)) for name in "12")
-    assert [one[index] for index in range(3)] == [two[index] for index in range(3)]
+    for index in range(len(dataset)):
+        assert one[index].key == two[index].key
+        assert one[index].header == two[index].header
+        first, second = one[index].decode(), two[index].decode()
+        for name in ("latents", "reference_latents", "audio_embeddings"):
+            # Sums are taken in another order where threads are otherwise divided; float16 then
+            # rounds to a neighbour.
+            np.testing.assert_allclose(
+                getattr(first, name), getattr(second, name), rtol=2e-3, atol=1e-4
+            )
+        for name in ("waveform", "head_keypoints", "expression"):
+            np.testing.assert_array_equal(getattr(first, name), getattr(second, name))
 
 
 def test_an_error_of_a_worker_is_the_error_of_the_command(dataset, tmp_path):
