@@ -56,7 +56,8 @@ def cache_dataset(
         OutputError: the output cannot be written.
     """
     total = len(dataset) if clips is None else min(clips, len(dataset))
-    make_function = partial(_prepare, make_pipeline, batch_size)
+    threads = max(1, torch.get_num_threads() // workers)  # more than there are cores slow all down
+    make_function = partial(_prepare, make_pipeline, batch_size, threads)
     with ShardWriter(output) as writer:
         stored = (dataset[index] for index in range(total))
         for done, clip in enumerate(map_in_order(make_function, stored, workers), start=1):
@@ -91,8 +92,9 @@ def fingerprint_weights(module: nn.Module) -> str:
 
 
 def _prepare(
-    make_pipeline: Callable[[], "SVPTalkingHeadPipeline"], batch_size: int
+    make_pipeline: Callable[[], "SVPTalkingHeadPipeline"], batch_size: int, threads: int
 ) -> Callable[[StoredClip], StoredClip]:
+    torch.set_num_threads(threads)
     pipeline = make_pipeline()
     fingerprint = {
         "vae": fingerprint_weights(pipeline.vae),

@@ -172,6 +172,7 @@ def configure_vae(output: Path, plan: TinyPlan) -> VAETrainingConfiguration:
         data=str(output / "data"),
         output_dir=str(output / "vae"),
         batch_size=VAETrainingConfiguration.batch_size * plan.batch_factor,
+        mixed_precision=plan.vae_precision,
         latent_channels=8,
         gradient_weight=1.0,
         **schedule(plan, plan.vae_steps, 100),
