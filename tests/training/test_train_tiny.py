@@ -25,16 +25,27 @@ def average(values: list[float]) -> float:
 
 
 def test_more_minutes_do_more_of_everything() -> None:
-    short, long = (plan_tiny(minutes, 0, CPU, step_seconds=1.0) for minutes in (40, 400))
+    usual = {"no": CPU.step_costs["vae"], "bf16": 10.0}
+    short, long = (plan_tiny(minutes, 0, CPU, usual) for minutes in (40, 400))
     for name, few in vars(short).items():
-        if name not in ("seed", "batch_factor"):
+        if name not in ("seed", "batch_factor", "vae_precision"):
             assert getattr(long, name) == pytest.approx(10 * few, rel=0.1)
-    slow = plan_tiny(40, 0, CPU, step_seconds=10.0)
+    slow = plan_tiny(40, 0, CPU, {name: 10 * seconds for name, seconds in usual.items()})
     assert slow.vae_steps == pytest.approx(short.vae_steps / 10, rel=0.1)
     assert slow.clips == LEAST_CLIPS
-    assert plan_tiny(1, 0, CPU, step_seconds=100.0).video_steps == LEAST_STEPS
+    slowest = {name: 100 * seconds for name, seconds in usual.items()}
+    assert plan_tiny(1, 0, CPU, slowest).video_steps == LEAST_STEPS
     with pytest.raises(ConfigurationError, match="cannot be trained"):
-        plan_tiny(0.5, 0, CPU, step_seconds=1.0)
+        plan_tiny(0.5, 0, CPU, usual)
+
+
+def test_a_vae_is_trained_in_the_faster_precision() -> None:
+    seconds = CPU.step_costs["vae"]
+    plain = plan_tiny(40, 0, CPU, {"no": seconds, "bf16": 20 * seconds})
+    fast = plan_tiny(40, 0, CPU, {"no": seconds, "bf16": seconds / 2})
+    assert (plain.vae_precision, fast.vae_precision) == ("no", "bf16")
+    assert fast.vae_steps == pytest.approx(2 * plain.vae_steps, rel=0.01)
+    assert fast.image_steps == plain.image_steps
 
 
 def test_a_plan_is_made_once(tmp_path: Path) -> None:

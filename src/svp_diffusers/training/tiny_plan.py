@@ -23,11 +23,11 @@ MEASURED_STEPS = 4
 SHARES = {
     "data": 0.08,
     "vae": 0.24,
-    "audio": 0.08,
+    "audio": 0.05,
     "cache": 0.10,
     "expression": 0.03,
     "style": 0.04,
-    "image": 0.37,
+    "image": 0.40,
     "video": 0.06,
 }
 """Of the time. The denoiser decides what is seen, the VAE how well."""
@@ -54,18 +54,18 @@ class Machine:
 
 CPU = Machine(
     batch_factor=1,
-    clip_cost=0.56,
-    cached_clip_cost=0.8,
+    clip_cost=0.13,
+    cached_clip_cost=0.2,
     step_costs={
-        "vae": 1.0,
-        "audio": 0.3,
-        "expression": 0.06,
-        "style": 0.5,
-        "image": 0.8,
-        "video": 5.5,
+        "vae": 0.25,
+        "audio": 0.1,
+        "expression": 0.03,
+        "style": 0.1,
+        "image": 0.42,
+        "video": 1.6,
     },
 )
-"""One core."""
+"""Two cores with AVX-512 and AMX."""
 
 GPU = Machine(
     batch_factor=8,
