@@ -133,6 +133,12 @@ def context_windows(num_frames: int, length: int, overlap: int) -> list[tuple[in
     return [(start, start + length) for start in starts]
 
 
+def divide_frames(num_frames: int, length: int) -> list[tuple[int, int]]:
+    """Divide a video into windows (start, stop) of at most `length` frames; none overlap."""
+    starts = range(0, num_frames, length)
+    return [(start, min(start + length, num_frames)) for start in starts]
+
+
 def window_weights(length: int, overlap: int) -> torch.Tensor:
     """Weights (length,) of a window's frames: a linear ramp over the overlap at either end."""
     position = torch.arange(1, length + 1, dtype=torch.float32)
@@ -1004,20 +1010,26 @@ class SVPTalkingHeadPipeline(DiffusionPipeline, StableDiffusionLoraLoaderMixin):
     ) -> torch.Tensor:
         """Predict a video of any length: window by window, blended where the windows overlap.
 
+        Without motion modules every frame is predicted by itself, and no window overlaps another.
+
         Args:
             latents: (channels, frames, height, width).
             timestep: of the diffusion.
             conditions: of the video.
             passes: of `plan_guidance`.
             context_length: frames of a window.
-            context_overlap: frames that neighbouring windows share.
+            context_overlap: frames that neighbouring windows share, if there are motion modules.
             attention_scales: of the UNet.
 
         Returns:
             The guided prediction, shaped as `latents`.
         """
         blended, total = torch.zeros_like(latents), latents.new_zeros(latents.shape[1], 1, 1)
-        for window in context_windows(latents.shape[1], context_length, context_overlap):
+        if self.unet.config.motion_modules_enabled:
+            windows = context_windows(latents.shape[1], context_length, context_overlap)
+        else:
+            windows = divide_frames(latents.shape[1], context_length)
+        for window in windows:
             start, stop = window
             predicted = self.predict(
                 latents[None, :, start:stop], timestep, conditions, passes, window, attention_scales
@@ -1103,7 +1115,7 @@ class SVPTalkingHeadPipeline(DiffusionPipeline, StableDiffusionLoraLoaderMixin):
             style_temperature: factor on the style's standard deviation; 0 gives its mean.
             num_videos_per_style: performances of each line, each with its own style and noise.
             context_length: frames denoised together; longer videos are cut into windows.
-            context_overlap: frames that neighbouring windows share.
+            context_overlap: frames that neighbouring windows share, if there are motion modules.
             shared_noise: share of the initial noise's variance that all frames of a video have in
                 common, 0 (every frame its own, the paper's) to 1 (one noise for all); the
                 checkpoint's own by default.

@@ -22,6 +22,7 @@ from svp_diffusers.models.temporal_unet_svp import MotionModule
 from svp_diffusers.pipelines.pipeline_svp_talking_head import (
     SVPTalkingHeadPipeline,
     context_windows,
+    divide_frames,
     count_frames,
     plan_guidance,
 )
@@ -239,6 +240,14 @@ def test_windows_agree_with_the_whole_when_frames_are_independent(
             torch.nn.init.zeros_(module.proj_out.weight)
             torch.nn.init.zeros_(module.proj_out.bias)
     assert difference() < 1e-3 < 1e-2 < with_motion
+    unet.enable_motion_modules(False)
+    assert difference() < 1e-3
+
+
+def test_windows_of_independent_frames_predict_each_frame_once() -> None:
+    assert divide_frames(50, 24) == [(0, 24), (24, 48), (48, 50)]
+    assert divide_frames(24, 24) == [(0, 24)]
+    assert divide_frames(3, 24) == [(0, 3)]
 
 
 def test_guidance_computes_only_what_it_needs() -> None:
