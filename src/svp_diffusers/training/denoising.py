@@ -63,7 +63,9 @@ def train_denoiser(
     run = DryRun() if dry_run else RunFolder(configuration.output_dir, configuration, resume)
     check_components(Path(configuration.pipeline))
     pipeline = SVPTalkingHeadPipeline.from_pretrained(
-        configuration.pipeline, dtype=DTYPES[configuration.weights_dtype]
+        configuration.pipeline,
+        dtype=DTYPES[configuration.weights_dtype],
+        disable_mmap=True,  # else what is copied to another layout stays in memory as a file too
     )
     encoder = pipeline.style_encoder.float().eval()
     batches, held_out = (
