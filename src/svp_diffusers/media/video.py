@@ -227,9 +227,9 @@ def _open_mp4(path: Path) -> OutputContainer:
 def _add_video_stream(
     container: OutputContainer, frame: NDArray[np.uint8], fps: Fraction
 ) -> VideoStream:
-    stream: VideoStream = container.add_stream(
-        "libx264", rate=fps, options={"crf": CONSTANT_RATE_FACTOR}
-    )
+    # With macroblock trees, the same small frames become other bytes at random on CPUs with AVX-512.
+    options = {"crf": CONSTANT_RATE_FACTOR, "mbtree": "0"}
+    stream: VideoStream = container.add_stream("libx264", rate=fps, options=options)
     stream.height, stream.width = frame.shape[:2]
     stream.pix_fmt = "yuv420p"
     # Without these, players guess the matrix from the size and colours shift.
