@@ -19,6 +19,9 @@ demo: install
 pictures: demo
 	$(BIN)/python docs/make_pictures.py demo.mp4 docs/pictures
 
+# The networks of the tests are so small that a second thread makes them slower.
+test test-slow: export OMP_NUM_THREADS = 1
+
 test: install
 	$(BIN)/python -m pytest
 
