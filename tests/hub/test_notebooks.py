@@ -2,6 +2,7 @@
 
 import json
 import os
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -34,6 +35,8 @@ def test_a_notebook_runs_and_shows_its_video(
     nbclient = pytest.importorskip("nbclient")
     for name, value in client_environment().items():
         monkeypatch.setenv(name, value)
+    # As in an activated environment: `svp` is on the path.
+    monkeypatch.setenv("PATH", str(Path(sys.executable).parent), prepend=os.pathsep)
     book = nbformat.read(path, as_version=4)
     resources = {"metadata": {"path": str(tmp_path)}}
     nbclient.NotebookClient(book, timeout=900, resources=resources).execute()
