@@ -119,6 +119,7 @@ def main() -> None:
     parser.add_argument("--minutes", type=float, default=4.0, help="of training, each")
     parser.add_argument("--clips", type=int, default=16, help="of the test split")
     parser.add_argument("--style-clips", type=int, default=4)
+    parser.add_argument("--training-clips", type=int, default=128)
     parser.add_argument("--variants", type=int, nargs="+", default=range(len(VARIANTS)))
     arguments = parser.parse_args()
     for number in arguments.variants:
@@ -154,6 +155,7 @@ def measure(variant: Variant, run: Path, arguments: argparse.Namespace) -> dict[
         parts=("lip_sync", "style", "quality"),
         clips=arguments.clips,
         style_clips=arguments.style_clips,
+        training_clips=arguments.training_clips,
     )
     reader = load_expression_reader(arguments.expression_encoder, torch.device("cpu"))
     report = evaluate_videos(
