@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from accelerate.state import AcceleratorState
 from safetensors.torch import load_file
 
 from svp_diffusers.data.cache import cache_dataset
@@ -17,12 +18,16 @@ from svp_diffusers.data.loader import ClipDataset
 from svp_diffusers.data.procedural.synthesis import SynthesisSettings, make_clip
 from svp_diffusers.data.shards import ShardWriter
 from svp_diffusers.errors import ConfigurationError, DatasetError
+from svp_diffusers.media.audio import Recording, read_audio, to_mono
+from svp_diffusers.media.mark import read_mark
+from svp_diffusers.media.video import probe, read_frames
 from svp_diffusers.models.audio_projector_svp import AudioProjector
 from svp_diffusers.models.expression_encoder_svp import ExpressionEncoder
 from svp_diffusers.models.head_guider_svp import HeadKeypointGuider
 from svp_diffusers.models.reference_unet_svp import ReferenceUNet
 from svp_diffusers.models.style_encoder_svp import StyleEncoder
 from svp_diffusers.models.temporal_unet_svp import TemporalUNet
+from svp_diffusers.pipelines.generation import decode_side_by_side
 from svp_diffusers.pipelines.pipeline_svp_talking_head import SVPTalkingHeadPipeline
 from svp_diffusers.pipelines.tiny import build_tiny_pipeline
 from svp_diffusers.training.denoising_batches import DenoisingBatches
@@ -31,6 +36,7 @@ from svp_diffusers.training.denoising_configuration import (
     VideoTrainingConfiguration,
 )
 from svp_diffusers.training.image import train_image
+from svp_diffusers.training.validation_video import ValidationVideo
 from svp_diffusers.training.video import train_video
 from training_runs import check_resumption, read_metrics, read_weights, train_in_two_processes
 
@@ -172,6 +178,72 @@ def test_video_trains_the_parts_that_are_asked_for(configure: Configure, parts: 
     assert bool(others) == (parts == "all")
 
 
+@pytest.mark.parametrize("stage", ["image", "video"])
+def test_a_validation_leaves_a_video_of_truth_and_sample(
+    configure: Configure, cached: Path, stage: str
+) -> None:
+    configuration = configure(steps=4, validate_every=2)
+    if stage == "image":
+        train_image(configuration)
+    else:
+        configuration = as_video(configuration)
+        train_video(configuration)
+    early, late = sorted((Path(configuration.output_dir) / "validation").iterdir())
+    assert (early.name, late.name) == ("step-000002.mp4", "step-000004.mp4")
+    info = probe(late)
+    assert (info.width, info.height, info.frames, info.fps) == (2 * SIZE, SIZE, 20, 20)
+    clip = ClipDataset(str(cached), "validation")[0].decode()
+    heard = to_mono(read_audio(late))[: len(clip.waveform)]
+    assert np.corrcoef(heard, clip.waveform)[0, 1] > 0.9  # AAC is lossy
+    assert read_mark(late)
+    frames = np.stack(list(read_frames(late))).astype(float)
+    pipeline = SVPTalkingHeadPipeline.from_pretrained(configuration.pipeline)
+    latents = torch.from_numpy(clip.latents).float().transpose(0, 1)
+    true = np.stack(list(decode_side_by_side(pipeline, [latents])))
+    errors = [np.abs(half - true).mean() for half in (frames[:, :, :SIZE], frames[:, :, SIZE:])]
+    print(errors)
+
+
+def test_tensorboard_gets_a_strip_of_the_video(configure: Configure) -> None:
+    pytest.importorskip("tensorboard", reason="needs the extra `tensorboard`")
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    configuration = configure(steps=2, validate_every=1, tracker="tensorboard")
+    train_image(configuration)
+    (events,) = Path(configuration.output_dir).rglob("events.out.tfevents.*")
+    first, second = EventAccumulator(str(events)).Reload().Images("validation_clip/0")
+    assert (first.step, second.step) == (1, 2)
+    assert (first.width, first.height) == (8 * SIZE, 2 * SIZE)
+
+
+def test_the_strip_shows_the_truth_above_the_sample() -> None:
+    frames = np.zeros((15, 4, 12, 3), np.uint8)
+    frames[:, :, :6] = np.arange(15)[:, None, None, None]
+    frames[:, :, 6:] = 100 + np.arange(15)[:, None, None, None]
+    strip = ValidationVideo(
+        frames, Fraction(25), Recording(np.zeros((1, 0)), 16000, "")
+    ).make_strip()
+    assert strip.shape == (8, 48, 3)
+    for column, moment in enumerate(range(0, 15, 2)):
+        assert (strip[:4, 6 * column : 6 * column + 6] == moment).all()
+        assert (strip[4:, 6 * column : 6 * column + 6] == 100 + moment).all()
+
+
+def test_a_look_at_a_clip_leaves_training_as_it_was(configure: Configure) -> None:
+    """Neither random state, nor scheduler, nor weights: resuming and comparing depend on it."""
+    looking = as_video(configure("looking", steps=3, validate_every=1))
+    blind = as_video(configure("blind", steps=3))
+    states = []
+    for configuration in (looking, blind):
+        AcceleratorState._reset_state(reset_partial_state=True)
+        torch.manual_seed(0)
+        train_video(configuration)
+        states.append(torch.get_rng_state())
+    assert torch.equal(*states)
+    weights = read_unet(blind)
+    assert all(torch.equal(weights[name], w) for name, w in read_unet(looking).items())
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("stage", ["image", "video"])
 def test_a_killed_run_goes_on_bit_for_bit(configure: Configure, stage: str) -> None:
@@ -264,7 +336,7 @@ def test_the_reference_of_real_data_shows_the_person_in_another_emotion(
         ]
     )
     for seed in range(5):
-        drawn = batches._draw_reference(0, sample, np.random.default_rng(seed))
+        drawn = batches.draw_reference(0, sample, np.random.default_rng(seed))
         assert (candidates == drawn).flatten(1).all(1).any()
 
 

@@ -216,7 +216,7 @@ def write_outputs(
 def decode_side_by_side(
     pipeline: SVPTalkingHeadPipeline,
     videos: Sequence[torch.Tensor],
-    on_frame: Callable[[], None],
+    on_frame: Callable[[], None] = lambda: None,
 ) -> Iterator[NDArray[np.uint8]]:
     """Decode videos of one length, each (channels, frames, h, w), into one beside the other.
 

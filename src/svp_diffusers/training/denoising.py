@@ -22,6 +22,7 @@ from svp_diffusers.training.denoising_objective import (
     check_sync,
     freeze_unused,
 )
+from svp_diffusers.training.denoising_sample import ClipSampler
 from svp_diffusers.training.estimate import GIB, estimate_step, measure_peak
 from svp_diffusers.training.loop import make_accelerator, train
 from svp_diffusers.training.run_folder import DryRun, RunFolder
@@ -88,7 +89,13 @@ def train_denoiser(
     run.start(accelerator)
     example = batches(0, 0, 1)
     check_sync(configuration, example)
-    objective = DenoisingObjective(pipeline, configuration, expression_encoder, [held_out(0, 0, 1)])
+    objective = DenoisingObjective(
+        pipeline,
+        configuration,
+        expression_encoder,
+        [held_out(0, 0, 1)],
+        ClipSampler(pipeline, held_out),
+    )
     enabled = pipeline.unet.config.motion_modules_enabled
     pipeline.unet.enable_motion_modules(consecutive)
     prepare(objective)

@@ -100,6 +100,19 @@ class DenoisingBatches:
         drawn = [self._draw_row(int(clips[row]), default_rng([*seed, row])) for row in rows]
         return {name: torch.stack([row[name] for row in drawn]) for name in drawn[0]}
 
+    def draw_reference(self, index: int, sample: ClipSample, generator: Generator) -> Tensor:
+        """Latents (c, h, w) of a picture of the person of clip `index`, which is `sample`."""
+        if sample.reference_latents is not None:
+            return torch.from_numpy(sample.reference_latents).float()
+        identity = str(sample.metadata.get("identity", sample.key))
+        others = [each for each in self.by_identity[identity] if each != index]
+        different = [each for each in others if self._emotion(each) != self._emotion(index)]
+        candidates = different or others
+        if candidates:
+            sample = self.dataset[int(generator.choice(candidates))].decode(sound=False)
+        assert sample.latents is not None
+        return torch.from_numpy(sample.latents[generator.integers(len(sample.latents))]).float()
+
     def _draw_row(self, index: int, generator: Generator) -> dict[str, Tensor]:
         configuration = self.configuration
         stored = self.dataset[index]
@@ -121,7 +134,7 @@ class DenoisingBatches:
         row = {
             "latents": latents,
             "noise": share_noise(own, common, configuration.shared_noise),
-            "reference_latents": self._draw_reference(index, sample, generator),
+            "reference_latents": self.draw_reference(index, sample, generator),
             "audio_windows": self._window_audio(sample)[frames],
             "head_keypoints": torch.from_numpy(sample.head_keypoints[frames]),
             "style": mean + std * noise,
@@ -140,18 +153,6 @@ class DenoisingBatches:
         if self.consecutive:
             return np.arange(number) + generator.integers(length - number + 1)
         return np.sort(generator.choice(length, number, replace=False))
-
-    def _draw_reference(self, index: int, sample: ClipSample, generator: Generator) -> Tensor:
-        if sample.reference_latents is not None:
-            return torch.from_numpy(sample.reference_latents).float()
-        identity = str(sample.metadata.get("identity", sample.key))
-        others = [each for each in self.by_identity[identity] if each != index]
-        different = [each for each in others if self._emotion(each) != self._emotion(index)]
-        candidates = different or others
-        if candidates:
-            sample = self.dataset[int(generator.choice(candidates))].decode(sound=False)
-        assert sample.latents is not None
-        return torch.from_numpy(sample.latents[generator.integers(len(sample.latents))]).float()
 
     def _emotion(self, index: int) -> Any:
         return self.dataset.entries[index].header["metadata"].get("emotion")

@@ -19,8 +19,10 @@ from svp_diffusers.models.temporal_unet_svp import (
 from svp_diffusers.pipelines.pipeline_svp_talking_head import SVPTalkingHeadPipeline
 from svp_diffusers.style.arkit import ARKIT_BLENDSHAPES
 from svp_diffusers.training.denoising_configuration import DenoisingConfiguration
+from svp_diffusers.training.denoising_sample import ClipSampler
 from svp_diffusers.training.face_regions import weigh_face
 from svp_diffusers.training.loop import Objective
+from svp_diffusers.training.validation_video import ValidationVideo
 
 MIN_SNR_GAMMA = 5.0
 JAW_WEIGHT, LIPS_WEIGHT = 3.0, 1.5
@@ -38,6 +40,7 @@ class DenoisingObjective(Objective):
         configuration: of the stage.
         expression_encoder: frozen, of latents, for the sync loss.
         validation_batches: clips to judge on.
+        sampler: of the clip that validations show, if they show one.
     """
 
     sync_weights: Tensor
@@ -48,6 +51,7 @@ class DenoisingObjective(Objective):
         configuration: DenoisingConfiguration,
         expression_encoder: ExpressionEncoder | None,
         validation_batches: list[dict[str, Tensor]],
+        sampler: ClipSampler | None = None,
     ) -> None:
         super().__init__()
         self.unet: TemporalUNet = pipeline.unet
@@ -59,6 +63,7 @@ class DenoisingObjective(Objective):
         self.configuration = configuration
         self.expression_encoder = expression_encoder
         self.validation_batches = validation_batches
+        self.sampler = sampler
         if expression_encoder is not None:
             expression_encoder.requires_grad_(False)
             names = expression_encoder.config.coefficient_names
@@ -164,6 +169,10 @@ class DenoisingObjective(Objective):
         if correlations:
             metrics["validation_jaw"] = sum(correlations) / len(correlations)
         return metrics
+
+    def sample(self) -> ValidationVideo | None:
+        """The clip of `sampler`."""
+        return None if self.sampler is None else self.sampler.sample(self.unet.device)
 
     def _draw_heads(self, keypoints: Tensor, latents: Tensor) -> Tensor:
         """Pictures (b, 3, f, H, W) of keypoints (b, f, points, 2)."""

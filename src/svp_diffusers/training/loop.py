@@ -20,6 +20,7 @@ from torch.utils.data import DataLoader, Dataset
 from svp_diffusers.errors import MissingDependencyError
 from svp_diffusers.training.loop_configuration import LoopConfiguration
 from svp_diffusers.training.run_folder import RunFolder
+from svp_diffusers.training.validation_video import ValidationVideo
 
 
 class Objective(nn.Module):
@@ -43,6 +44,10 @@ class Objective(nn.Module):
     def validate(self) -> dict[str, float]:
         """Metrics on data held out, with the averaged weights; called by the main process."""
         return {}
+
+    def sample(self) -> ValidationVideo | None:
+        """What the averaged weights make of a clip held out, if the stage makes clips."""
+        return None
 
 
 MakeBatch = Callable[[int, int, int], Any]
@@ -169,9 +174,13 @@ def _validate(
         objective.eval()
         with torch.no_grad(), accelerator.autocast():
             metrics = objective.validate()
+            video = objective.sample()
         objective.train()
         if ema is not None:
             ema.restore(objective.trained())
+        if video is not None:
+            video.write(run.path / "validation" / f"step-{step:06d}.mp4")
+            video.log(accelerator, step)
         _log(run, accelerator, step, metrics)
     accelerator.wait_for_everyone()
 

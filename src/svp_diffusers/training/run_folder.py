@@ -1,6 +1,6 @@
 """A training run on disk: its configuration, its metrics, and checkpoints that are whole or absent.
 
-RUN/configuration.yaml  metrics.jsonl  checkpoint-00000500/  ...
+RUN/configuration.yaml  metrics.jsonl  checkpoint-00000500/  validation/step-000500.mp4  ...
 """
 
 import json
