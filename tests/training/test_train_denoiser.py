@@ -11,6 +11,7 @@ import pytest
 import torch
 from accelerate.state import AcceleratorState
 from safetensors.torch import load_file
+from transformers import Wav2Vec2Model
 
 from svp_diffusers.data.cache import cache_dataset
 from svp_diffusers.data.clips import encode_clip
@@ -200,8 +201,8 @@ def test_a_validation_leaves_a_video_of_truth_and_sample(
     pipeline = SVPTalkingHeadPipeline.from_pretrained(configuration.pipeline)
     latents = torch.from_numpy(clip.latents).float().transpose(0, 1)
     true = np.stack(list(decode_side_by_side(pipeline, [latents])))
-    errors = [np.abs(half - true).mean() for half in (frames[:, :, :SIZE], frames[:, :, SIZE:])]
-    print(errors)
+    left, right = (np.abs(half - true).mean() for half in np.split(frames, 2, axis=2))
+    assert left < right / 2  # an untrained VAE's colours are so wild that H.264 loses much of them
 
 
 def test_tensorboard_gets_a_strip_of_the_video(configure: Configure) -> None:
@@ -211,7 +212,7 @@ def test_tensorboard_gets_a_strip_of_the_video(configure: Configure) -> None:
     configuration = configure(steps=2, validate_every=1, tracker="tensorboard")
     train_image(configuration)
     (events,) = Path(configuration.output_dir).rglob("events.out.tfevents.*")
-    first, second = EventAccumulator(str(events)).Reload().Images("validation_clip/0")
+    first, second = EventAccumulator(str(events)).Reload().Images("validation_clip")
     assert (first.step, second.step) == (1, 2)
     assert (first.width, first.height) == (8 * SIZE, 2 * SIZE)
 
@@ -229,8 +230,17 @@ def test_the_strip_shows_the_truth_above_the_sample() -> None:
         assert (strip[4:, 6 * column : 6 * column + 6] == 100 + moment).all()
 
 
-def test_a_look_at_a_clip_leaves_training_as_it_was(configure: Configure) -> None:
-    """Neither random state, nor scheduler, nor weights: resuming and comparing depend on it."""
+def test_a_look_at_a_clip_leaves_training_as_it_was(
+    configure: Configure, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In its weights and random state, on which resuming depends."""
+    encode = Wav2Vec2Model.forward
+
+    def draw_and_encode(*arguments: Any, **options: Any) -> Any:
+        torch.rand([])  # as it does in transformers 5.0
+        return encode(*arguments, **options)
+
+    monkeypatch.setattr(Wav2Vec2Model, "forward", draw_and_encode)
     looking = as_video(configure("looking", steps=3, validate_every=1))
     blind = as_video(configure("blind", steps=3))
     states = []

@@ -44,7 +44,8 @@ class DenoisingConfiguration(LoopConfiguration):
             no choice; else use `mixed_precision`.
         lora_rank: above 0, train only low-rank updates of the UNet's attention (LoRA) of that rank.
 
-    validation_clips: clips of the validation split that are judged every `validate_every` steps.
+    validation_clips: clips of the validation split that are judged every `validate_every` steps;
+        its first clip is then sampled too, and shown in the folder `validation`.
     """
 
     data: str

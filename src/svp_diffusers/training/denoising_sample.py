@@ -56,9 +56,9 @@ class ClipSampler:
         for module in frozen:
             module.to(device)
         portrait = next(pipeline.decode_latents(self.reference_latents[:, None]))[0]
-        # wav2vec 2.0 draws which layers to leave out from the global state, even if it leaves none.
+        # In transformers 5.0 speech encoders draw from the global state, though they drop no layer.
         with torch.random.fork_rng(devices=[]):
-            sampled = pipeline(
+            (sampled,), _ = pipeline(
                 portrait,
                 clip.waveform,
                 self.style,
@@ -69,7 +69,8 @@ class ClipSampler:
                 context_length=len(clip.latents),
                 generator=torch.Generator().manual_seed(self.seed),
                 output_type="latent",
-            ).frames[0]
+                return_dict=False,
+            )
         frames = np.stack(list(decode_side_by_side(pipeline, [latents, sampled])))
         for module in frozen:
             module.to("cpu")
