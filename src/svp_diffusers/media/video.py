@@ -227,7 +227,7 @@ def _open_mp4(path: Path) -> OutputContainer:
 def _add_video_stream(
     container: OutputContainer, frame: NDArray[np.uint8], fps: Fraction
 ) -> VideoStream:
-    # With macroblock trees, the same small frames become other bytes at random on CPUs with AVX-512.
+    # Macroblock trees make other bytes of the same small frames, at random, on CPUs with AVX-512.
     options = {"crf": CONSTANT_RATE_FACTOR, "mbtree": "0"}
     stream: VideoStream = container.add_stream("libx264", rate=fps, options=options)
     stream.height, stream.width = frame.shape[:2]
