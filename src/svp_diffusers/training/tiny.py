@@ -155,13 +155,13 @@ def stages(
 
 
 def schedule(plan: TinyPlan, steps: int, warmup_steps: int) -> dict[str, Any]:
-    """Options that all trainings have: ten looks at the validation split, ten checkpoints."""
+    """Options that all trainings have: four looks at the validation split, ten checkpoints."""
     return {
         "steps": steps,
         "seed": plan.seed,
         "warmup_steps": min(warmup_steps, steps // 5),
         "log_every": max(1, steps // 100),
-        "validate_every": max(1, steps // 10),
+        "validate_every": max(1, steps // 4),
         "checkpoint_every": max(1, steps // 10),
     }
 
