@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: install demo pictures test test-long test-slow lint
+.PHONY: install demo pictures test test-notebooks test-slow lint
 
 install: $(VENV)/installed
 
@@ -20,14 +20,13 @@ pictures: demo
 	$(BIN)/python docs/make_pictures.py demo.mp4 docs/pictures
 
 # The networks of the tests are so small that a second thread makes them slower.
-test test-long test-slow: export OMP_NUM_THREADS = 1
+test test-notebooks test-slow: export OMP_NUM_THREADS = 1
 
 test: install
 	$(BIN)/python -m pytest
 
-# Every notebook from top to bottom, and svp-tiny from nothing in four minutes.
-test-long: install
-	$(BIN)/python -m pytest -m slow tests/hub/test_notebooks.py tests/training/test_train_tiny.py
+test-notebooks: install
+	$(BIN)/python -m pytest -m slow tests/hub/test_notebooks.py
 
 test-slow: install
 	$(BIN)/python -m pytest -m "slow or not slow"
