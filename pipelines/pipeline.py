@@ -1107,8 +1107,8 @@ class SVPTalkingHeadPipeline(DiffusionPipeline, StableDiffusionLoraLoaderMixin):
             guidance_scale: classifier-free guidance on all conditions together; 1 is none. By
                 default the checkpoint's own, and so are then the two below.
             audio_guidance_scale: if given, guidance on the audio by itself, for one more pass.
-            style_guidance_scale: if given, guidance on the style by itself, for one more pass, which
-                is saved where it equals the audio's.
+            style_guidance_scale: if given, guidance on the style by itself, for one more pass,
+                which is saved where it equals the audio's.
             reference_attention_scale: factor on what the portrait adds in every block.
             audio_attention_scale: factor on what the audio adds in every block.
             style_attention_scale: factor on what the style adds in every block.

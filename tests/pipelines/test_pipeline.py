@@ -22,8 +22,8 @@ from svp_diffusers.models.temporal_unet_svp import MotionModule
 from svp_diffusers.pipelines.pipeline_svp_talking_head import (
     SVPTalkingHeadPipeline,
     context_windows,
-    divide_frames,
     count_frames,
+    divide_frames,
     plan_guidance,
 )
 from svp_diffusers.pipelines.tiny import build_tiny_pipeline
