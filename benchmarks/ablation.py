@@ -18,22 +18,16 @@ from typing import Any
 import torch
 from torch import nn
 
-from svp_diffusers.data.loader import ClipDataset
 from svp_diffusers.evaluation.talking_head.evaluate import EvaluationSettings, evaluate_videos
 from svp_diffusers.evaluation.talking_head.generation import Sampler
 from svp_diffusers.evaluation.talking_head.reading import load_expression_reader
 from svp_diffusers.media.output import atomic_path
 from svp_diffusers.models.expression_encoder_svp import ExpressionEncoder
 from svp_diffusers.models.style_encoder_svp import StyleDistribution
-from svp_diffusers.models.temporal_unet_svp import (
-    MotionModule,
-    PortraitTransformerBlock,
-    TemporalUNet,
-)
+from svp_diffusers.models.temporal_unet_svp import PortraitTransformerBlock, TemporalUNet
 from svp_diffusers.pipelines.pipeline_svp_talking_head import SVPTalkingHeadPipeline
 from svp_diffusers.training.configuration import load_configuration
-from svp_diffusers.training.denoising import for_validation
-from svp_diffusers.training.denoising_batches import DenoisingBatches
+from svp_diffusers.training.denoising import read_batches
 from svp_diffusers.training.denoising_configuration import (
     DenoisingConfiguration,
     ImageTrainingConfiguration,
@@ -94,9 +88,7 @@ def drop_reference_latents(pipeline: SVPTalkingHeadPipeline) -> None:
         torch.manual_seed(0)
         unet: TemporalUNet = TemporalUNet.from_config(config)
     unet.silence_audio()
-    for module in unet.modules():
-        if isinstance(module, MotionModule):
-            module.start_at_zero()
+    unet.silence_motion()
     pipeline.register_modules(unet=unet)
 
 
@@ -183,23 +175,12 @@ def train_stage(
     if variant.sync:
         encoder = ExpressionEncoder.from_pretrained(configuration.expression_encoder)
     pipeline.unet.enable_motion_modules(consecutive)
-    pad_frames = pipeline.audio_projector.config.num_pad_frames
-    batches, held_out = (
-        DenoisingBatches(
-            ClipDataset(configuration.data, split),
-            pipeline.style_encoder,
-            options,
-            pad_frames,
-            neighbours,
-        )
-        for split, options, neighbours in (
-            ("train", configuration, consecutive),
-            ("validation", for_validation(configuration), True),
-        )
-    )
+    batches, held_out = read_batches(pipeline, configuration, consecutive)
     if variant.one_hot:
+        styles = fill_bank_one_hot(pipeline)
         for each in (batches, held_out):
-            each.styles = make_one_hot(pipeline, each.dataset)
+            emotions = [str(e.header["metadata"]["emotion"]) for e in each.dataset.entries]
+            each.styles = [styles[emotion] for emotion in emotions]
     objective = DenoisingObjective(pipeline, configuration, encoder, [held_out(0, 0, 1)])
     if consecutive:
         train_motion(objective)
@@ -222,10 +203,10 @@ def train_stage(
     return steps
 
 
-def make_one_hot(
-    pipeline: SVPTalkingHeadPipeline, dataset: ClipDataset
-) -> list[tuple[torch.Tensor, torch.Tensor]]:
-    """One vector per emotion, of the bank in the pipeline too: mean and deviation of every clip."""
+def fill_bank_one_hot(
+    pipeline: SVPTalkingHeadPipeline,
+) -> dict[str, tuple[torch.Tensor, torch.Tensor]]:
+    """Put a vector of its own into the bank for every emotion: their means and deviations."""
     encoder = pipeline.style_encoder
     size = encoder.config.style_dim
     std = torch.full((size,), ONE_HOT_STD)
@@ -236,7 +217,7 @@ def make_one_hot(
         encoder.remove_style(name)
         encoder.add_style(name, StyleDistribution(mean, std, encoder_id=encoder.config.encoder_id))
         styles[name] = (mean, std)
-    return [styles[str(entry.header["metadata"]["emotion"])] for entry in dataset.entries]
+    return styles
 
 
 def measure_step(objective: DenoisingObjective, batch: dict[str, torch.Tensor]) -> float:

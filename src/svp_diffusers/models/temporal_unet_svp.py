@@ -193,11 +193,6 @@ class MotionModule(AnimateDiffTransformer3D):
         self.gradient_checkpointing = False
         self.enabled = True
 
-    def start_at_zero(self) -> None:
-        """Make the module add nothing, until it is trained."""
-        nn.init.zeros_(self.proj_out.weight)
-        nn.init.zeros_(self.proj_out.bias)
-
     def forward(
         self,
         hidden_states: torch.Tensor,
@@ -429,8 +424,8 @@ class TemporalUNet(UNetMotionModel):
             if isinstance(module, PortraitTransformerBlock):
                 module.norm_reference.load_state_dict(module.norm1.state_dict())
                 module.attn_reference.load_state_dict(module.attn1.state_dict())
-            elif isinstance(module, MotionModule) and motion_adapter is None:
-                module.start_at_zero()
+        if motion_adapter is None:
+            model.silence_motion()
         model.silence_audio()
         return model.to(unet.dtype)
 
@@ -446,6 +441,13 @@ class TemporalUNet(UNetMotionModel):
         if self.condition_embedding is not None:
             audio_columns = self.config.cross_attention_dim
             nn.init.zeros_(self.condition_embedding.linear_1.weight[:, :audio_columns])
+
+    def silence_motion(self) -> None:
+        """Make the motion modules add nothing, until they are trained."""
+        for module in self.modules():
+            if isinstance(module, MotionModule):
+                nn.init.zeros_(module.proj_out.weight)
+                nn.init.zeros_(module.proj_out.bias)
 
     def enable_motion_modules(self, enabled: bool = True) -> None:
         """Switch the motion modules on or off: without them every frame is predicted by itself."""

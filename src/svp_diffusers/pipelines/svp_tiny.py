@@ -8,7 +8,7 @@ from svp_diffusers.models.autoencoder_svp import SpaceToDepthAutoencoderKL
 from svp_diffusers.models.head_guider_svp import HeadKeypointGuider
 from svp_diffusers.models.reference_unet_svp import ReferenceUNet
 from svp_diffusers.models.style_encoder_svp import StyleEncoder
-from svp_diffusers.models.temporal_unet_svp import MotionModule, TemporalUNet
+from svp_diffusers.models.temporal_unet_svp import TemporalUNet
 from svp_diffusers.pipelines.pipeline_svp_talking_head import SVPTalkingHeadPipeline
 from svp_diffusers.pipelines.tiny import default_scheduler
 
@@ -81,9 +81,7 @@ def assemble_svp_tiny(
             num_queries=4,
         )
     unet.silence_audio()
-    for module in unet.modules():
-        if isinstance(module, MotionModule):
-            module.start_at_zero()
+    unet.silence_motion()
     return SVPTalkingHeadPipeline(
         vae=vae,
         reference_unet=reference_unet,

@@ -68,20 +68,8 @@ def train_denoiser(
         dtype=DTYPES[configuration.weights_dtype],
         disable_mmap=True,  # else what is copied to another layout stays in memory as a file too
     )
-    encoder = pipeline.style_encoder.float().eval()
-    batches, held_out = (
-        DenoisingBatches(
-            ClipDataset(configuration.data, split),
-            encoder,
-            each,
-            pipeline.audio_projector.config.num_pad_frames,
-            neighbours,
-        )
-        for split, each, neighbours in (
-            ("train", configuration, consecutive),
-            ("validation", for_validation(configuration), True),
-        )
-    )
+    pipeline.style_encoder.float().eval()
+    batches, held_out = read_batches(pipeline, configuration, consecutive)
     expression_encoder = None
     if configuration.expression_encoder is not None:
         expression_encoder = ExpressionEncoder.from_pretrained(configuration.expression_encoder)
@@ -113,6 +101,36 @@ def train_denoiser(
     objective.to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]
     pipeline.unet.enable_motion_modules(consecutive or enabled)
     return _save(pipeline, configuration, run, accelerator, push_to_hub)
+
+
+def read_batches(
+    pipeline: SVPTalkingHeadPipeline, configuration: DenoisingConfiguration, consecutive: bool
+) -> tuple[DenoisingBatches, DenoisingBatches]:
+    """Batches to train on, and clips of the validation split to judge on.
+
+    Args:
+        pipeline: its style encoder gives each clip its style.
+        configuration: of the stage.
+        consecutive: train on neighbouring frames, else on any; what is judged are always clips.
+
+    Raises:
+        SVPError: see `DenoisingBatches`.
+    """
+    pad_frames = pipeline.audio_projector.config.num_pad_frames
+    training, judging = (
+        DenoisingBatches(
+            ClipDataset(configuration.data, split),
+            pipeline.style_encoder,
+            each,
+            pad_frames,
+            neighbours,
+        )
+        for split, each, neighbours in (
+            ("train", configuration, consecutive),
+            ("validation", for_validation(configuration), True),
+        )
+    )
+    return training, judging
 
 
 def for_validation(configuration: DenoisingConfiguration) -> DenoisingConfiguration:

@@ -132,7 +132,7 @@ def plan_tiny(
         return max(least, round(60 * minutes * SHARES[share] / cost))
 
     costs = {name: slowness * cost for name, cost in machine.step_costs.items()}
-    costs["vae"] *= step_seconds[precision] / step_seconds["no"]
+    costs["vae"] = step_seconds[precision]
     clips = count("data", slowness * machine.clip_cost, LEAST_CLIPS)
     cached_clips = count("cache", slowness * machine.cached_clip_cost, LEAST_CLIPS)
     return TinyPlan(
