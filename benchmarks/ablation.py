@@ -1,8 +1,9 @@
 """What each part of the method brings: svp-tiny's images trained without it, for equal minutes.
 
 Starts from the folder that `svp train tiny` leaves, with its data, encoders and new denoiser. Every
-variant gets the same data, seed and minutes, hence more steps if its steps are faster. What is done
-is not done again, so that variants can be run one after another or side by side.
+variant gets the same data, seed and minutes of processor time, which other work does not change,
+hence more steps if its steps are faster. What is done is not done again, so that variants can be run
+one after another or side by side.
 
     python benchmarks/ablation.py tiny --expression-encoder frames/expression_encoder -o ablation
 """
@@ -108,7 +109,7 @@ def main() -> None:
     parser.add_argument("tiny", type=Path, help="folder of `svp train tiny`")
     parser.add_argument("--expression-encoder", type=Path, required=True)
     parser.add_argument("-o", "--output", type=Path, required=True)
-    parser.add_argument("--minutes", type=float, default=4.0, help="of training, each")
+    parser.add_argument("--minutes", type=float, default=4.0, help="of a processor, each")
     parser.add_argument("--clips", type=int, default=16, help="of the test split")
     parser.add_argument("--style-clips", type=int, default=4)
     parser.add_argument("--training-clips", type=int, default=128)
@@ -169,7 +170,7 @@ def train_stage(
     output: Path,
     seconds: float,
 ) -> int:
-    """Train for so many seconds, about, and return the number of steps."""
+    """Train for so many seconds of a processor, about, and return the number of steps."""
     consecutive = isinstance(configuration, VideoTrainingConfiguration)
     encoder = None
     if variant.sync:
@@ -221,12 +222,12 @@ def fill_bank_one_hot(
 
 
 def measure_step(objective: DenoisingObjective, batch: dict[str, torch.Tensor]) -> float:
-    """Seconds of a step, without the optimiser's."""
+    """Seconds of a processor that a step takes, without the optimiser's."""
     seconds = []
     for _ in range(4):
-        start = time.perf_counter()
+        start = time.process_time()
         objective(batch)["loss"].backward()
-        seconds.append(time.perf_counter() - start)
+        seconds.append(time.process_time() - start)
     objective.zero_grad()
     return min(seconds)
 
