@@ -37,12 +37,23 @@ def write_command(stage: str, configuration: Any) -> list[str]:
 
 
 def train_in_two_processes(stage: str, configuration: Any) -> None:
+    launch = ["--multi_gpu", "--num_machines", "1", "--mixed_precision", "no"]
+    _launch([*launch, "--dynamo_backend", "no", *write_command(stage, configuration)])
+
+
+def train_sharded(stage: str, configuration: Any, accelerate: Path, resume: bool = False) -> None:
+    """Train in two processes that FSDP divides the weights among, by a configuration of theirs."""
+    _, *arguments = write_command(stage, configuration)
+    launcher = str(Path(__file__).with_name("svp_sharded.py"))
+    options = ["--config_file", str(accelerate), launcher, *arguments]
+    _launch([*options, *["--resume"] * resume])
+
+
+def _launch(arguments: list[str]) -> None:
     # With --cpu, `accelerate launch` starts one process only; the environment says CPU instead.
-    launch = [sys.executable, "-m", "accelerate.commands.launch", "--multi_gpu"]
-    launch += ["--num_processes", "2", "--num_machines", "1", "--main_process_port", "0"]
-    launch += ["--mixed_precision", "no", "--dynamo_backend", "no"]
+    launch = [sys.executable, "-m", "accelerate.commands.launch"]
     done = subprocess.run(
-        [*launch, *write_command(stage, configuration)],
+        [*launch, "--num_processes", "2", "--main_process_port", "0", *arguments],
         env={**os.environ, "OMP_NUM_THREADS": "1", "ACCELERATE_USE_CPU": "true"},
         capture_output=True,
         text=True,

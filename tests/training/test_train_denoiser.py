@@ -1,5 +1,6 @@
 """Stages 2 and 3: they learn, leave alone what is not theirs, and go on exactly after a kill."""
 
+import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from fractions import Fraction
@@ -31,6 +32,7 @@ from svp_diffusers.models.temporal_unet_svp import TemporalUNet
 from svp_diffusers.pipelines.generation import decode_side_by_side
 from svp_diffusers.pipelines.pipeline_svp_talking_head import SVPTalkingHeadPipeline
 from svp_diffusers.pipelines.tiny import build_tiny_pipeline
+from svp_diffusers.training.configuration import load_configuration
 from svp_diffusers.training.denoising_batches import DenoisingBatches
 from svp_diffusers.training.denoising_configuration import (
     ImageTrainingConfiguration,
@@ -39,9 +41,16 @@ from svp_diffusers.training.denoising_configuration import (
 from svp_diffusers.training.image import train_image
 from svp_diffusers.training.validation_video import ValidationVideo
 from svp_diffusers.training.video import train_video
-from training_runs import check_resumption, read_metrics, read_weights, train_in_two_processes
+from training_runs import (
+    check_resumption,
+    read_metrics,
+    read_weights,
+    train_in_two_processes,
+    train_sharded,
+)
 
 SIZE = 32
+FULL_SIZE = Path(__file__).parents[2] / "examples/full_size"
 UNET = "unet/diffusion_pytorch_model.safetensors"
 
 
@@ -274,6 +283,37 @@ def test_two_processes_do_what_one_does(configure: Configure) -> None:
         assert together == pytest.approx(alone, rel=1e-3)
 
 
+def test_weights_divided_by_fsdp_learn_what_whole_ones_do(configure: Configure) -> None:
+    options = {"steps": 4, "validate_every": 2}
+    one, two = configure("one", **options), configure("two", **options)
+    train_image(one)
+    train_sharded("image", two, FULL_SIZE / "zero3.yaml")
+    assert read_metrics(two) == [pytest.approx(each, rel=1e-3) for each in read_metrics(one)]
+    weights = read_unet(two)
+    assert all(torch.allclose(weights[k], w, atol=1e-4) for k, w in read_unet(one).items())
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("sharding", ["zero2", "zero3"])
+def test_a_stopped_run_of_divided_weights_goes_on(configure: Configure, sharding: str) -> None:
+    options = {"steps": 4, "checkpoint_every": 2, "parts": "all", "gradient_checkpointing": True}
+    configuration = as_video(configure(), **options)
+    train_sharded("video", configuration, FULL_SIZE / f"{sharding}.yaml")
+    expected, metrics = read_unet(configuration), read_metrics(configuration)
+    run = Path(configuration.output_dir)
+    for folder in ("pipeline", "checkpoint-00000004"):
+        shutil.rmtree(run / folder)
+    train_sharded("video", configuration, FULL_SIZE / f"{sharding}.yaml", resume=True)
+    assert read_metrics(configuration) == metrics
+    assert all(torch.equal(expected[k], w) for k, w in read_unet(configuration).items())
+
+
+@pytest.mark.parametrize("name", ["image", "motion", "all"])
+def test_the_configurations_of_full_size_are_valid(name: str) -> None:
+    kind = ImageTrainingConfiguration if name == "image" else VideoTrainingConfiguration
+    assert load_configuration(FULL_SIZE / f"{name}.yaml", kind).gradient_checkpointing
+
+
 def test_accumulation_equals_a_larger_batch(configure: Configure) -> None:
     large = configure("large", steps=3, clips_per_batch=4)
     small = configure("small", steps=3, clips_per_batch=2, gradient_accumulation=2)
@@ -290,6 +330,10 @@ def test_lora_trains_the_unet_by_low_rank_updates_alone(configure: Configure) ->
     configuration = configure(steps=3, lora_rank=2)
     folder = train_image(configuration)
     assert folder.name == "lora"
+    again = configure("again", steps=3, lora_rank=2)
+    train_image(again)
+    weights = read_weights(configuration, "lora")
+    assert all(torch.equal(weights[k], w) for k, w in read_weights(again, "lora").items())
     pipeline = SVPTalkingHeadPipeline.from_pretrained(configuration.pipeline)
     before = {name: weight.clone() for name, weight in pipeline.unet.state_dict().items()}
     pipeline.load_lora_weights(str(folder))

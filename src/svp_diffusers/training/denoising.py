@@ -1,12 +1,11 @@
 """What training stages 2 and 3 share: a pipeline folder in, a pipeline folder out."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 
 import torch
-from accelerate import Accelerator
 from huggingface_hub import HfApi
 from peft import get_peft_model_state_dict
 
@@ -26,9 +25,12 @@ from svp_diffusers.training.denoising_sample import ClipSampler
 from svp_diffusers.training.estimate import GIB, estimate_step, measure_peak
 from svp_diffusers.training.loop import make_accelerator, train
 from svp_diffusers.training.run_folder import DryRun, RunFolder
+from svp_diffusers.training.sharding import is_sharded
 
 LARGE = 100_000_000
 """Weights above which a run says what a step will take; the saying takes a minute."""
+
+TRAINED_NETWORKS = ("unet", "reference_unet", "head_guider", "audio_projector")
 
 VALIDATION_FRAMES = 16
 """Consecutive frames of a clip that validation looks at."""
@@ -93,14 +95,26 @@ def train_denoiser(
         accelerator.print(estimate, flush=True)
     freeze_unused(objective, example)
     start = time.perf_counter()
-    train(objective, batches, configuration, run, accelerator)
+    weights = train(objective, batches, configuration, run, accelerator)
     if dry_run:
         peak, seconds = measure_peak(accelerator.device) / GIB, time.perf_counter() - start
         accelerator.print(f"measured: {peak:.2f} GiB at the peak, {seconds:.2g} s")
         return None
-    objective.to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]
     pipeline.unet.enable_motion_modules(consecutive or enabled)
-    return _save(pipeline, configuration, run, accelerator, push_to_hub)
+    folder = run.path / ("lora" if configuration.lora_rank else "pipeline")
+    if not accelerator.is_main_process:
+        return folder
+    if configuration.lora_rank:
+        _save_lora(pipeline, weights, folder, push_to_hub)
+        return folder
+    if is_sharded(objective):
+        pipeline = _rebuild(pipeline, configuration, weights)
+    else:
+        objective.to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]
+    save_checkpoint(pipeline, folder)
+    if push_to_hub is not None:
+        pipeline.push_to_hub(push_to_hub)
+    return folder
 
 
 def read_batches(
@@ -149,26 +163,41 @@ def for_validation(configuration: DenoisingConfiguration) -> DenoisingConfigurat
     )
 
 
-def _save(
+def _save_lora(
     pipeline: SVPTalkingHeadPipeline,
-    configuration: DenoisingConfiguration,
-    run: RunFolder,
-    accelerator: Accelerator,
+    weights: Mapping[str, torch.Tensor],
+    folder: Path,
     push_to_hub: str | None,
-) -> Path:
-    folder = run.path / ("lora" if configuration.lora_rank else "pipeline")
-    if not accelerator.is_main_process:
-        return folder
-    if configuration.lora_rank:
-        with atomic_folder(folder) as temporary:
-            pipeline.save_lora_weights(
-                temporary, unet_lora_layers=get_peft_model_state_dict(pipeline.unet)
-            )
-        if push_to_hub is not None:
-            created = HfApi().create_repo(push_to_hub, exist_ok=True)
-            HfApi().upload_folder(repo_id=created.repo_id, folder_path=folder)
-        return folder
-    save_checkpoint(pipeline, folder)
+) -> None:
+    layers = get_peft_model_state_dict(pipeline.unet, select_weights(weights, "unet"))
+    with atomic_folder(folder) as temporary:
+        pipeline.save_lora_weights(temporary, unet_lora_layers=layers)
     if push_to_hub is not None:
-        pipeline.push_to_hub(push_to_hub)
-    return folder
+        created = HfApi().create_repo(push_to_hub, exist_ok=True)
+        HfApi().upload_folder(repo_id=created.repo_id, folder_path=folder)
+
+
+def _rebuild(
+    sharded: SVPTalkingHeadPipeline,
+    configuration: DenoisingConfiguration,
+    weights: Mapping[str, torch.Tensor],
+) -> SVPTalkingHeadPipeline:
+    """The pipeline that training started from, with trained weights: FSDP leaves its own classes
+    and a part of the weights in the one that was trained."""
+    pipeline: SVPTalkingHeadPipeline = SVPTalkingHeadPipeline.from_pretrained(
+        configuration.pipeline, dtype=DTYPES[configuration.weights_dtype]
+    )
+    for name in TRAINED_NETWORKS:
+        getattr(pipeline, name).load_state_dict(select_weights(weights, name))
+    pipeline.unet.enable_motion_modules(sharded.unet.config.motion_modules_enabled)
+    return pipeline
+
+
+def select_weights(weights: Mapping[str, torch.Tensor], name: str) -> dict[str, torch.Tensor]:
+    """The weights of the network `name` of an objective, by their names in the network."""
+    beginning = f"{name}."
+    return {
+        key.removeprefix(beginning): weight
+        for key, weight in weights.items()
+        if key.startswith(beginning)
+    }

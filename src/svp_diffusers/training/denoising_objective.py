@@ -80,13 +80,12 @@ class DenoisingObjective(Objective):
             self.reference_unet.enable_gradient_checkpointing()
         if configuration.lora_rank:
             self.requires_grad_(False)
-            self.unet.add_adapter(
-                LoraConfig(
-                    r=configuration.lora_rank,
-                    lora_alpha=configuration.lora_rank,
-                    target_modules=LORA_TARGETS,
+            rank = configuration.lora_rank
+            with torch.random.fork_rng(devices=[]):
+                torch.manual_seed(configuration.seed)
+                self.unet.add_adapter(
+                    LoraConfig(r=rank, lora_alpha=rank, target_modules=LORA_TARGETS)
                 )
-            )
 
     def project_audio(self, batch: dict[str, Tensor]) -> Tensor:
         """Audio tokens (b * f, tokens, dim)."""

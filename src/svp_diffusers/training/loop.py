@@ -11,15 +11,15 @@ from typing import Any
 
 import torch
 from accelerate import Accelerator
-from accelerate.utils import send_to_device
+from accelerate.utils import DistributedType, send_to_device
 from diffusers.optimization import get_cosine_schedule_with_warmup
-from diffusers.training_utils import EMAModel
 from torch import nn
 from torch.utils.data import DataLoader, Dataset
 
 from svp_diffusers.errors import MissingDependencyError
 from svp_diffusers.training.loop_configuration import LoopConfiguration
 from svp_diffusers.training.run_folder import RunFolder
+from svp_diffusers.training.sharding import MovingAverage, is_sharded, own_parts, whole_weights
 from svp_diffusers.training.validation_video import ValidationVideo
 
 
@@ -42,7 +42,7 @@ class Objective(nn.Module):
         """Called after each step of the optimiser, to keep weights within bounds."""
 
     def validate(self) -> dict[str, float]:
-        """Metrics on data held out, with the averaged weights; called by the main process."""
+        """Metrics on data held out, with the averaged weights; every process computes them."""
         return {}
 
     def sample(self) -> ValidationVideo | None:
@@ -71,7 +71,7 @@ def make_accelerator(configuration: LoopConfiguration) -> Accelerator:
         raise MissingDependencyError(
             f"logging to {tracker}: pip install 'svp-diffusers[{tracker}]'"
         )
-    return Accelerator(
+    accelerator = Accelerator(
         mixed_precision=configuration.mixed_precision,
         gradient_accumulation_steps=configuration.gradient_accumulation,
         log_with=tracker,
@@ -79,6 +79,10 @@ def make_accelerator(configuration: LoopConfiguration) -> Accelerator:
         # Without this, processes started on a machine without accelerator each train alone.
         cpu=not torch.accelerator.is_available(),
     )
+    if accelerator.distributed_type == DistributedType.FSDP:
+        # It would round all of a batch, positions and timesteps too; autocast decides instead.
+        accelerator.state.fsdp_plugin.mixed_precision_policy = None
+    return accelerator
 
 
 def train(
@@ -87,20 +91,25 @@ def train(
     configuration: LoopConfiguration,
     run: RunFolder,
     accelerator: Accelerator,
-) -> None:
+) -> dict[str, torch.Tensor]:
     """Train an objective to its last step, in one process or in many.
 
     On CPUs `accelerate launch --cpu` starts one process whatever it is told; for two, say
     `ACCELERATE_USE_CPU=true accelerate launch --multi_gpu --num_processes 2`.
 
     Args:
-        objective: on any device. Left on the CPU in evaluation mode, with the moving average of
-            its weights.
+        objective: on any device. Left with the moving average of its weights; on the CPU in
+            evaluation mode, unless FSDP divides it among the processes.
         make_batch: gives the batches.
         configuration: of the loop.
         run: where to go on from if it holds checkpoints, and where they are saved.
         accelerator: of `make_accelerator`.
+
+    Returns:
+        All weights by name, whole; where they are divided, of the main process only.
     """
+    if accelerator.distributed_type == DistributedType.FSDP:  # divides contiguous weights only
+        objective.to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]
     optimizer = torch.optim.AdamW(
         objective.parameter_groups(),
         lr=configuration.learning_rate,
@@ -116,7 +125,7 @@ def train(
     accelerator.register_for_checkpointing(scheduler)
     ema = None
     if configuration.ema_decay:
-        ema = EMAModel(trained, decay=configuration.ema_decay, use_ema_warmup=True, foreach=True)
+        ema = MovingAverage(trained, configuration.ema_decay)
         ema.to(accelerator.device)
         accelerator.register_for_checkpointing(ema)
     if configuration.tracker is not None:
@@ -138,7 +147,8 @@ def train(
     while step < configuration.steps:
         for _ in range(parts):
             with accelerator.accumulate(model):
-                metrics = model(send_to_device(next(batches), accelerator.device))
+                with accelerator.autocast():
+                    metrics = model(send_to_device(next(batches), accelerator.device))
                 accelerator.backward(metrics["loss"])
                 if accelerator.sync_gradients:
                     accelerator.clip_grad_norm_(trained, configuration.max_grad_norm)
@@ -147,7 +157,7 @@ def train(
                 objective.after_step()
         scheduler.step()
         if ema is not None:
-            ema.step(trained)
+            ema.step(own_parts(trained))
         step += 1
         if step % configuration.log_every == 0:
             means = accelerator.reduce({k: v.detach() for k, v in metrics.items()}, "mean")
@@ -158,30 +168,38 @@ def train(
             run.save(accelerator, step)
 
     if ema is not None:
-        ema.copy_to(trained)
-    objective.to("cpu").eval()
+        ema.copy_to(own_parts(trained))
+    weights: dict[str, torch.Tensor] = accelerator.get_state_dict(objective)
+    if not is_sharded(objective):
+        objective.to("cpu").eval()
     accelerator.wait_for_everyone()
     accelerator.end_training()
+    return weights
 
 
 def _validate(
-    objective: Objective, ema: EMAModel | None, run: RunFolder, accelerator: Accelerator, step: int
+    objective: Objective,
+    ema: MovingAverage | None,
+    run: RunFolder,
+    accelerator: Accelerator,
+    step: int,
 ) -> None:
-    if accelerator.is_main_process:
-        if ema is not None:
-            ema.store(objective.trained())
-            ema.copy_to(objective.trained())
-        objective.eval()
-        with torch.no_grad(), accelerator.autocast():
-            metrics = objective.validate()
-            video = objective.sample()
-        objective.train()
-        if ema is not None:
-            ema.restore(objective.trained())
-        if video is not None:
-            video.write(run.path / "validation" / f"step-{step:06d}.mp4")
-            video.log(accelerator, step)
-        _log(run, accelerator, step, metrics)
+    """All processes compute it, which networks that are divided among them need; one keeps it."""
+    parts = own_parts(objective.trained())
+    if ema is not None:
+        ema.store(parts)
+        ema.copy_to(parts)
+    objective.eval()
+    with torch.no_grad(), accelerator.autocast(), whole_weights(objective):
+        metrics = objective.validate()
+        video = objective.sample()
+    objective.train()
+    if ema is not None:
+        ema.restore(parts)
+    if video is not None and accelerator.is_main_process:
+        video.write(run.path / "validation" / f"step-{step:06d}.mp4")
+        video.log(accelerator, step)
+    _log(run, accelerator, step, metrics)
     accelerator.wait_for_everyone()
 
 
