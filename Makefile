@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: install demo pictures test test-notebooks test-slow lint
+.PHONY: install demo pictures test test-slow lint
 
 install: $(VENV)/installed
 
@@ -20,16 +20,14 @@ pictures: demo
 	$(BIN)/python docs/make_pictures.py demo.mp4 docs/pictures
 
 # The networks of the tests are so small that a second thread makes them slower.
-test test-notebooks test-slow: export OMP_NUM_THREADS = 1
+test test-slow: export OMP_NUM_THREADS = 1
 
 test: install
 	$(BIN)/python -m pytest
 
-test-notebooks: install
-	$(BIN)/python -m pytest -m slow tests/hub/test_notebooks.py
-
+# Notebooks from top to bottom, stages of training that are killed, svp-tiny in four minutes.
 test-slow: install
-	$(BIN)/python -m pytest -m "slow or not slow"
+	$(BIN)/python -m pytest -m slow --durations 30
 
 lint: install
 	$(BIN)/ruff check .
