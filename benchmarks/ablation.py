@@ -2,8 +2,8 @@
 
 Starts from the folder that `svp train tiny` leaves, with its data, encoders and new denoiser. Every
 variant gets the same data, seed and minutes of processor time, which other work does not change,
-hence more steps if its steps are faster. What is done is not done again, so that variants can be run
-one after another or side by side.
+hence more steps if its steps are faster. What is done is not done again, so that variants can be
+run one after another or side by side.
 
     python benchmarks/ablation.py tiny --expression-encoder frames/expression_encoder -o ablation
 """

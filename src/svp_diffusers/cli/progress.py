@@ -12,7 +12,10 @@ if TYPE_CHECKING:
 
 @contextmanager
 def show_progress() -> Iterator[Callable[[str, int, int], None]]:
-    """Show a bar a task on the error stream; yield what is to be told (task, done, total)."""
+    """Show a bar a task on the error stream; yield what is to be told (task, done, total).
+
+    Where that is no terminal, a line is printed whenever another tenth of a task is done.
+    """
     from rich.console import Console
     from rich.progress import (
         BarColumn,
@@ -22,18 +25,21 @@ def show_progress() -> Iterator[Callable[[str, int, int], None]]:
         TimeRemainingColumn,
     )
 
+    console = Console(stderr=True)
     bars: dict[str, TaskID] = {}
     with Progress(
         TextColumn("{task.description}"),
         BarColumn(),
         MofNCompleteColumn(),
         TimeRemainingColumn(),
-        console=Console(stderr=True),
+        console=console,
     ) as progress:
 
         def on_progress(task: str, done: int, total: int) -> None:
             if task not in bars:
                 bars[task] = progress.add_task(task, total=total)
             progress.update(bars[task], completed=done)
+            if not console.is_terminal and 10 * done // total > 10 * (done - 1) // total:
+                console.print(f"{task}: {done} of {total}")
 
         yield on_progress
