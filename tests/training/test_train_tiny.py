@@ -78,7 +78,7 @@ def test_minutes_from_nothing_already_teach_something(tmp_path: Path) -> None:
     subprocess.run(command, check=True)
     # What a picture of the mean colour reaches, about 11 dB, and twice the error less.
     assert read_metric(folder / "vae", "psnr")[-1] > 15
-    assert read_metric(folder / "audio", "validation_jaw")[-1] > 0.3
+    assert read_metric(folder / "audio", "validation_jaw")[-1] > 0.5
     assert read_metric(folder / "expression", "error")[-1] < 0.1
     contrastive = read_metric(folder / "style", "contrastive")
     assert average(contrastive[-5:]) < average(contrastive[:5]) - 0.3
@@ -86,6 +86,8 @@ def test_minutes_from_nothing_already_teach_something(tmp_path: Path) -> None:
         assert torch.tensor(read_metric(folder / stage, "denoising")).isfinite().all()
     denoising = read_metric(folder / "image", "denoising")
     assert average(denoising[-10:]) < 0.5 * average(denoising[:5])
+    lips = read_metric(folder / "image", "lips")  # read from the audio tokens
+    assert average(lips[-10:]) < 0.85 * average(lips[:5])
 
     pipeline = SVPTalkingHeadPipeline.from_pretrained(folder / "svp-tiny")
     assert {"happy", "angry"} <= set(pipeline.style_encoder.style_bank)
