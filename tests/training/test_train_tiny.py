@@ -87,7 +87,7 @@ def test_minutes_from_nothing_already_teach_something(tmp_path: Path) -> None:
     denoising = read_metric(folder / "image", "denoising")
     assert average(denoising[-10:]) < 0.5 * average(denoising[:5])
     lips = read_metric(folder / "image", "lips")  # read from the audio tokens
-    assert average(lips[-10:]) < 0.85 * average(lips[:5])
+    assert average(lips[-10:]) < 0.9 * average(lips[:5])
 
     pipeline = SVPTalkingHeadPipeline.from_pretrained(folder / "svp-tiny")
     assert {"happy", "angry"} <= set(pipeline.style_encoder.style_bank)
