@@ -65,11 +65,7 @@ def train_denoiser(
         configuration = replace(configuration, steps=1, log_every=1, validate_every=0, tracker=None)
     run = DryRun() if dry_run else RunFolder(configuration.output_dir, configuration, resume)
     check_components(Path(configuration.pipeline))
-    pipeline = SVPTalkingHeadPipeline.from_pretrained(
-        configuration.pipeline,
-        dtype=DTYPES[configuration.weights_dtype],
-        disable_mmap=True,  # else what is copied to another layout stays in memory as a file too
-    )
+    pipeline = _load(configuration)
     pipeline.style_encoder.float().eval()
     batches, held_out = read_batches(pipeline, configuration, consecutive)
     expression_encoder = None
@@ -107,7 +103,7 @@ def train_denoiser(
     if configuration.lora_rank:
         _save_lora(pipeline, weights, folder, push_to_hub)
         return folder
-    if is_sharded(objective):
+    if is_sharded(accelerator):
         pipeline = _rebuild(pipeline, configuration, weights)
     else:
         objective.to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]
@@ -115,6 +111,15 @@ def train_denoiser(
     if push_to_hub is not None:
         pipeline.push_to_hub(push_to_hub)
     return folder
+
+
+def _load(configuration: DenoisingConfiguration) -> SVPTalkingHeadPipeline:
+    pipeline: SVPTalkingHeadPipeline = SVPTalkingHeadPipeline.from_pretrained(
+        configuration.pipeline,
+        dtype=DTYPES[configuration.weights_dtype],
+        disable_mmap=True,  # else what is copied to another layout stays in memory as a file too
+    )
+    return pipeline
 
 
 def read_batches(
@@ -184,9 +189,7 @@ def _rebuild(
 ) -> SVPTalkingHeadPipeline:
     """The pipeline that training started from, with trained weights: FSDP leaves its own classes
     and a part of the weights in the one that was trained."""
-    pipeline: SVPTalkingHeadPipeline = SVPTalkingHeadPipeline.from_pretrained(
-        configuration.pipeline, dtype=DTYPES[configuration.weights_dtype]
-    )
+    pipeline = _load(configuration)
     for name in TRAINED_NETWORKS:
         getattr(pipeline, name).load_state_dict(select_weights(weights, name))
     pipeline.unet.enable_motion_modules(sharded.unet.config.motion_modules_enabled)

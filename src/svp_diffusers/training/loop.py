@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 from accelerate import Accelerator
-from accelerate.utils import DistributedType, send_to_device
+from accelerate.utils import send_to_device
 from diffusers.optimization import get_cosine_schedule_with_warmup
 from torch import nn
 from torch.utils.data import DataLoader, Dataset
@@ -42,7 +42,10 @@ class Objective(nn.Module):
         """Called after each step of the optimiser, to keep weights within bounds."""
 
     def validate(self) -> dict[str, float]:
-        """Metrics on data held out, with the averaged weights; every process computes them."""
+        """Metrics on data held out, with the averaged weights.
+
+        Called by the main process, or by all if the weights are divided among them.
+        """
         return {}
 
     def sample(self) -> ValidationVideo | None:
@@ -79,8 +82,8 @@ def make_accelerator(configuration: LoopConfiguration) -> Accelerator:
         # Without this, processes started on a machine without accelerator each train alone.
         cpu=not torch.accelerator.is_available(),
     )
-    if accelerator.distributed_type == DistributedType.FSDP:
-        # It would round all of a batch, positions and timesteps too; autocast decides instead.
+    if is_sharded(accelerator):
+        # FSDP would round all of a batch, positions and timesteps too; autocast decides instead.
         accelerator.state.fsdp_plugin.mixed_precision_policy = None
     return accelerator
 
@@ -106,9 +109,9 @@ def train(
         accelerator: of `make_accelerator`.
 
     Returns:
-        All weights by name, whole; where they are divided, of the main process only.
+        All weights by name, whole and on the CPU; where they are divided, to the main process only.
     """
-    if accelerator.distributed_type == DistributedType.FSDP:  # divides contiguous weights only
+    if is_sharded(accelerator):  # FSDP divides contiguous weights only
         objective.to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]
     optimizer = torch.optim.AdamW(
         objective.parameter_groups(),
@@ -147,8 +150,9 @@ def train(
     while step < configuration.steps:
         for _ in range(parts):
             with accelerator.accumulate(model):
+                batch = send_to_device(next(batches), accelerator.device)
                 with accelerator.autocast():
-                    metrics = model(send_to_device(next(batches), accelerator.device))
+                    metrics = model(batch)
                 accelerator.backward(metrics["loss"])
                 if accelerator.sync_gradients:
                     accelerator.clip_grad_norm_(trained, configuration.max_grad_norm)
@@ -163,15 +167,18 @@ def train(
             means = accelerator.reduce({k: v.detach() for k, v in metrics.items()}, "mean")
             _log(run, accelerator, step, {name: float(value) for name, value in means.items()})
         if configuration.validate_every and step % configuration.validate_every == 0:
-            _validate(objective, ema, run, accelerator, step)
+            # One process is enough, unless each has a part of the weights.
+            if accelerator.is_main_process or is_sharded(accelerator):
+                _validate(objective, ema, run, accelerator, step)
+            accelerator.wait_for_everyone()
         if step % configuration.checkpoint_every == 0 or step == configuration.steps:
             run.save(accelerator, step)
 
     if ema is not None:
         ema.copy_to(own_parts(trained))
-    weights: dict[str, torch.Tensor] = accelerator.get_state_dict(objective)
-    if not is_sharded(objective):
+    if not is_sharded(accelerator):
         objective.to("cpu").eval()
+    weights: dict[str, torch.Tensor] = accelerator.get_state_dict(objective)
     accelerator.wait_for_everyone()
     accelerator.end_training()
     return weights
@@ -184,7 +191,6 @@ def _validate(
     accelerator: Accelerator,
     step: int,
 ) -> None:
-    """All processes compute it, which networks that are divided among them need; one keeps it."""
     parts = own_parts(objective.trained())
     if ema is not None:
         ema.store(parts)
@@ -200,7 +206,6 @@ def _validate(
         video.write(run.path / "validation" / f"step-{step:06d}.mp4")
         video.log(accelerator, step)
     _log(run, accelerator, step, metrics)
-    accelerator.wait_for_everyone()
 
 
 def _log(run: RunFolder, accelerator: Accelerator, step: int, metrics: dict[str, float]) -> None:

@@ -7,15 +7,17 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
+from accelerate import Accelerator
+from accelerate.utils import DistributedType
 from diffusers.training_utils import EMAModel
 from torch import Tensor, nn
 from torch.distributed.fsdp import FSDPModule
 from torch.distributed.tensor import DTensor, distribute_tensor
 
 
-def is_sharded(model: nn.Module) -> bool:
-    """Whether a model's weights are divided among processes."""
-    return isinstance(model, FSDPModule)
+def is_sharded(accelerator: Accelerator) -> bool:
+    """Whether a run's weights are divided among its processes."""
+    return accelerator.distributed_type == DistributedType.FSDP
 
 
 @contextmanager
