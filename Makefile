@@ -25,7 +25,7 @@ test test-slow: export OMP_NUM_THREADS = 1
 test: install
 	$(BIN)/python -m pytest
 
-# Notebooks from top to bottom, stages of training that are killed, svp-tiny in four minutes.
+# Notebooks from top to bottom, stages of training that are killed, svp-tiny in some minutes.
 test-slow: install
 	$(BIN)/python -m pytest -m slow --durations 30
 

@@ -142,10 +142,10 @@ CARDS = {
         licenses={"all weights": "Apache-2.0"},
         training="from nothing, on 2 CPU cores, on procedural talkers only: drawn people whose "
         "every muscle is known, and voices of espeak-ng. No real face or voice is in it. "
-        "`svp train tiny` made it by `examples/svp_tiny/plan.yaml`: the VAE saw 33,510 pictures, "
-        "the image stage made 7,600 steps of 16 frames of 278 people. There was no video stage: "
-        "the motion modules are switched off. `svp evaluate tiny` measures the result on people, "
-        "voices and sentences that no stage sees.",
+        "The stages of `svp train tiny` made it, by `examples/svp_tiny/plan.yaml`: the VAE saw "
+        "33,510 pictures, the image stage made 7,600 steps of 16 frames of 278 people. The last, "
+        "video, is left out: the motion modules are switched off. `svp evaluate tiny` measures the "
+        "result on people, voices and sentences that no stage sees.",
         bias="the people are drawn by a few rules, with eight emotions that are acted by rule too, "
         "and speak English in a synthesiser's voices. Nobody real looks or speaks like that.",
     ),
