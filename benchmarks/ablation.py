@@ -27,17 +27,17 @@ from svp_diffusers.models.expression_encoder_svp import ExpressionEncoder
 from svp_diffusers.models.style_encoder_svp import StyleDistribution
 from svp_diffusers.models.temporal_unet_svp import PortraitTransformerBlock, TemporalUNet
 from svp_diffusers.pipelines.pipeline_svp_talking_head import SVPTalkingHeadPipeline
-from svp_diffusers.training.configuration import load_configuration
-from svp_diffusers.training.denoising import read_batches
-from svp_diffusers.training.denoising_configuration import (
+from svp_diffusers.training.denoiser.configuration import (
     DenoisingConfiguration,
     ImageTrainingConfiguration,
     VideoTrainingConfiguration,
 )
-from svp_diffusers.training.denoising_objective import DenoisingObjective, freeze_unused
-from svp_diffusers.training.loop import make_accelerator, train
-from svp_diffusers.training.run_folder import RunFolder
-from svp_diffusers.training.video import train_motion
+from svp_diffusers.training.denoiser.objective import DenoisingObjective, freeze_unused
+from svp_diffusers.training.denoiser.stage import read_batches
+from svp_diffusers.training.denoiser.video_stage import train_motion
+from svp_diffusers.training.loop.loop import make_accelerator, train
+from svp_diffusers.training.loop.run_folder import RunFolder
+from svp_diffusers.training.loop.yaml_file import load_configuration
 
 ONE_HOT_STD = 1e-3
 VIDEO_SHARE = 0.25  # of the minutes, where the temporal modules are trained

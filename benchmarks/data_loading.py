@@ -21,12 +21,12 @@ import numpy as np
 import psutil
 import torch
 
+from svp_diffusers.checkpoints.random_pipeline import build_random_pipeline
 from svp_diffusers.data.cache import cache_dataset, encode_frames
 from svp_diffusers.data.loader import ClipDataset, ClipLoader, RandomWindow
-from svp_diffusers.data.procedural.synthesis import SynthesisSettings, synthesise_dataset
 from svp_diffusers.media.audio import Recording, read_audio, to_mono
 from svp_diffusers.media.video import read_frames, write_video
-from svp_diffusers.pipelines.tiny import build_tiny_pipeline
+from svp_diffusers.talkers.synthesis import SynthesisSettings, synthesise_dataset
 
 WINDOW = 16
 
@@ -90,7 +90,7 @@ def compare(arguments: argparse.Namespace, folder: Path) -> dict[str, object]:
         videos.append(folder / f"{index}.mp4")
         recording = Recording(clip.waveform[None], 16_000, clip.key)
         write_video(videos[-1], clip.frames, Fraction(25), recording)
-    pipeline = build_tiny_pipeline()
+    pipeline = build_random_pipeline()
     cache_dataset(shards, folder / "cached", lambda: pipeline)
 
     def naive_frames(seed: int) -> int:

@@ -18,9 +18,9 @@ from svp_diffusers.data.loader import ClipDataset, ClipLoader, RandomWindow
 from svp_diffusers.data.preparation.run import in_processes, prepare
 from svp_diffusers.data.preparation.settings import PreparationSettings
 from svp_diffusers.data.preparation.sources import list_sources
-from svp_diffusers.data.procedural.synthesis import SynthesisSettings, synthesise_dataset
-from svp_diffusers.data.procedural.talker import film_talker
 from svp_diffusers.data.shards import ShardWriter
+from svp_diffusers.talkers.synthesis import SynthesisSettings, synthesise_dataset
+from svp_diffusers.talkers.talker import film_talker
 
 SIZE = 128
 

@@ -17,8 +17,8 @@ from typing import Any
 import numpy as np
 import torch
 
+from svp_diffusers.checkpoints.loading import find_checkpoint, load_pipeline
 from svp_diffusers.media.keypoints import draw_head_keypoints
-from svp_diffusers.pipelines.checkpoint import find_checkpoint, load_pipeline
 from svp_diffusers.pipelines.pipeline_svp_talking_head import SVPTalkingHeadPipeline
 
 FORMATS = ("float32", "bfloat16 autocast", "bfloat16 weights")

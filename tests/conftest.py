@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
+from svp_diffusers.checkpoints.random_pipeline import build_random_pipeline
 from svp_diffusers.pipelines.pipeline_svp_talking_head import SVPTalkingHeadPipeline
-from svp_diffusers.pipelines.tiny import build_tiny_pipeline
 
 REAL_DATA = Path(__file__).parents[2] / "shared" / "data"
 
@@ -21,6 +21,6 @@ def real_data() -> Path:
 @pytest.fixture(scope="session")
 def tiny_pipeline() -> SVPTalkingHeadPipeline:
     """Tiny random weights, shared: a test that changes it must work on a copy."""
-    pipeline = build_tiny_pipeline()
+    pipeline = build_random_pipeline()
     pipeline.set_progress_bar_config(disable=True)
     return pipeline

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from safetensors.torch import load_file
 
-from svp_diffusers.training.configuration import save_configuration
+from svp_diffusers.training.loop.yaml_file import save_configuration
 
 SVP = str(Path(sys.executable).with_name("svp"))
 

@@ -3,15 +3,15 @@
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from svp_diffusers.checkpoints.loading import SVP_TINY
     from svp_diffusers.models.style_encoder_svp import StyleDistribution, StyleEncoder
-    from svp_diffusers.pipelines.checkpoint import SVP_TINY
     from svp_diffusers.pipelines.pipeline_svp_talking_head import SVPTalkingHeadPipeline
 
 __version__ = "0.1.0"
 __all__ = ["SVP_TINY", "SVPTalkingHeadPipeline", "StyleDistribution", "StyleEncoder"]
 
 _HOMES = {
-    "SVP_TINY": "svp_diffusers.pipelines.checkpoint",
+    "SVP_TINY": "svp_diffusers.checkpoints.loading",
     "SVPTalkingHeadPipeline": "svp_diffusers.pipelines.pipeline_svp_talking_head",
     "StyleDistribution": "svp_diffusers.models.style_encoder_svp",
     "StyleEncoder": "svp_diffusers.models.style_encoder_svp",

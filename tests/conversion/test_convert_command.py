@@ -9,13 +9,13 @@ import torch
 from diffusers import MotionAdapter, UNet2DConditionModel
 from transformers import Wav2Vec2Config, Wav2Vec2FeatureExtractor, Wav2Vec2Model
 
+from svp_diffusers.checkpoints.description import describe_checkpoint
+from svp_diffusers.checkpoints.loading import find_checkpoint
+from svp_diffusers.checkpoints.random_pipeline import build_random_pipeline, initialise
 from svp_diffusers.cli.main import main
 from svp_diffusers.conversion.motion import convert_motion_adapter
 from svp_diffusers.errors import CheckpointError
-from svp_diffusers.pipelines.checkpoint import find_checkpoint
-from svp_diffusers.pipelines.description import describe_checkpoint
 from svp_diffusers.pipelines.pipeline_svp_talking_head import SVPTalkingHeadPipeline
-from svp_diffusers.pipelines.tiny import build_tiny_pipeline, initialise
 
 
 def svp(monkeypatch: pytest.MonkeyPatch, *arguments: object) -> int:
@@ -28,7 +28,7 @@ def svp(monkeypatch: pytest.MonkeyPatch, *arguments: object) -> int:
 @pytest.fixture
 def parts(tmp_path: Path) -> Path:
     """What a conversion takes from others, tiny: vae/, speech/, and unet/ of Stable Diffusion."""
-    pipeline = build_tiny_pipeline()
+    pipeline = build_random_pipeline()
     pipeline.vae.save_pretrained(tmp_path / "vae")
     pipeline.audio_encoder.save_pretrained(tmp_path / "speech")
     Wav2Vec2FeatureExtractor().save_pretrained(tmp_path / "speech")

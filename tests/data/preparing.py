@@ -4,10 +4,10 @@ from pathlib import Path
 
 from drawn_videos import SquareDetector
 
+from svp_diffusers.data.preparation.recording import prepare_video
 from svp_diffusers.data.preparation.run import prepare
 from svp_diffusers.data.preparation.settings import PreparationSettings
 from svp_diffusers.data.preparation.sources import Source, list_sources
-from svp_diffusers.data.preparation.video import prepare_video
 
 # The drawn videos hum instead of speaking.
 SETTINGS = PreparationSettings(size=64, minimum_speech=0.0)

@@ -9,6 +9,7 @@ import pytest
 import torch
 from typer.testing import CliRunner
 
+from svp_diffusers.checkpoints.random_pipeline import build_random_pipeline
 from svp_diffusers.cli.data import app
 from svp_diffusers.data.cache import cache_dataset, load_encoders
 from svp_diffusers.data.clips import encode_clip
@@ -16,13 +17,12 @@ from svp_diffusers.data.inspection import draw_contact_sheet, summarize
 from svp_diffusers.data.loader import ClipDataset
 from svp_diffusers.data.shards import ShardWriter, verify
 from svp_diffusers.errors import CheckpointError, ConfigurationError, DatasetError
-from svp_diffusers.pipelines.tiny import build_tiny_pipeline
 
 
 @pytest.fixture(scope="module")
 def checkpoint(tmp_path_factory):
     folder = tmp_path_factory.mktemp("tiny")
-    build_tiny_pipeline(seed=0).save_pretrained(folder)
+    build_random_pipeline(seed=0).save_pretrained(folder)
     return folder
 
 
@@ -107,7 +107,7 @@ def verify_root(dataset):
 
 
 def test_other_encoders_leave_another_fingerprint(dataset, cached, tmp_path):
-    cache_dataset(dataset, tmp_path / "other", lambda: build_tiny_pipeline(seed=1))
+    cache_dataset(dataset, tmp_path / "other", lambda: build_random_pipeline(seed=1))
     other = ClipDataset(str(tmp_path / "other"))
     prints = [d.entries[0].header["metadata"]["cached_with"] for d in (cached, other)]
     assert prints[0]["vae"] != prints[1]["vae"]

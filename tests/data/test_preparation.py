@@ -20,12 +20,12 @@ from PIL import Image
 from preparing import SETTINGS, prepare_here, prepare_one, run_here
 
 from svp_diffusers.data.loader import ClipDataset
+from svp_diffusers.data.preparation.recording import prepare_video
 from svp_diffusers.data.preparation.run import prepare
 from svp_diffusers.data.preparation.sources import Source, list_sources
-from svp_diffusers.data.preparation.video import prepare_video
 from svp_diffusers.data.shards import verify
 from svp_diffusers.errors import DatasetError, ExpressionError
-from svp_diffusers.style.expressions import Expressions
+from svp_diffusers.expression.coefficients import Expressions
 
 pytest.importorskip("scenedetect", reason="the extra `data` is not installed")
 pytest.importorskip("silero_vad", reason="the extra `data` is not installed")

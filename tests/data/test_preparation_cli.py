@@ -40,7 +40,7 @@ def run(command):
 def talking_videos(tmp_path_factory):
     """Six videos whose drawn faces come with synthetic speech and keypoint files."""
     pytest.importorskip("espeakng_loader", reason="the extra `data` is not installed")
-    from svp_diffusers.data.procedural.speech import synthesise_speech
+    from svp_diffusers.talkers.speech import synthesise_speech
 
     folder = tmp_path_factory.mktemp("talking")
     speech, _ = synthesise_speech("The seven small boats came home before the rain.")

@@ -16,8 +16,8 @@ from svp_diffusers.data.clips import ClipSample, encode_clip
 from svp_diffusers.data.shards import ShardWriter
 from svp_diffusers.evaluation.talking_head.clips import TrueClip
 from svp_diffusers.evaluation.talking_head.reading import ExpressionReader
+from svp_diffusers.expression.arkit import ARKIT_BLENDSHAPES
 from svp_diffusers.models.style_encoder_svp import StyleDistribution
-from svp_diffusers.style.arkit import ARKIT_BLENDSHAPES
 
 FRAMES = 20
 SAMPLES = 640  # a frame

@@ -8,12 +8,12 @@ import pytest
 import torch
 from typer.testing import CliRunner
 
+from svp_diffusers.checkpoints.random_pipeline import build_random_pipeline
 from svp_diffusers.cli.main import app
 from svp_diffusers.errors import CheckpointError, StyleError
+from svp_diffusers.expression.arkit import ARKIT_BLENDSHAPES
 from svp_diffusers.models.expression_encoder_svp import ExpressionEncoder
 from svp_diffusers.models.style_encoder_svp import StyleDistribution
-from svp_diffusers.pipelines.tiny import build_tiny_pipeline
-from svp_diffusers.style.arkit import ARKIT_BLENDSHAPES
 
 from .painted import EMOTIONS, write_dataset
 
@@ -25,7 +25,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """data, pipeline (with a style for each emotion), empty_bank, pixels and latents."""
     folder = tmp_path_factory.mktemp("evaluation")
     write_dataset(folder / "data", test_clips=3, training_clips=9, frames=6)
-    pipeline = build_tiny_pipeline()
+    pipeline = build_random_pipeline()
     pipeline.save_pretrained(folder / "empty_bank")
     for number, emotion in enumerate(EMOTIONS):
         mean = torch.full((pipeline.style_encoder.config.style_dim,), float(number))

@@ -105,9 +105,9 @@ def fine_tune(pipe: Any) -> None:
 
 def build() -> Any:
     """The tiny pipeline, with two styles in its bank."""
-    from svp_diffusers.pipelines.tiny import build_tiny_pipeline
+    from svp_diffusers.checkpoints.random_pipeline import build_random_pipeline
 
-    pipe = build_tiny_pipeline()
+    pipe = build_random_pipeline()
     pipe.set_progress_bar_config(disable=True)
     bank, prior = pipe.style_encoder.style_bank, pipe.style_encoder.prior()
     bank.add("neutral", prior)

@@ -12,11 +12,11 @@ import torch
 from loopback import LoopbackHub
 
 import svp_diffusers
+from svp_diffusers.checkpoints.random_pipeline import build_random_pipeline
 from svp_diffusers.errors import CheckpointError
 from svp_diffusers.hub.contents import check_contents, check_names, list_files
 from svp_diffusers.models.style_encoder_svp import StyleDistribution
 from svp_diffusers.pipelines.pipeline_svp_talking_head import SVPTalkingHeadPipeline
-from svp_diffusers.pipelines.tiny import build_tiny_pipeline
 
 WEIGHTS = "diffusion_pytorch_model"
 
@@ -34,7 +34,7 @@ class Exploit:
 @pytest.fixture(scope="module")
 def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("checkpoint")
-    build_tiny_pipeline().save_pretrained(folder)
+    build_random_pipeline().save_pretrained(folder)
     return folder
 
 

@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
+from svp_diffusers.checkpoints.random_pipeline import build_random_pipeline
 from svp_diffusers.hub.code import code_files
 from svp_diffusers.models.autoencoder_svp import SpaceToDepthAutoencoderKL
-from svp_diffusers.pipelines.tiny import build_tiny_pipeline
 
 PIPELINES = Path(__file__).parents[2] / "pipelines"
 
@@ -22,7 +22,7 @@ def test_the_top_level_pipelines_are_the_code_of_the_package() -> None:
 
 
 def test_a_saved_pipeline_carries_that_code(tmp_path: Path) -> None:
-    pipeline = build_tiny_pipeline()
+    pipeline = build_random_pipeline()
     pipeline.vae = SpaceToDepthAutoencoderKL()
     pipeline.save_pretrained(tmp_path)
     saved = {path.relative_to(tmp_path).as_posix() for path in tmp_path.rglob("*.py")}
@@ -34,7 +34,7 @@ def test_a_saved_pipeline_carries_that_code(tmp_path: Path) -> None:
 def test_a_class_without_a_file_cannot_be_saved(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    pipe = build_tiny_pipeline()
+    pipe = build_random_pipeline()
     monkeypatch.setattr(type(pipe.unet), "__module__", "__main__")
     pipe.unet = pipe.unet
     with pytest.raises(ValueError, match="Put it into a file of its own"):
@@ -42,7 +42,7 @@ def test_a_class_without_a_file_cannot_be_saved(
 
 
 def test_the_index_names_files_and_no_module(tmp_path: Path) -> None:
-    build_tiny_pipeline().save_pretrained(tmp_path)
+    build_random_pipeline().save_pretrained(tmp_path)
     index = json.loads((tmp_path / "model_index.json").read_text())
     assert index["_class_name"] == ["pipeline_svp_talking_head", "SVPTalkingHeadPipeline"]
     assert index["unet"] == ["temporal_unet_svp", "TemporalUNet"]

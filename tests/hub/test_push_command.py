@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from loopback import LoopbackHub
 
-from svp_diffusers.pipelines.tiny import build_tiny_pipeline
+from svp_diffusers.checkpoints.random_pipeline import build_random_pipeline
 
 SVP = Path(sys.executable).with_name("svp")
 Environment = Callable[..., dict[str, str]]
@@ -21,7 +21,7 @@ Environment = Callable[..., dict[str, str]]
 def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with all that goes with a checkpoint, but no card."""
     folder = tmp_path_factory.mktemp("checkpoint")
-    build_tiny_pipeline(seed=7).save_pretrained(folder)
+    build_random_pipeline(seed=7).save_pretrained(folder)
     (folder / "LICENSE").write_text("Apache-2.0")
     (folder / "training.yaml").write_text("steps: 1")
     (folder / "samples").mkdir()

@@ -12,12 +12,12 @@ from diffusers import MotionAdapter, UNet2DConditionModel, UNetMotionModel
 from peft import LoraConfig
 from peft.utils import get_peft_model_state_dict
 
+from svp_diffusers.checkpoints.random_pipeline import build_random_pipeline, initialise
 from svp_diffusers.media.keypoints import draw_head_keypoints
 from svp_diffusers.models.audio_projector_svp import AudioProjector
 from svp_diffusers.models.head_guider_svp import HeadKeypointGuider
 from svp_diffusers.models.reference_unet_svp import ReferenceUNet
 from svp_diffusers.models.temporal_unet_svp import TemporalUNet
-from svp_diffusers.pipelines.tiny import build_tiny_pipeline, initialise
 
 FRAMES = 3
 ROUNDING = 1e-5  # the same arithmetic in another order, fp32, on values near 1
@@ -40,7 +40,7 @@ def draw(*shape: int, seed: int = 0) -> torch.Tensor:
 
 @pytest.fixture
 def unets() -> tuple[ReferenceUNet, TemporalUNet]:
-    pipeline = build_tiny_pipeline()
+    pipeline = build_random_pipeline()
     return pipeline.reference_unet, pipeline.unet
 
 
@@ -179,7 +179,7 @@ def test_compiles_without_a_graph_break(
 
 
 def test_the_smaller_components_compile(fresh_compiler: None) -> None:
-    pipeline = build_tiny_pipeline()
+    pipeline = build_random_pipeline()
     windows, pictures = draw(6, 10, 32), draw(1, 3, 2, 64, 64)
     clip = {"expression": draw(2, 40, 64), "audio": draw(2, 80, 32)}
     with torch.no_grad():
@@ -225,7 +225,7 @@ def test_lora_through_peft(unets: tuple[ReferenceUNet, TemporalUNet], tmp_path: 
         adapted = unet(**given).sample
         unet.disable_adapters()
         assert torch.equal(unet(**given).sample, before)
-        fresh = build_tiny_pipeline().unet
+        fresh = build_random_pipeline().unet
         fresh.load_lora_adapter(
             str(tmp_path), prefix=None, weight_name="pytorch_lora_weights.safetensors"
         )
@@ -235,8 +235,8 @@ def test_lora_through_peft(unets: tuple[ReferenceUNet, TemporalUNet], tmp_path: 
 @pytest.mark.parametrize(
     "build",
     [
-        lambda: build_tiny_pipeline().unet,
-        lambda: build_tiny_pipeline().reference_unet,
+        lambda: build_random_pipeline().unet,
+        lambda: build_random_pipeline().reference_unet,
         lambda: HeadKeypointGuider(8, block_out_channels=(4, 8)),
         lambda: AudioProjector(8, 8, 8, depth=1, dim_head=4, heads=2),
     ],
@@ -321,7 +321,7 @@ def test_what_cannot_work_is_refused(unets: tuple[ReferenceUNet, TemporalUNet]) 
 
 
 def test_motion_modules_are_left_out_where_a_checkpoint_says_so(tmp_path: Path) -> None:
-    unet = build_tiny_pipeline().unet
+    unet = build_random_pipeline().unet
     sample = torch.randn(1, 4, 3, 8, 8, generator=torch.Generator().manual_seed(0))
     tokens = torch.zeros(3, 5, unet.config.cross_attention_dim)
     with_motion = unet(sample, 5, tokens).sample

@@ -17,6 +17,7 @@ from diffusers import (
 )
 from PIL import Image
 
+from svp_diffusers.checkpoints.random_pipeline import build_random_pipeline
 from svp_diffusers.models.style_encoder_svp import StyleDistribution
 from svp_diffusers.models.temporal_unet_svp import MotionModule
 from svp_diffusers.pipelines.pipeline_svp_talking_head import (
@@ -26,7 +27,6 @@ from svp_diffusers.pipelines.pipeline_svp_talking_head import (
     divide_frames,
     plan_guidance,
 )
-from svp_diffusers.pipelines.tiny import build_tiny_pipeline
 
 SIZE = 64
 ROUNDING = 1e-4  # other kernels for other batch shapes; pixels are in [0, 1]
@@ -100,7 +100,7 @@ def test_a_checkpoint_carries_its_sampling_defaults(
 
 
 def test_what_is_stored_in_half_precision_is_loaded_as_float32_by_default(tmp_path: Path) -> None:
-    build_tiny_pipeline().to(torch.float16).save_pretrained(tmp_path)
+    build_random_pipeline().to(torch.float16).save_pretrained(tmp_path)
     for given, expected in (
         ({}, torch.float32),
         ({"dtype": torch.bfloat16}, torch.bfloat16),
@@ -408,7 +408,7 @@ def test_save_and_load_give_the_same_frames(
     assert loaded.components.keys() == tiny_pipeline.components.keys()
     # Weights mapped from a file may lie otherwise in memory and take other kernels.
     assert (run(loaded).frames[0] - run(tiny_pipeline).frames[0]).abs().max() < ROUNDING
-    half = build_tiny_pipeline().to(torch.float16)
+    half = build_random_pipeline().to(torch.float16)
     half.save_pretrained(tmp_path / "half", variant="fp16", max_shard_size="200kB")
     assert len(list((tmp_path / "half" / "unet").glob("*.fp16*.safetensors"))) > 1
     loaded = SVPTalkingHeadPipeline.from_pretrained(
@@ -420,13 +420,13 @@ def test_save_and_load_give_the_same_frames(
 
 
 def test_the_same_seed_builds_the_same_tiny_pipeline() -> None:
-    first, second = build_tiny_pipeline(3), build_tiny_pipeline(3)
+    first, second = build_random_pipeline(3), build_random_pipeline(3)
     assert torch.equal(run(first).frames[0], run(second).frames[0])
 
 
 @pytest.mark.parametrize("offload", ["leaf_level", "block_level"])
 def test_group_offload(offload: str) -> None:
-    pipeline = build_tiny_pipeline()
+    pipeline = build_random_pipeline()
     pipeline.set_progress_bar_config(disable=True)
     expected = run(pipeline).frames[0]
     blocks = {"num_blocks_per_group": 1} if offload == "block_level" else {}
@@ -435,7 +435,7 @@ def test_group_offload(offload: str) -> None:
 
 
 def test_bfloat16_and_vae_slicing(tiny_pipeline: SVPTalkingHeadPipeline) -> None:
-    pipeline = build_tiny_pipeline().to(torch.bfloat16)
+    pipeline = build_random_pipeline().to(torch.bfloat16)
     pipeline.set_progress_bar_config(disable=True)
     pipeline.vae.enable_slicing()
     output = run(pipeline)

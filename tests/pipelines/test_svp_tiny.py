@@ -8,11 +8,11 @@ import torch
 from PIL import Image
 
 from svp_diffusers import SVP_TINY, SVPTalkingHeadPipeline
-from svp_diffusers.data.procedural.manner import EMOTIONS
+from svp_diffusers.generation.demo import perform_sample
 from svp_diffusers.hub.cards import CARDS, render_card
 from svp_diffusers.media.audio import read_audio, to_mono
-from svp_diffusers.pipelines.demo import perform_sample
 from svp_diffusers.samples import PORTRAITS, SPEECH
+from svp_diffusers.talkers.manner import EMOTIONS
 
 SIZE = 128
 

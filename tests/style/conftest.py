@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from svp_diffusers.training.style_configuration import StyleTrainingConfiguration
+from svp_diffusers.training.style.configuration import StyleTrainingConfiguration
 
 SPEAKERS = ("ann", "bob", "eve")
 STYLES = ("calm", "loud")

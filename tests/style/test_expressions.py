@@ -10,9 +10,9 @@ import pytest
 from scipy.io import savemat
 
 from svp_diffusers.errors import ExpressionError, MediaError, MissingDependencyError
-from svp_diffusers.style.arkit import ARKIT_BLENDSHAPES
-from svp_diffusers.style.expressions import Expressions, read_expressions
-from svp_diffusers.style.face_landmarker import (
+from svp_diffusers.expression.arkit import ARKIT_BLENDSHAPES
+from svp_diffusers.expression.coefficients import Expressions, read_expressions
+from svp_diffusers.expression.face_landmarker import (
     convert_blendshapes,
     estimate_expressions,
     read_video_expressions,

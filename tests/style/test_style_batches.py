@@ -13,12 +13,12 @@ import torch
 from svp_diffusers.data.shards import ClipSample, ShardWriter, encode_clip
 from svp_diffusers.data.style_clips import read_style_clips
 from svp_diffusers.errors import ConfigurationError, DatasetError, ExpressionError
-from svp_diffusers.style.audio_features import extract_log_mel
-from svp_diffusers.training.configuration import load_configuration
-from svp_diffusers.training.style import read_training_clips
-from svp_diffusers.training.style_batches import StyleBatchSampler
-from svp_diffusers.training.style_configuration import StyleTrainingConfiguration
-from svp_diffusers.training.style_objective import contrastive_loss
+from svp_diffusers.speech.features import extract_log_mel
+from svp_diffusers.training.loop.yaml_file import load_configuration
+from svp_diffusers.training.style.batches import StyleBatchSampler
+from svp_diffusers.training.style.configuration import StyleTrainingConfiguration
+from svp_diffusers.training.style.objective import contrastive_loss
+from svp_diffusers.training.style.stage import read_training_clips
 
 Configure = Callable[..., StyleTrainingConfiguration]
 

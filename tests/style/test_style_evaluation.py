@@ -8,8 +8,8 @@ import torch
 
 from svp_diffusers.data.style_clips import StyleClip, center_speakers
 from svp_diffusers.errors import DatasetError
-from svp_diffusers.evaluation.style import evaluate_style, format_report
-from svp_diffusers.evaluation.style_metrics import (
+from svp_diffusers.evaluation.style_encoder.evaluate import evaluate_style, format_report
+from svp_diffusers.evaluation.style_encoder.metrics import (
     WindowLabels,
     correlate_width_with_spread,
     retrieve_across_recordings,
@@ -17,9 +17,9 @@ from svp_diffusers.evaluation.style_metrics import (
     retrieve_within_recordings,
     tell_speakers,
 )
-from svp_diffusers.evaluation.style_representations import Representation
+from svp_diffusers.evaluation.style_encoder.representations import Representation
+from svp_diffusers.expression.coefficients import Expressions
 from svp_diffusers.models.style_encoder_svp import StyleEncoder
-from svp_diffusers.style.expressions import Expressions
 
 
 def make_labels() -> WindowLabels:

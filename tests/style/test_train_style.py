@@ -11,8 +11,8 @@ from accelerate.state import AcceleratorState
 
 from svp_diffusers.errors import CheckpointError, ConfigurationError, MissingDependencyError
 from svp_diffusers.models.style_encoder_svp import StyleEncoder
-from svp_diffusers.training.style import train_style
-from svp_diffusers.training.style_configuration import StyleTrainingConfiguration
+from svp_diffusers.training.style.configuration import StyleTrainingConfiguration
+from svp_diffusers.training.style.stage import train_style
 from training_runs import check_resumption, read_metrics, read_weights, train_in_two_processes
 
 Configure = Callable[..., StyleTrainingConfiguration]

@@ -6,8 +6,8 @@ import pytest
 from accelerate.state import AcceleratorState
 
 from svp_diffusers.data.clips import encode_clip
-from svp_diffusers.data.procedural.synthesis import SynthesisSettings, make_clip
 from svp_diffusers.data.shards import ShardWriter
+from svp_diffusers.talkers.synthesis import SynthesisSettings, make_clip
 
 
 @pytest.fixture(autouse=True)

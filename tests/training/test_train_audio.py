@@ -11,25 +11,25 @@ import pytest
 import torch
 from librosa import mel_frequencies
 
+from svp_diffusers.checkpoints.random_pipeline import build_random_pipeline
 from svp_diffusers.data.clips import encode_clip
 from svp_diffusers.data.loader import ClipDataset
-from svp_diffusers.data.procedural.speech import parse_phonemes
-from svp_diffusers.data.procedural.synthesis import SynthesisSettings, make_clip
-from svp_diffusers.data.procedural.visemes import blend_visemes
 from svp_diffusers.data.shards import ShardWriter
 from svp_diffusers.errors import ConfigurationError, DatasetError
 from svp_diffusers.pipelines.pipeline_svp_talking_head import AUDIO_RECEPTIVE_FIELD as HEARD
 from svp_diffusers.pipelines.pipeline_svp_talking_head import AUDIO_STRIDE as STRIDE
-from svp_diffusers.pipelines.tiny import build_tiny_pipeline
-from svp_diffusers.style.audio_features import load_audio_features
-from svp_diffusers.training.audio import train_audio
-from svp_diffusers.training.audio_batches import (
+from svp_diffusers.speech.features import load_audio_features
+from svp_diffusers.talkers.speech import parse_phonemes
+from svp_diffusers.talkers.synthesis import SynthesisSettings, make_clip
+from svp_diffusers.talkers.visemes import blend_visemes
+from svp_diffusers.training.audio.batches import (
     SpeechBatchSampler,
     locate_embeddings,
     read_speech_clips,
 )
-from svp_diffusers.training.audio_configuration import AudioTrainingConfiguration
-from svp_diffusers.training.audio_encoder import build_audio_encoder, build_feature_extractor
+from svp_diffusers.training.audio.configuration import AudioTrainingConfiguration
+from svp_diffusers.training.audio.encoder import build_audio_encoder, build_feature_extractor
+from svp_diffusers.training.audio.stage import train_audio
 from training_runs import check_resumption, read_metrics
 
 Configure = Callable[..., AudioTrainingConfiguration]
@@ -108,7 +108,7 @@ def test_an_embedding_hears_its_400_samples_and_no_other(configure: Configure) -
 
 
 def test_a_recording_of_many_chunks_is_encoded_whole(configure: Configure) -> None:
-    pipeline = build_tiny_pipeline()
+    pipeline = build_random_pipeline()
     pipeline.audio_encoder = build_audio_encoder(configure()).eval()
     pipeline.feature_extractor = build_feature_extractor()
     samples = 65 * 16_000

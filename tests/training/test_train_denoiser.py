@@ -14,12 +14,13 @@ from accelerate.state import AcceleratorState
 from safetensors.torch import load_file
 from transformers import Wav2Vec2Model
 
+from svp_diffusers.checkpoints.random_pipeline import build_random_pipeline
 from svp_diffusers.data.cache import cache_dataset
 from svp_diffusers.data.clips import encode_clip
 from svp_diffusers.data.loader import ClipDataset
-from svp_diffusers.data.procedural.synthesis import SynthesisSettings, make_clip
 from svp_diffusers.data.shards import ShardWriter
 from svp_diffusers.errors import ConfigurationError, DatasetError
+from svp_diffusers.generation.generate import decode_side_by_side
 from svp_diffusers.media.audio import Recording, read_audio, to_mono
 from svp_diffusers.media.mark import read_mark
 from svp_diffusers.media.video import probe, read_frames
@@ -29,18 +30,17 @@ from svp_diffusers.models.head_guider_svp import HeadKeypointGuider
 from svp_diffusers.models.reference_unet_svp import ReferenceUNet
 from svp_diffusers.models.style_encoder_svp import StyleEncoder
 from svp_diffusers.models.temporal_unet_svp import TemporalUNet
-from svp_diffusers.pipelines.generation import decode_side_by_side
 from svp_diffusers.pipelines.pipeline_svp_talking_head import SVPTalkingHeadPipeline
-from svp_diffusers.pipelines.tiny import build_tiny_pipeline
-from svp_diffusers.training.configuration import load_configuration
-from svp_diffusers.training.denoising_batches import DenoisingBatches
-from svp_diffusers.training.denoising_configuration import (
+from svp_diffusers.talkers.synthesis import SynthesisSettings, make_clip
+from svp_diffusers.training.denoiser.batches import DenoisingBatches
+from svp_diffusers.training.denoiser.configuration import (
     ImageTrainingConfiguration,
     VideoTrainingConfiguration,
 )
-from svp_diffusers.training.image import train_image
-from svp_diffusers.training.validation_video import ValidationVideo
-from svp_diffusers.training.video import train_video
+from svp_diffusers.training.denoiser.image_stage import train_image
+from svp_diffusers.training.denoiser.video_stage import train_video
+from svp_diffusers.training.loop.validation_video import ValidationVideo
+from svp_diffusers.training.loop.yaml_file import load_configuration
 from training_runs import (
     check_resumption,
     read_metrics,
@@ -67,7 +67,7 @@ def start(tmp_path_factory: pytest.TempPathFactory) -> Path:
     with torch.random.fork_rng():
         torch.manual_seed(0)
         components = {
-            **build_tiny_pipeline().components,
+            **build_random_pipeline().components,
             "unet": TemporalUNet(
                 **sizes,
                 down_block_types=("CrossAttnDownBlockMotion", "DownBlockMotion"),

@@ -14,17 +14,17 @@ from svp_diffusers.data.frames import FrameDataset, to_pixels
 from svp_diffusers.data.loader import ClipDataset
 from svp_diffusers.data.shards import ShardWriter
 from svp_diffusers.errors import CheckpointError, ConfigurationError
+from svp_diffusers.expression.arkit import ARKIT_BLENDSHAPES
 from svp_diffusers.models.autoencoder_svp import SpaceToDepthAutoencoderKL
 from svp_diffusers.models.expression_encoder_svp import ExpressionEncoder
-from svp_diffusers.style.arkit import ARKIT_BLENDSHAPES
-from svp_diffusers.training.expression import correlate, train_expression
-from svp_diffusers.training.expression_batches import (
+from svp_diffusers.training.expression.batches import (
     COEFFICIENTS,
     augment_frame,
     read_latents,
     select_coefficients,
 )
-from svp_diffusers.training.expression_configuration import ExpressionTrainingConfiguration
+from svp_diffusers.training.expression.configuration import ExpressionTrainingConfiguration
+from svp_diffusers.training.expression.stage import correlate, train_expression
 from training_runs import check_resumption, read_metrics
 
 Configure = Callable[..., ExpressionTrainingConfiguration]

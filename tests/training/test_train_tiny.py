@@ -10,9 +10,9 @@ import torch
 
 from svp_diffusers.errors import ConfigurationError
 from svp_diffusers.pipelines.pipeline_svp_talking_head import SVPTalkingHeadPipeline
-from svp_diffusers.training.configuration import load_configuration, save_configuration
-from svp_diffusers.training.tiny import make_plan
-from svp_diffusers.training.tiny_plan import CPU, LEAST_CLIPS, LEAST_STEPS, TinyPlan, plan_tiny
+from svp_diffusers.training.loop.yaml_file import load_configuration, save_configuration
+from svp_diffusers.training.svp_tiny.plan import CPU, LEAST_CLIPS, LEAST_STEPS, TinyPlan, plan_tiny
+from svp_diffusers.training.svp_tiny.stages import make_plan
 
 PLAN = TinyPlan(
     seed=0,

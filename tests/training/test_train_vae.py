@@ -11,10 +11,10 @@ import torch
 from svp_diffusers.data.cache import encode_frames
 from svp_diffusers.data.frames import FrameDataset
 from svp_diffusers.errors import ConfigurationError, DatasetError
+from svp_diffusers.measures.face_regions import locate_eyes, locate_mouth, weigh_face
 from svp_diffusers.models.autoencoder_svp import SpaceToDepthAutoencoderKL
-from svp_diffusers.training.face_regions import locate_eyes, locate_mouth, weigh_face
-from svp_diffusers.training.vae import VAEBatches, to_decibels, train_vae
-from svp_diffusers.training.vae_configuration import VAETrainingConfiguration
+from svp_diffusers.training.vae.configuration import VAETrainingConfiguration
+from svp_diffusers.training.vae.stage import VAEBatches, to_decibels, train_vae
 from training_runs import check_resumption, read_metrics
 
 Configure = Callable[..., VAETrainingConfiguration]

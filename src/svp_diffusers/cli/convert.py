@@ -110,7 +110,7 @@ def _check_folder(output: Path) -> None:
 
 
 def _save(pipeline: SVPTalkingHeadPipeline, output: Path) -> None:
-    from svp_diffusers.pipelines.checkpoint import save_checkpoint
+    from svp_diffusers.checkpoints.loading import save_checkpoint
 
     save_checkpoint(pipeline, output)
     typer.echo(f"{output}: saved; `svp info {output}` shows what is in it.")

@@ -22,8 +22,8 @@ def synth(
     workers: Annotated[int, typer.Option(help="Processes; the bytes stay the same.")] = 1,
 ) -> None:
     """Draw a dataset of procedural talkers, about whom everything is known."""
-    from svp_diffusers.data.procedural.synthesis import SynthesisSettings, synthesise_dataset
     from svp_diffusers.media.video import parse_fps
+    from svp_diffusers.talkers.synthesis import SynthesisSettings, synthesise_dataset
 
     settings = SynthesisSettings(seed=seed, size=size, fps=parse_fps(fps), seconds=seconds)
     for done, _ in enumerate(synthesise_dataset(output, clips, settings, workers), 1):
@@ -42,9 +42,9 @@ def talker(
     seconds: Annotated[float, typer.Option(help="Length, when no text is given.")] = 10.0,
 ) -> None:
     """Draw one procedural talker as a video with sound."""
-    from svp_diffusers.data.procedural.talker import film_talker
     from svp_diffusers.media.output import check_output
     from svp_diffusers.media.video import parse_fps
+    from svp_diffusers.talkers.talker import film_talker
 
     check_output(output)
     film_talker(output, text, emotion, seed, size, parse_fps(fps), seconds)
@@ -174,10 +174,10 @@ def cache(
     """Encode frames to latents and sound to embeddings once, for faster training."""
     from functools import partial
 
+    from svp_diffusers.checkpoints.loading import find_checkpoint, select_device
     from svp_diffusers.data.cache import cache_dataset, load_encoders
     from svp_diffusers.data.loader import ClipDataset
     from svp_diffusers.media.output import check_output
-    from svp_diffusers.pipelines.checkpoint import find_checkpoint, select_device
 
     check_output(output / "index.json")
     place = select_device(device)

@@ -19,7 +19,7 @@ def demo(
 ) -> None:
     """Let drawn people speak: a video, one line in four styles, and a sheet of pictures."""
     from svp_diffusers.cli.progress import show_progress
-    from svp_diffusers.pipelines.demo import STYLES, make_demo, request_demo
+    from svp_diffusers.generation.demo import STYLES, make_demo, request_demo
     from svp_diffusers.samples import SPEECH
 
     audio = SPEECH[0]
@@ -43,10 +43,10 @@ def demo(
 def _speak(text: str, path: Path) -> None:
     import soundfile
 
-    from svp_diffusers.data.procedural.manner import SpeakingStyle
-    from svp_diffusers.data.procedural.utterance import say
     from svp_diffusers.media.output import atomic_path
     from svp_diffusers.samples.make import LINES
+    from svp_diffusers.talkers.manner import SpeakingStyle
+    from svp_diffusers.talkers.utterance import say
 
     utterance = say(text, SpeakingStyle(LINES[0][0], "neutral"))
     with atomic_path(path) as temporary:

@@ -32,9 +32,9 @@ def style(
     from dataclasses import asdict
 
     from svp_diffusers.data.style_clips import center_speakers, read_style_clips
-    from svp_diffusers.evaluation.style import evaluate_style, format_report
+    from svp_diffusers.evaluation.style_encoder.evaluate import evaluate_style, format_report
     from svp_diffusers.media.output import atomic_path, check_output
-    from svp_diffusers.style.audio_features import load_audio_features
+    from svp_diffusers.speech.features import load_audio_features
     from svp_diffusers.style.encode import load_style_encoder
 
     check_output(output)
@@ -97,6 +97,7 @@ def tiny(
     dtype: Annotated[str, typer.Option(help="float32, bfloat16 or float16.")] = "float32",
 ) -> None:
     """Lips, styles, diversity, pictures and cost of a checkpoint, against known truth."""
+    from svp_diffusers.checkpoints.loading import find_checkpoint, select_device
     from svp_diffusers.cli.progress import show_progress
     from svp_diffusers.evaluation.talking_head.evaluate import (
         PARTS,
@@ -108,7 +109,6 @@ def tiny(
     from svp_diffusers.evaluation.talking_head.report import TABLE, format_report, write_report
     from svp_diffusers.media.manifest import hash_folder
     from svp_diffusers.media.output import check_output
-    from svp_diffusers.pipelines.checkpoint import find_checkpoint, select_device
 
     options = {
         "num_inference_steps": steps,

@@ -128,9 +128,9 @@ def generate(
 ) -> None:
     """Make a portrait speak: IMAGE and AUDIO in, a video out."""
     from svp_diffusers.cli.progress import show_progress
+    from svp_diffusers.generation.generate import generate_video
+    from svp_diffusers.generation.request import GenerationRequest, parse_bbox
     from svp_diffusers.media.manifest import get_manifest_path
-    from svp_diffusers.pipelines.generation import generate_video
-    from svp_diffusers.pipelines.request import GenerationRequest, parse_bbox
 
     request = GenerationRequest(
         image=image,

@@ -14,8 +14,8 @@ def info(
     from rich.console import Console
     from rich.table import Table
 
-    from svp_diffusers.pipelines.checkpoint import find_checkpoint
-    from svp_diffusers.pipelines.description import describe_checkpoint
+    from svp_diffusers.checkpoints.description import describe_checkpoint
+    from svp_diffusers.checkpoints.loading import find_checkpoint
 
     description = describe_checkpoint(find_checkpoint(model))
     table = Table("component", "class", "parameters", "dtype", "megabytes")

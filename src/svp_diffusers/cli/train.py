@@ -25,9 +25,9 @@ def style(
     """Stage 1: learn the probabilistic style prior."""
     from dataclasses import replace
 
-    from svp_diffusers.training.configuration import load_configuration
-    from svp_diffusers.training.style import train_style
-    from svp_diffusers.training.style_configuration import StyleTrainingConfiguration
+    from svp_diffusers.training.loop.yaml_file import load_configuration
+    from svp_diffusers.training.style.configuration import StyleTrainingConfiguration
+    from svp_diffusers.training.style.stage import train_style
 
     configuration = load_configuration(config, StyleTrainingConfiguration)
     if data_root is not None:
@@ -41,9 +41,9 @@ def vae(
     resume: Annotated[bool, typer.Option(help="Go on from the newest checkpoint.")] = False,
 ) -> None:
     """Train a VAE at tiny scale on the frames of a dataset."""
-    from svp_diffusers.training.configuration import load_configuration
-    from svp_diffusers.training.vae import train_vae
-    from svp_diffusers.training.vae_configuration import VAETrainingConfiguration
+    from svp_diffusers.training.loop.yaml_file import load_configuration
+    from svp_diffusers.training.vae.configuration import VAETrainingConfiguration
+    from svp_diffusers.training.vae.stage import train_vae
 
     typer.echo(train_vae(load_configuration(config, VAETrainingConfiguration), resume))
 
@@ -54,9 +54,9 @@ def audio(
     resume: Annotated[bool, typer.Option(help="Go on from the newest checkpoint.")] = False,
 ) -> None:
     """The audio front-end of a tiny model, from talkers whose lips are known."""
-    from svp_diffusers.training.audio import train_audio
-    from svp_diffusers.training.audio_configuration import AudioTrainingConfiguration
-    from svp_diffusers.training.configuration import load_configuration
+    from svp_diffusers.training.audio.configuration import AudioTrainingConfiguration
+    from svp_diffusers.training.audio.stage import train_audio
+    from svp_diffusers.training.loop.yaml_file import load_configuration
 
     typer.echo(train_audio(load_configuration(config, AudioTrainingConfiguration), resume))
 
@@ -71,9 +71,9 @@ def image(
     ] = False,
 ) -> None:
     """Stage 2: learn single frames, without the motion modules."""
-    from svp_diffusers.training.configuration import load_configuration
-    from svp_diffusers.training.denoising_configuration import ImageTrainingConfiguration
-    from svp_diffusers.training.image import train_image
+    from svp_diffusers.training.denoiser.configuration import ImageTrainingConfiguration
+    from svp_diffusers.training.denoiser.image_stage import train_image
+    from svp_diffusers.training.loop.yaml_file import load_configuration
 
     configuration = load_configuration(config, ImageTrainingConfiguration)
     trained = train_image(configuration, resume, push_to_hub, dry_run)
@@ -91,9 +91,9 @@ def video(
     ] = False,
 ) -> None:
     """Stage 3: learn clips, with the motion modules."""
-    from svp_diffusers.training.configuration import load_configuration
-    from svp_diffusers.training.denoising_configuration import VideoTrainingConfiguration
-    from svp_diffusers.training.video import train_video
+    from svp_diffusers.training.denoiser.configuration import VideoTrainingConfiguration
+    from svp_diffusers.training.denoiser.video_stage import train_video
+    from svp_diffusers.training.loop.yaml_file import load_configuration
 
     configuration = load_configuration(config, VideoTrainingConfiguration)
     trained = train_video(configuration, resume, push_to_hub, dry_run)
@@ -107,9 +107,9 @@ def expression(
     resume: Annotated[bool, typer.Option(help="Go on from the newest checkpoint.")] = False,
 ) -> None:
     """Train a net that reads expressions from frames or latents of drawn talkers."""
-    from svp_diffusers.training.configuration import load_configuration
-    from svp_diffusers.training.expression import train_expression
-    from svp_diffusers.training.expression_configuration import ExpressionTrainingConfiguration
+    from svp_diffusers.training.expression.configuration import ExpressionTrainingConfiguration
+    from svp_diffusers.training.expression.stage import train_expression
+    from svp_diffusers.training.loop.yaml_file import load_configuration
 
     typer.echo(
         train_expression(load_configuration(config, ExpressionTrainingConfiguration), resume)
@@ -124,7 +124,7 @@ def tiny(
     workers: Annotated[int, typer.Option(min=1, help="Processes that draw.")] = 2,
 ) -> None:
     """Make svp-tiny from nothing: data and all stages; run it again to go on after a stop."""
-    from svp_diffusers.training.tiny import train_tiny
+    from svp_diffusers.training.svp_tiny.stages import train_tiny
 
     def report(stage: str) -> None:
         typer.echo(f"== {stage}")

@@ -8,6 +8,7 @@ from typing import Any
 from diffusers import AutoencoderKL, MotionAdapter, UNet2DConditionModel
 from transformers import AutoFeatureExtractor, AutoModel
 
+from svp_diffusers.checkpoints.scheduler import default_scheduler
 from svp_diffusers.conversion.configs import read_unet_config
 from svp_diffusers.conversion.motion import convert_motion_adapter
 from svp_diffusers.conversion.state_dicts import read_weights
@@ -24,7 +25,6 @@ from svp_diffusers.models.reference_unet_svp import ReferenceUNet
 from svp_diffusers.models.style_encoder_svp import StyleEncoder
 from svp_diffusers.models.temporal_unet_svp import TemporalUNet
 from svp_diffusers.pipelines.pipeline_svp_talking_head import SVPTalkingHeadPipeline
-from svp_diffusers.pipelines.tiny import default_scheduler
 
 DEFAULT_VAE = "stabilityai/sd-vae-ft-mse"
 DEFAULT_AUDIO_ENCODER = "facebook/wav2vec2-base-960h"

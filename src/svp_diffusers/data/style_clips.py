@@ -12,11 +12,11 @@ from numpy.typing import NDArray
 
 from svp_diffusers.data.loader import ClipDataset
 from svp_diffusers.errors import DatasetError
+from svp_diffusers.expression.coefficients import Expressions, read_expressions
 from svp_diffusers.media.audio import read_audio, to_mono
 from svp_diffusers.media.input import check_input
-from svp_diffusers.style.audio_features import AudioFeatures
+from svp_diffusers.speech.features import AudioFeatures
 from svp_diffusers.style.encode import average_expression
-from svp_diffusers.style.expressions import Expressions, read_expressions
 
 COLUMNS = ("expressions", "audio", "fps", "speaker", "style")
 

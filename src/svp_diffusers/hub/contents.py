@@ -6,8 +6,8 @@ from pathlib import Path, PurePosixPath
 
 from safetensors import SafetensorError, safe_open
 
+from svp_diffusers.checkpoints.loading import check_components
 from svp_diffusers.errors import CheckpointError
-from svp_diffusers.pipelines.checkpoint import check_components
 
 PICKLES = {".bin", ".ckpt", ".pickle", ".pkl", ".pt", ".pth"}
 MARKERS = {

@@ -7,15 +7,15 @@ from pathlib import Path
 import numpy as np
 import soundfile
 
-from svp_diffusers.data.procedural.geometry import locate_head_keypoints
-from svp_diffusers.data.procedural.identity import sample_identity
-from svp_diffusers.data.procedural.manner import SpeakingStyle
-from svp_diffusers.data.procedural.performance import perform
-from svp_diffusers.data.procedural.portrait import draw_portrait
-from svp_diffusers.data.procedural.speech import SAMPLING_RATE
-from svp_diffusers.data.procedural.utterance import say
 from svp_diffusers.media.video import number_of_frames
 from svp_diffusers.samples import HEAD_MOTION, PORTRAITS, SPEECH
+from svp_diffusers.talkers.geometry import locate_head_keypoints
+from svp_diffusers.talkers.identity import sample_identity
+from svp_diffusers.talkers.manner import SpeakingStyle
+from svp_diffusers.talkers.performance import perform
+from svp_diffusers.talkers.portrait import draw_portrait
+from svp_diffusers.talkers.speech import SAMPLING_RATE
+from svp_diffusers.talkers.utterance import say
 
 IDENTITIES = (9018, 9030, 9013, 9025)
 # Speakers of the test split, whose voices no training hears.

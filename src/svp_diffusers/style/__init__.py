@@ -1,1 +1,1 @@
-"""Named styles, schedules and the readers of expression coefficients."""
+"""Styles: named, saved, taken from clips, scheduled, drawn as a map."""

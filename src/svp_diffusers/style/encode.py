@@ -16,10 +16,10 @@ from svp_diffusers.errors import (
     MediaError,
     OutputError,
 )
+from svp_diffusers.expression.coefficients import Expressions
 from svp_diffusers.media.audio import Recording, check_speech, to_mono
 from svp_diffusers.models.style_encoder_svp import StyleDistribution, StyleEncoder
-from svp_diffusers.style.audio_features import AudioFeatures
-from svp_diffusers.style.expressions import Expressions
+from svp_diffusers.speech.features import AudioFeatures
 
 
 def load_style_encoder(checkpoint: str | Path) -> StyleEncoder:

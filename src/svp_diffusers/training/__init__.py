@@ -1,1 +1,1 @@
-"""One file a training stage, on Accelerate."""
+"""The training stages, a folder each, on Accelerate."""

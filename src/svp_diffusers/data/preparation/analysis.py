@@ -15,10 +15,10 @@ from svp_diffusers.data.preparation.settings import PreparationSettings, Reason,
 from svp_diffusers.data.preparation.shots import ShotDetector
 from svp_diffusers.data.preparation.sources import Source
 from svp_diffusers.errors import ExpressionError, MediaError
+from svp_diffusers.expression.coefficients import Expressions, read_expressions
 from svp_diffusers.media.audio import read_audio, to_mono
 from svp_diffusers.media.faces import FaceDetector
 from svp_diffusers.media.video import read_frames
-from svp_diffusers.style.expressions import Expressions, read_expressions
 
 # Programs that write coefficients drop or repeat a frame at the ends.
 _EXPRESSION_TOLERANCE_FRAMES = 2

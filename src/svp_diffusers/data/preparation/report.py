@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
-from svp_diffusers.data.preparation.video import PartOutcome, VideoOutcome
+from svp_diffusers.data.preparation.recording import PartOutcome, VideoOutcome
 from svp_diffusers.media.output import atomic_path
 
 COLUMNS = ("file", "start", "stop", "result", "key", "reason", "detail", "notes", "sha256")

@@ -10,15 +10,15 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from svp_diffusers.data.preparation.analysis import MakeDetector
-from svp_diffusers.data.preparation.report import write_report
-from svp_diffusers.data.preparation.settings import PreparationSettings, Reason
-from svp_diffusers.data.preparation.sources import Source
-from svp_diffusers.data.preparation.video import (
+from svp_diffusers.data.preparation.recording import (
     PartOutcome,
     VideoOutcome,
     prepare_video,
     read_outcome,
 )
+from svp_diffusers.data.preparation.report import write_report
+from svp_diffusers.data.preparation.settings import PreparationSettings, Reason
+from svp_diffusers.data.preparation.sources import Source
 from svp_diffusers.data.shards import INDEX_NAME, ShardWriter, parse_clip, read_index
 from svp_diffusers.data.workers import open_pool
 from svp_diffusers.errors import ConfigurationError, DatasetError, MissingDependencyError

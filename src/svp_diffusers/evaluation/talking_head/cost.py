@@ -17,12 +17,12 @@ from typing import Any
 
 import torch
 
+from svp_diffusers.checkpoints.loading import load_pipeline
 from svp_diffusers.data.workers import open_pool
-from svp_diffusers.evaluation.bootstrap import Estimate
 from svp_diffusers.evaluation.talking_head.clips import TrueClip
 from svp_diffusers.evaluation.talking_head.generation import call_arguments
 from svp_diffusers.evaluation.talking_head.table import PartResult, Row
-from svp_diffusers.pipelines.checkpoint import load_pipeline
+from svp_diffusers.measures.intervals import Estimate
 
 STEPS = (2, 4, 8)
 RUNS = 3

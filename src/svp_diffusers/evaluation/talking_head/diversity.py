@@ -5,12 +5,12 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 
-from svp_diffusers.evaluation.bootstrap import Estimate, estimate_mean
 from svp_diffusers.evaluation.talking_head.clips import TrueClips
 from svp_diffusers.evaluation.talking_head.generation import Sampler
 from svp_diffusers.evaluation.talking_head.measurements import Progress
 from svp_diffusers.evaluation.talking_head.reading import ExpressionReader, Reading
 from svp_diffusers.evaluation.talking_head.table import Aim, PartResult, Row
+from svp_diffusers.measures.intervals import Estimate, estimate_mean
 
 SAMPLES = 4  # of styles, and of noise
 APART = 1_000_003  # from one seed of noise to the next, clear of the other clips' seeds

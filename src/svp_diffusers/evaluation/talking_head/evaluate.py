@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from PIL import Image
 
+from svp_diffusers.checkpoints.loading import load_pipeline
 from svp_diffusers.errors import ConfigurationError
 from svp_diffusers.evaluation.talking_head.clips import TrueClips
 from svp_diffusers.evaluation.talking_head.cost import evaluate_cost
@@ -19,9 +20,11 @@ from svp_diffusers.evaluation.talking_head.measurements import Progress, measure
 from svp_diffusers.evaluation.talking_head.quality import evaluate_quality
 from svp_diffusers.evaluation.talking_head.reading import ExpressionReader
 from svp_diffusers.evaluation.talking_head.sheets import Sheet
-from svp_diffusers.evaluation.talking_head.style import evaluate_style, read_training_styles
+from svp_diffusers.evaluation.talking_head.style_recovery import (
+    evaluate_style,
+    read_training_styles,
+)
 from svp_diffusers.evaluation.talking_head.table import PartResult
-from svp_diffusers.pipelines.checkpoint import load_pipeline
 
 PARTS = ("lip_sync", "style", "diversity", "interpolation", "quality", "cost")
 

@@ -4,13 +4,13 @@ from typing import Any
 
 import numpy as np
 
-from svp_diffusers.evaluation.bootstrap import estimate_mean
 from svp_diffusers.evaluation.talking_head.clips import TrueClips
 from svp_diffusers.evaluation.talking_head.generation import Sampler
 from svp_diffusers.evaluation.talking_head.measurements import Progress
 from svp_diffusers.evaluation.talking_head.reading import ExpressionReader
-from svp_diffusers.evaluation.talking_head.style import NEUTRAL, TrainingStyles, project
+from svp_diffusers.evaluation.talking_head.style_recovery import NEUTRAL, TrainingStyles, project
 from svp_diffusers.evaluation.talking_head.table import Aim, PartResult, Row
+from svp_diffusers.measures.intervals import estimate_mean
 
 WEIGHTS = (0.0, 0.2, 0.4, 0.6, 0.8, 1.0)
 

@@ -6,7 +6,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from svp_diffusers.evaluation.bootstrap import Estimate, estimate, estimate_mean
 from svp_diffusers.evaluation.talking_head.measurements import (
     GENERATED,
     RECONSTRUCTED,
@@ -16,6 +15,7 @@ from svp_diffusers.evaluation.talking_head.measurements import (
 )
 from svp_diffusers.evaluation.talking_head.reading import ExpressionReader
 from svp_diffusers.evaluation.talking_head.table import Aim, PartResult, Row
+from svp_diffusers.measures.intervals import Estimate, estimate, estimate_mean
 
 JAW = "jaw opening"
 SIGNALS = {

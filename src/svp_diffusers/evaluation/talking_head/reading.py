@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from svp_diffusers.errors import CheckpointError
-from svp_diffusers.style.arkit import ARKIT_BLENDSHAPES
+from svp_diffusers.expression.arkit import ARKIT_BLENDSHAPES
 
 BATCH_SIZE = 64  # frames read at once
 

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from svp_diffusers.evaluation.bootstrap import Estimate
+from svp_diffusers.measures.intervals import Estimate
 
 COLUMNS = ("generated", "control", "reconstructed", "true")
 

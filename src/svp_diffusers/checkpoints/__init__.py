@@ -1,0 +1,1 @@
+"""Checkpoints: found, loaded, described; svp-tiny is one that ships here."""

@@ -1,0 +1,1 @@
+"""How well a style encoder tells styles apart."""

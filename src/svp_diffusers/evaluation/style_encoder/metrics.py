@@ -1,0 +1,147 @@
+"""Measures of how well vectors of windows tell styles, and of how sure that is.
+
+All intervals are those of `bootstrap`, over clips.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from svp_diffusers.evaluation.style_encoder.representations import Representation
+from svp_diffusers.measures.intervals import bootstrap_interval
+
+
+@dataclass(frozen=True)
+class Figure:
+    """A measured value with its interval and chance level; `number` counts what it was measured on
+    (windows or clips)."""
+
+    value: float
+    low: float
+    high: float
+    chance: float
+    number: int
+
+
+@dataclass(frozen=True)
+class WindowLabels:
+    """Of each of n windows: clip number, speaker, style, and whether it is asked about."""
+
+    clip: NDArray[np.int64]
+    speaker: NDArray[np.str_]
+    style: NDArray[np.str_]
+    query: NDArray[np.bool_]
+
+
+def retrieve_within_recordings(
+    representation: Representation, labels: WindowLabels
+) -> Figure | None:
+    """Top-1: is the nearest other window of the same speaker and style? Windows of the same
+    recording count, so this is easy, and no evidence of style."""
+    same = _equal(labels.speaker) & _equal(labels.style)
+    return _retrieve(representation, labels, ~np.eye(len(labels.clip), dtype=bool), same)
+
+
+def retrieve_across_recordings(
+    representation: Representation, labels: WindowLabels
+) -> Figure | None:
+    """Top-1 among windows of other recordings: same speaker and style?"""
+    same = _equal(labels.speaker) & _equal(labels.style)
+    return _retrieve(representation, labels, ~_equal(labels.clip), same)
+
+
+def retrieve_across_speakers(representation: Representation, labels: WindowLabels) -> Figure | None:
+    """Top-1 among windows of other speakers: same style?"""
+    return _retrieve(representation, labels, ~_equal(labels.speaker), _equal(labels.style))
+
+
+def tell_speakers(representation: Representation, labels: WindowLabels) -> Figure | None:
+    """Identity leakage: accuracy of a linear probe for the speaker, on styles it was not fitted to.
+
+    Every style that several speakers have is held out once; asked about are its windows of the
+    speakers that the probe knows from other such styles. At chance, a style vector says nothing of
+    who speaks. None where no two speakers share two styles.
+    """
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import StandardScaler
+
+    speakers_of = {style: set(labels.speaker[labels.style == style]) for style in labels.style}
+    shared = [style for style, speakers in speakers_of.items() if len(speakers) > 1]
+    right, clips, asked = [], [], set()
+    for style in shared:
+        fit = np.isin(labels.style, shared) & (labels.style != style)
+        test = (labels.style == style) & np.isin(labels.speaker, labels.speaker[fit])
+        if not test.any() or len(np.unique(labels.speaker[fit])) < 2:
+            continue
+        probe = make_pipeline(
+            StandardScaler(), LogisticRegression(class_weight="balanced", max_iter=1000)
+        )
+        probe.fit(representation.vectors[fit], labels.speaker[fit])
+        right.append(probe.predict(representation.vectors[test]) == labels.speaker[test])
+        clips.append(labels.clip[test])
+        asked |= set(labels.speaker[test])
+    if not right:
+        return None
+    return _accuracy(np.concatenate(right), np.concatenate(clips), 1 / len(asked))
+
+
+def correlate_width_with_spread(
+    representation: Representation, labels: WindowLabels
+) -> Figure | None:
+    """Calibration: Spearman correlation over clips of the mean width of a clip's windows with how
+    far these windows lie apart (root mean squared distance from their mean)."""
+    from scipy.stats import spearmanr
+
+    clips = np.unique(labels.clip[labels.query])
+    if len(clips) < 3:
+        return None
+    widths, spreads = [], []
+    for clip in clips:
+        own = labels.clip == clip
+        vectors = representation.vectors[own]
+        widths.append(representation.widths[own].mean())
+        spreads.append(np.sqrt(((vectors - vectors.mean(axis=0)) ** 2).sum(axis=1).mean()))
+    pairs = np.stack([widths, spreads], axis=1)
+
+    def correlate(rows: NDArray[np.int64]) -> float:
+        if len(np.unique(rows)) < 3:
+            return float("nan")
+        return float(spearmanr(pairs[rows, 0], pairs[rows, 1]).statistic)
+
+    everything = np.arange(len(clips))
+    return Figure(
+        correlate(everything), *bootstrap_interval(correlate, len(clips)), 0.0, len(clips)
+    )
+
+
+def _retrieve(
+    representation: Representation,
+    labels: WindowLabels,
+    candidates: NDArray[np.bool_],
+    correct: NDArray[np.bool_],
+) -> Figure | None:
+    """None where no query has a correct candidate."""
+    asked = labels.query & (candidates & correct).any(axis=1)
+    if not asked.any():
+        return None
+    nearest = np.where(candidates, representation.distances, np.inf)[asked].argmin(axis=1)
+    right = correct[asked][np.arange(len(nearest)), nearest]
+    chance = ((candidates & correct)[asked].sum(axis=1) / candidates[asked].sum(axis=1)).mean()
+    return _accuracy(right, labels.clip[asked], float(chance))
+
+
+def _accuracy(right: NDArray[np.bool_], clips: NDArray[np.int64], chance: float) -> Figure:
+    groups = [right[clips == clip] for clip in np.unique(clips)]
+
+    def accuracy(rows: NDArray[np.int64]) -> float:
+        return float(np.concatenate([groups[row] for row in rows]).mean())
+
+    return Figure(
+        float(right.mean()), *bootstrap_interval(accuracy, len(groups)), chance, len(right)
+    )
+
+
+def _equal(values: NDArray[np.generic]) -> NDArray[np.bool_]:
+    return values[:, None] == values

@@ -1,0 +1,1 @@
+"""Expression coefficients: their spaces, files and tracks."""

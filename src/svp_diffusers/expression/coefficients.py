@@ -1,0 +1,155 @@
+"""Reading expression coefficients: files in, `(frames, dim)` at 25 frames per second out."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from fractions import Fraction
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from svp_diffusers.errors import ExpressionError
+from svp_diffusers.expression.arkit import ARKIT_BLENDSHAPES
+from svp_diffusers.media.input import check_input
+
+EXPRESSION_FPS = Fraction(25)
+EXPRESSION_SPACES = {"bfm64": 64, "arkit52": len(ARKIT_BLENDSHAPES)}
+# Columns of Deep3DFaceRecon's `coeff` (also PIRenderer's): identity, then expression, then others.
+DEEP3D_COLUMNS = 257
+DEEP3D_EXPRESSION = slice(80, 144)
+# Frame rates of files that do not say theirs: MEAD's, and what Live Link Face records by default.
+DEFAULT_MAT_FPS = Fraction(25)
+DEFAULT_CSV_FPS = Fraction(60)
+
+
+@dataclass(frozen=True)
+class Expressions:
+    """Expression coefficients of one recording.
+
+    values: (frames, dim) float32, finite
+    space: "bfm64" (64 Deep3DFaceRecon coefficients) or "arkit52" (ARKit names and order, 0..1)
+    fps: frames per second
+    source: where they came from, for messages
+
+    Raises `ExpressionError` for an unknown space, a wrong shape, or values that are not finite.
+    """
+
+    values: NDArray[np.float32]
+    space: str
+    fps: Fraction
+    source: str
+
+    def __post_init__(self) -> None:
+        if self.space not in EXPRESSION_SPACES:
+            raise ExpressionError(
+                f"{self.source} declares expression space {self.space!r}; "
+                f"known are {', '.join(EXPRESSION_SPACES)}"
+            )
+        dim = EXPRESSION_SPACES[self.space]
+        if self.values.ndim != 2 or self.values.shape[1] != dim or not len(self.values):
+            raise ExpressionError(
+                f"{self.source} must hold (frames, {dim}) {self.space} coefficients, "
+                f"not {self.values.shape}"
+            )
+        finite = np.isfinite(self.values).all(axis=1)
+        if not finite.all():
+            raise ExpressionError(
+                f"{self.source} has NaN or infinite coefficients, first in frame "
+                f"{int(finite.argmin())}; cut or repair those frames"
+            )
+        if self.fps <= 0:
+            raise ExpressionError(f"{self.source} has a frame rate of {self.fps}")
+
+    def resample(self, fps: Fraction = EXPRESSION_FPS) -> "Expressions":
+        """The same motion at another frame rate, by linear interpolation (our choice)."""
+        if fps == self.fps:
+            return self
+        frames = max(1, round(len(self.values) * fps / self.fps))
+        times = np.arange(frames) * float(self.fps / fps)  # in frames of the original
+        columns = [np.interp(times, np.arange(len(self.values)), c) for c in self.values.T]
+        return replace(self, values=np.stack(columns, axis=1).astype(np.float32), fps=fps)
+
+
+def read_expressions(path: str | Path, fps: Fraction | None = None) -> Expressions:
+    """Read a coefficient file and resample it to 25 frames per second.
+
+    Formats: `.mat` with `coeff (frames, 257)` of Deep3DFaceRecon or PIRenderer (`bfm64`); `.npz`
+    with `expression (frames, dim)`, `space` and `fps`; `.csv` exported by Live Link Face
+    (`arkit52`).
+
+    Args:
+        fps: frame rate of the file. `.npz` files say it themselves; default for `.mat` is 25
+            and for `.csv` 60.
+
+    Raises:
+        MediaError: the file is missing, empty or not readable.
+        ExpressionError: the format is unknown or the content is not what the format holds.
+    """
+    path = check_input(path)
+    readers: dict[str, Callable[[Path, Fraction | None], Expressions]] = {
+        ".mat": _read_mat,
+        ".npz": _read_npz,
+        ".csv": _read_live_link_csv,
+    }
+    if path.suffix.lower() not in readers:
+        raise ExpressionError(
+            f"{path} is no coefficient file; give one of {', '.join(readers)} or a video"
+        )
+    return readers[path.suffix.lower()](path, fps).resample()
+
+
+def _read_mat(path: Path, fps: Fraction | None) -> Expressions:
+    from scipy.io import loadmat
+    from scipy.io.matlab import MatReadError
+
+    try:
+        coefficients = loadmat(path, variable_names=["coeff"]).get("coeff")
+    except (MatReadError, ValueError, TypeError, NotImplementedError, OSError) as error:
+        raise ExpressionError(f"{path} is not a readable .mat file: {error}") from error
+    if coefficients is None:
+        raise ExpressionError(f"{path} has no variable `coeff` as Deep3DFaceRecon writes it")
+    if coefficients.ndim != 2 or coefficients.shape[1] != DEEP3D_COLUMNS:
+        raise ExpressionError(
+            f"`coeff` of {path} must be (frames, {DEEP3D_COLUMNS}), not {coefficients.shape}"
+        )
+    values = coefficients[:, DEEP3D_EXPRESSION].astype(np.float32)
+    return Expressions(values, "bfm64", fps or DEFAULT_MAT_FPS, str(path))
+
+
+def _read_npz(path: Path, fps: Fraction | None) -> Expressions:
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            arrays = dict(file)
+    except (ValueError, OSError) as error:
+        raise ExpressionError(f"{path} is not a readable .npz file: {error}") from error
+    missing = [name for name in ("expression", "space", "fps") if name not in arrays]
+    if missing:
+        raise ExpressionError(f"{path} lacks {', '.join(missing)}: declare what the numbers are")
+    if fps is not None:
+        raise ExpressionError(f"{path} says its own frame rate; leave the frame rate away")
+    values = np.asarray(arrays["expression"], dtype=np.float32)
+    rate = Fraction(str(arrays["fps"])).limit_denominator(1001)
+    return Expressions(values, str(arrays["space"]), rate, str(path))
+
+
+def _read_live_link_csv(path: Path, fps: Fraction | None) -> Expressions:
+    import csv
+
+    try:
+        with path.open(newline="", encoding="utf-8-sig") as file:
+            rows = list(csv.DictReader(file))
+    except (csv.Error, UnicodeDecodeError) as error:
+        raise ExpressionError(f"{path} is not a readable .csv file: {error}") from error
+    # Live Link Face writes the ARKit names with a capital first letter.
+    columns = [name[0].upper() + name[1:] for name in ARKIT_BLENDSHAPES]
+    missing = [name for name in columns if not rows or name not in rows[0]]
+    if missing:
+        raise ExpressionError(
+            f"{path} is no Live Link Face export: {len(missing)} of the 52 blend shape columns "
+            f"are missing, first {missing[0]}"
+        )
+    try:
+        values = np.array([[float(row[name]) for name in columns] for row in rows], np.float32)
+    except (TypeError, ValueError) as error:
+        raise ExpressionError(f"{path} has a value that is not a number: {error}") from error
+    return Expressions(values, "arkit52", fps or DEFAULT_CSV_FPS, str(path))

@@ -1,0 +1,1 @@
+"""Measures of pictures and tracks, and intervals around them."""

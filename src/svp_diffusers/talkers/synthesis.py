@@ -1,0 +1,211 @@
+"""Clips and datasets of procedural talkers: the same seed gives the same bytes."""
+
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, replace
+from fractions import Fraction
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from svp_diffusers.data.clips import ClipSample, StoredClip, encode_clip
+from svp_diffusers.data.shards import ShardWriter
+from svp_diffusers.data.workers import map_in_order
+from svp_diffusers.errors import ConfigurationError
+from svp_diffusers.expression.arkit import ARKIT_BLENDSHAPES
+from svp_diffusers.talkers.geometry import locate_head_keypoints
+from svp_diffusers.talkers.identity import sample_identity
+from svp_diffusers.talkers.manner import EMOTIONS, Manner, SpeakingStyle
+from svp_diffusers.talkers.performance import Performance, perform
+from svp_diffusers.talkers.portrait import draw_frame, draw_performance
+from svp_diffusers.talkers.speech import format_phonemes
+from svp_diffusers.talkers.utterance import Utterance, say_for
+
+CLIPS_PER_IDENTITY = 4
+"""Clips in a row that show the same person, each in another style: a reference frame can then come
+from a clip whose style is not the one to be learned."""
+
+_SPLITS = ("train",) * 8 + ("validation", "test")
+_SPEAKERS = {"train": range(0, 32), "validation": range(32, 40), "test": range(40, 48)}
+
+
+@dataclass(frozen=True)
+class SynthesisSettings:
+    """What kind of clips to make.
+
+    Args:
+        seed: everything follows from it.
+        size: height and width in pixels, a multiple of 8.
+        fps: frames a second.
+        seconds: length of every clip.
+
+    Raises:
+        ConfigurationError: an impossible size or length.
+    """
+
+    seed: int = 0
+    size: int = 128
+    fps: Fraction = Fraction(25)
+    seconds: float = 4.0
+
+    def __post_init__(self) -> None:
+        if self.size < 16 or self.size % 8:
+            raise ConfigurationError(f"size {self.size} is not a multiple of 8 of at least 16")
+        if not 1 <= self.seconds * self.fps < float("inf"):
+            raise ConfigurationError(f"{self.seconds} seconds at {self.fps} fps hold no frame")
+        if self.seed < 0:
+            raise ConfigurationError(f"seed {self.seed} is negative")
+
+    @property
+    def frames(self) -> int:
+        """Frames of a clip."""
+        return round(self.seconds * self.fps)
+
+
+@dataclass(frozen=True)
+class Take:
+    """One clip as it is acted, not yet drawn.
+
+    Args:
+        split: "train", "validation" or "test".
+        identity_seed: seed of `sample_identity`.
+        style: who speaks in which emotion.
+        manner: how this take performs the style.
+        utterance: what is said.
+        performance: what face and head do.
+        reference: ARKit coefficients by name of the same person at a moment of saying the same in
+            another emotion.
+    """
+
+    split: str
+    identity_seed: int
+    style: SpeakingStyle
+    manner: Manner
+    utterance: Utterance
+    performance: Performance
+    reference: dict[str, float]
+
+
+def act_clip(settings: SynthesisSettings, index: int) -> Take:
+    """Act one clip of a dataset; it depends on the settings and its index alone.
+
+    Raises:
+        MissingDependencyError: the extra `data` is not installed.
+    """
+    person = index // CLIPS_PER_IDENTITY
+    split = _SPLITS[person % len(_SPLITS)]
+    generator = np.random.default_rng([settings.seed, index])
+    emotions = np.random.default_rng([settings.seed, person, 2]).permutation(EMOTIONS)
+    style = SpeakingStyle(
+        speaker=int(generator.choice(_SPEAKERS[split])),
+        emotion=str(emotions[index % CLIPS_PER_IDENTITY]),
+        intensity=float(np.round(generator.uniform(0.6, 1.0), 3)),
+    )
+    fps = float(settings.fps)
+    utterance = say_for(settings.frames / fps, style, split, generator)
+    manner = style.sample(generator)
+    performance = perform(
+        utterance.phonemes, utterance.waveform, manner, settings.frames, fps, generator
+    )
+    identity_seed = int(np.random.default_rng([settings.seed, person, 1]).integers(2**31))
+    # Draws of its own: a clip stays the same clip whatever its reference.
+    reference = _act_reference(
+        style, utterance, settings, np.random.default_rng([settings.seed, index, 3])
+    )
+    return Take(split, identity_seed, style, manner, utterance, performance, reference)
+
+
+def _act_reference(
+    style: SpeakingStyle,
+    utterance: Utterance,
+    settings: SynthesisSettings,
+    generator: np.random.Generator,
+) -> dict[str, float]:
+    """Coefficients of a random moment of the utterance said in another emotion.
+
+    A reference in the clip's own style would give that style away, and the model would not learn to
+    listen to its style input. As in most portraits, the eyes are open, and half of the references
+    are neutral.
+    """
+    others = [emotion for emotion in EMOTIONS if emotion != style.emotion]
+    neutral = style.emotion != "neutral" and generator.uniform() < 0.5
+    emotion = "neutral" if neutral else str(generator.choice(others))
+    manner = replace(style, emotion=emotion).sample(generator)
+    fps = float(settings.fps)
+    performance = perform(
+        utterance.phonemes, utterance.waveform, manner, settings.frames, fps, generator
+    )
+    moment = performance.expression[generator.integers(settings.frames)]
+    rig = dict(zip(ARKIT_BLENDSHAPES, moment.tolist(), strict=True))
+    return {**rig, "eyeBlinkLeft": 0.0, "eyeBlinkRight": 0.0}
+
+
+def make_clip(settings: SynthesisSettings, index: int) -> ClipSample:
+    """Act and draw one clip of a dataset.
+
+    Raises:
+        MissingDependencyError: the extra `data` is not installed.
+    """
+    take = act_clip(settings, index)
+    identity = sample_identity(take.identity_seed)
+    poses = take.performance.poses
+    keypoints = np.stack([locate_head_keypoints(identity, pose) for pose in poses])
+    return ClipSample(
+        key=f"talker-{index:06d}",
+        fps=settings.fps,
+        waveform=take.utterance.waveform,
+        frames=np.stack(list(draw_performance(identity, take.performance, settings.size))),
+        head_keypoints=(keypoints * settings.size).astype(np.float32),
+        expression=take.performance.expression,
+        expression_space="arkit52",
+        reference=draw_frame(identity, take.reference, poses[0], settings.size),
+        metadata=_describe(take),
+    )
+
+
+def _describe(take: Take) -> dict[str, Any]:
+    return {
+        "split": take.split,
+        "identity": f"identity-{take.identity_seed}",
+        "speaker": f"speaker-{take.style.speaker:02d}",
+        "emotion": take.style.emotion,
+        "intensity": take.style.intensity,
+        "sentence": take.utterance.text,
+        # As text, since the index keeps it for every clip, and text is small in memory.
+        "phonemes": format_phonemes(take.utterance.phonemes),
+        "manner": {name: round(value, 5) for name, value in asdict(take.manner).items()},
+        "source": "svp-diffusers procedural talkers",
+        "licence": "CC0-1.0",
+        "consent": "not a real person",
+    }
+
+
+def _make_stored_clip(settings: SynthesisSettings, index: int) -> StoredClip:
+    return encode_clip(make_clip(settings, index))
+
+
+def synthesise_dataset(
+    directory: Path, clips: int, settings: SynthesisSettings, workers: int = 1
+) -> Iterator[StoredClip]:
+    """Write a dataset of procedural talkers, yielding each clip once it is written.
+
+    Args:
+        directory: folder of the new dataset.
+        clips: how many.
+        settings: what kind.
+        workers: processes; the bytes do not depend on their number.
+
+    Raises:
+        DatasetError: the folder already holds a dataset.
+        ConfigurationError: fewer than one clip or worker.
+    """
+    if clips < 1 or workers < 1:
+        raise ConfigurationError(f"{clips} clips by {workers} workers: both must be at least 1")
+    with ShardWriter(directory) as writer:
+        # Called in every process, the outer partial makes the inner one.
+        for clip in map_in_order(
+            partial(partial, _make_stored_clip, settings), range(clips), workers
+        ):
+            writer.write(clip)
+            yield clip

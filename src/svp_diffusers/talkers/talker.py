@@ -1,0 +1,49 @@
+"""One procedural talker as a video, to look at and listen to."""
+
+from fractions import Fraction
+from pathlib import Path
+
+import numpy as np
+
+from svp_diffusers.media.audio import Recording
+from svp_diffusers.media.video import number_of_frames, write_video
+from svp_diffusers.talkers.identity import sample_identity
+from svp_diffusers.talkers.manner import SpeakingStyle
+from svp_diffusers.talkers.performance import perform
+from svp_diffusers.talkers.portrait import draw_performance
+from svp_diffusers.talkers.speech import SAMPLING_RATE
+from svp_diffusers.talkers.utterance import say, say_for
+
+
+def film_talker(
+    path: Path, text: str | None, emotion: str, seed: int, size: int, fps: Fraction, seconds: float
+) -> None:
+    """Write an MP4 of a talker, with sound.
+
+    Args:
+        path: the MP4.
+        text: what is said; sentences for `seconds` when None.
+        emotion: one of `EMOTIONS`.
+        seed: who is drawn, who speaks and how.
+        size: height and width in pixels, even.
+        fps: frames a second.
+        seconds: length, when there is no text.
+
+    Raises:
+        StyleError: an unknown emotion.
+        MissingDependencyError: the extra `data` is not installed.
+    """
+    generator = np.random.default_rng(seed)
+    style = SpeakingStyle(seed, emotion)
+    utterance = say_for(seconds, style, "test", generator) if text is None else say(text, style)
+    frames = number_of_frames(len(utterance.waveform) / SAMPLING_RATE, fps)
+    performance = perform(
+        utterance.phonemes,
+        utterance.waveform,
+        style.sample(generator),
+        frames,
+        float(fps),
+        generator,
+    )
+    recording = Recording(utterance.waveform[None], SAMPLING_RATE, "espeak-ng")
+    write_video(path, draw_performance(sample_identity(seed), performance, size), fps, recording)

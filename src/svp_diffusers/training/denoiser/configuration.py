@@ -1,0 +1,115 @@
+"""The options of training stages 2 (images) and 3 (video)."""
+
+from dataclasses import dataclass
+
+from svp_diffusers.training.loop.configuration import LoopConfiguration, require
+
+
+@dataclass(frozen=True, kw_only=True)
+class DenoisingConfiguration(LoopConfiguration):
+    """What both stages have in common; every default is our choice, the paper gives none.
+
+    Data:
+        data: dataset of cached clips (`svp data cache`), with the encoders of `pipeline`.
+        pipeline: folder of the pipeline whose weights training starts from.
+        clips_per_batch, frames_per_clip: of a global batch.
+        reference: the frame that shows the person is the clip's own reference picture where the
+            dataset has one, else a frame of another clip of the same identity, in another emotion
+            if there is one: a reference in the clip's own style gives it away, and the style input
+            is never learned.
+
+    Objective: squared error of the scheduler's target (velocity, or noise).
+        face_weight, mouth_weight, eye_weight: of latents in the face, and there at the mouth and at
+            eyes and brows; the background has 1.
+        loss_weighting: "none" weighs all timesteps alike; "min-snr" by min(SNR, 5), which for
+            velocities goes to zero at high noise, where audio and style act.
+        timestep_power: timesteps are drawn as `1000 * u ** power`; below 1 prefers high noise.
+        shared_noise: share of the noise's variance that the frames of a clip have in common; see
+            the pipeline.
+        expression_encoder: folder of a frozen `ExpressionEncoder` of latents, for the sync loss.
+        sync_weight: of the sync loss: the error of the expression that is read from the predicted
+            clean latents, and of the one that a linear layer, used in training only, reads from the
+            audio tokens. Without the first a small model takes long to learn lips; without the
+            second new audio tokens, which are noise to the net, are made all alike before it does.
+
+    Guidance: how often a clip loses a condition, so that each has a guidance scale of its own.
+        reference_dropout, audio_dropout, style_dropout, head_dropout: that one alone.
+        joint_dropout: all of them.
+
+    Memory:
+        gradient_checkpointing: of all networks that train.
+        weights_dtype: "float32" or "bfloat16", of all weights, trained ones and AdamW's moments
+            included. bfloat16 takes half the memory of float32 weights and rounds small updates
+            away: it is for dry runs, LoRA (whose own weights stay float32) and where memory leaves
+            no choice; else use `mixed_precision`.
+        lora_rank: above 0, train only low-rank updates of the UNet's attention (LoRA) of that rank.
+
+    validation_clips: clips of the validation split that are judged every `validate_every` steps;
+        its first clip is then sampled too, and shown in the folder `validation`.
+    """
+
+    data: str
+    pipeline: str
+    clips_per_batch: int = 16
+    frames_per_clip: int = 1
+    face_weight: float = 1.7
+    mouth_weight: float = 5.0
+    eye_weight: float = 2.0
+    loss_weighting: str = "none"
+    timestep_power: float = 0.75
+    shared_noise: float = 0.0
+    expression_encoder: str | None = None
+    sync_weight: float = 0.5
+    reference_dropout: float = 0.03
+    audio_dropout: float = 0.05
+    style_dropout: float = 0.05
+    head_dropout: float = 0.03
+    joint_dropout: float = 0.07
+    gradient_checkpointing: bool = False
+    weights_dtype: str = "float32"
+    lora_rank: int = 0
+    validation_clips: int = 16
+    learning_rate: float = 1e-4
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        for name in ("clips_per_batch", "frames_per_clip", "validation_clips"):
+            require(getattr(self, name) >= 1, f"{name} must be 1 or more")
+        for name in ("face_weight", "mouth_weight", "eye_weight", "timestep_power"):
+            require(getattr(self, name) > 0, f"{name} must be above 0")
+        for name in (
+            *("reference_dropout", "audio_dropout", "style_dropout", "head_dropout"),
+            *("joint_dropout", "shared_noise"),
+        ):
+            require(0 <= getattr(self, name) <= 1, f"{name} must be from 0 to 1")
+        for name in ("sync_weight", "lora_rank"):
+            require(getattr(self, name) >= 0, f"{name} must be 0 or more")
+        require(
+            self.weights_dtype in ("float32", "bfloat16"),
+            "weights_dtype must be float32 or bfloat16",
+        )
+        require(
+            self.loss_weighting in ("none", "min-snr"), "loss_weighting must be none or min-snr"
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class ImageTrainingConfiguration(DenoisingConfiguration):
+    """Options of `svp train image`: frames by themselves, without the motion modules."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class VideoTrainingConfiguration(DenoisingConfiguration):
+    """Options of `svp train video`: consecutive frames.
+
+    parts: "motion" trains the motion modules and the audio and style attention; "all" everything.
+    """
+
+    frames_per_clip: int = 12
+    clips_per_batch: int = 4
+    shared_noise: float = 1.0
+    parts: str = "motion"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        require(self.parts in ("motion", "all"), "parts must be motion or all")

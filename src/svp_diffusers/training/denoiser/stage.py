@@ -1,0 +1,206 @@
+"""What training stages 2 and 3 share: a pipeline folder in, a pipeline folder out."""
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+from huggingface_hub import HfApi
+from peft import get_peft_model_state_dict
+
+from svp_diffusers.checkpoints.loading import DTYPES, check_components, save_checkpoint
+from svp_diffusers.data.loader import ClipDataset
+from svp_diffusers.media.output import atomic_folder
+from svp_diffusers.models.expression_encoder_svp import ExpressionEncoder
+from svp_diffusers.pipelines.pipeline_svp_talking_head import SVPTalkingHeadPipeline
+from svp_diffusers.training.denoiser.batches import DenoisingBatches
+from svp_diffusers.training.denoiser.clip_sampler import ClipSampler
+from svp_diffusers.training.denoiser.configuration import DenoisingConfiguration
+from svp_diffusers.training.denoiser.objective import (
+    DenoisingObjective,
+    check_sync,
+    freeze_unused,
+)
+from svp_diffusers.training.loop.estimate import GIB, estimate_step, measure_peak
+from svp_diffusers.training.loop.loop import make_accelerator, train
+from svp_diffusers.training.loop.run_folder import DryRun, RunFolder
+from svp_diffusers.training.loop.sharding import is_sharded
+
+LARGE = 100_000_000
+"""Weights above which a run says what a step will take; the saying takes a minute."""
+
+TRAINED_NETWORKS = ("unet", "reference_unet", "head_guider", "audio_projector")
+
+VALIDATION_FRAMES = 16
+"""Consecutive frames of a clip that validation looks at."""
+
+
+def train_denoiser(
+    configuration: DenoisingConfiguration,
+    resume: bool,
+    push_to_hub: str | None,
+    consecutive: bool,
+    prepare: Callable[[DenoisingObjective], None] = lambda objective: None,
+    dry_run: bool = False,
+) -> Path | None:
+    """Train the denoising half of a pipeline.
+
+    Args:
+        configuration: of the stage.
+        resume: go on from the newest checkpoint of `output_dir`.
+        push_to_hub: repository to push the trained pipeline, or LoRA, to.
+        consecutive: train on neighbouring frames, with the motion modules, which are enabled from
+            then on; else on any, without them.
+        prepare: freezes what is not trained.
+        dry_run: print what a step will take, take one, print what it took, and keep nothing.
+
+    Returns:
+        The folder `pipeline` (or `lora`, of the LoRA alone) of `output_dir`; None of a dry run.
+
+    Raises:
+        SVPError: see `RunFolder`, `check_components` and `DenoisingBatches`; before any training.
+    """
+    if dry_run:
+        configuration = replace(configuration, steps=1, log_every=1, validate_every=0, tracker=None)
+    run = DryRun() if dry_run else RunFolder(configuration.output_dir, configuration, resume)
+    check_components(Path(configuration.pipeline))
+    pipeline = _load(configuration)
+    pipeline.style_encoder.float().eval()
+    batches, held_out = read_batches(pipeline, configuration, consecutive)
+    expression_encoder = None
+    if configuration.expression_encoder is not None:
+        expression_encoder = ExpressionEncoder.from_pretrained(configuration.expression_encoder)
+    accelerator = make_accelerator(configuration)
+    run.start(accelerator)
+    example = batches(0, 0, 1)
+    check_sync(configuration, example)
+    objective = DenoisingObjective(
+        pipeline,
+        configuration,
+        expression_encoder,
+        [held_out(0, 0, 1)],
+        ClipSampler(pipeline, held_out),
+    )
+    enabled = pipeline.unet.config.motion_modules_enabled
+    pipeline.unet.enable_motion_modules(consecutive)
+    prepare(objective)
+    if dry_run or sum(weight.numel() for weight in objective.parameters()) > LARGE:
+        has_average = bool(configuration.ema_decay)
+        estimate = estimate_step(objective, example, has_average, accelerator.device)
+        accelerator.print(estimate, flush=True)
+    freeze_unused(objective, example)
+    start = time.perf_counter()
+    weights = train(objective, batches, configuration, run, accelerator)
+    if dry_run:
+        peak, seconds = measure_peak(accelerator.device) / GIB, time.perf_counter() - start
+        accelerator.print(f"measured: {peak:.2f} GiB at the peak, {seconds:.2g} s")
+        return None
+    pipeline.unet.enable_motion_modules(consecutive or enabled)
+    folder = run.path / ("lora" if configuration.lora_rank else "pipeline")
+    if not accelerator.is_main_process:
+        return folder
+    if configuration.lora_rank:
+        _save_lora(pipeline, weights, folder, push_to_hub)
+        return folder
+    if is_sharded(accelerator):
+        pipeline = _rebuild(pipeline, configuration, weights)
+    else:
+        objective.to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]
+    save_checkpoint(pipeline, folder)
+    if push_to_hub is not None:
+        pipeline.push_to_hub(push_to_hub)
+    return folder
+
+
+def _load(configuration: DenoisingConfiguration) -> SVPTalkingHeadPipeline:
+    pipeline: SVPTalkingHeadPipeline = SVPTalkingHeadPipeline.from_pretrained(
+        configuration.pipeline,
+        dtype=DTYPES[configuration.weights_dtype],
+        disable_mmap=True,  # else what is copied to another layout stays in memory as a file too
+    )
+    return pipeline
+
+
+def read_batches(
+    pipeline: SVPTalkingHeadPipeline, configuration: DenoisingConfiguration, consecutive: bool
+) -> tuple[DenoisingBatches, DenoisingBatches]:
+    """Batches to train on, and clips of the validation split to judge on.
+
+    Args:
+        pipeline: its style encoder gives each clip its style.
+        configuration: of the stage.
+        consecutive: train on neighbouring frames, else on any; what is judged are always clips.
+
+    Raises:
+        SVPError: see `DenoisingBatches`.
+    """
+    pad_frames = pipeline.audio_projector.config.num_pad_frames
+    training, judging = (
+        DenoisingBatches(
+            ClipDataset(configuration.data, split),
+            pipeline.style_encoder,
+            each,
+            pad_frames,
+            neighbours,
+        )
+        for split, each, neighbours in (
+            ("train", configuration, consecutive),
+            ("validation", for_validation(configuration), True),
+        )
+    )
+    return training, judging
+
+
+def for_validation(configuration: DenoisingConfiguration) -> DenoisingConfiguration:
+    """The same options for judging: nothing left out, the same clips every time."""
+    return replace(
+        configuration,
+        clips_per_batch=configuration.validation_clips,
+        gradient_accumulation=1,
+        frames_per_clip=VALIDATION_FRAMES,
+        shared_noise=1.0,
+        reference_dropout=0.0,
+        audio_dropout=0.0,
+        style_dropout=0.0,
+        head_dropout=0.0,
+        joint_dropout=0.0,
+    )
+
+
+def _save_lora(
+    pipeline: SVPTalkingHeadPipeline,
+    weights: Mapping[str, torch.Tensor],
+    folder: Path,
+    push_to_hub: str | None,
+) -> None:
+    layers = get_peft_model_state_dict(pipeline.unet, select_weights(weights, "unet"))
+    with atomic_folder(folder) as temporary:
+        pipeline.save_lora_weights(temporary, unet_lora_layers=layers)
+    if push_to_hub is not None:
+        created = HfApi().create_repo(push_to_hub, exist_ok=True)
+        HfApi().upload_folder(repo_id=created.repo_id, folder_path=folder)
+
+
+def _rebuild(
+    sharded: SVPTalkingHeadPipeline,
+    configuration: DenoisingConfiguration,
+    weights: Mapping[str, torch.Tensor],
+) -> SVPTalkingHeadPipeline:
+    """The pipeline that training started from, with trained weights: FSDP leaves its own classes
+    and a part of the weights in the one that was trained."""
+    pipeline = _load(configuration)
+    for name in TRAINED_NETWORKS:
+        getattr(pipeline, name).load_state_dict(select_weights(weights, name))
+    pipeline.unet.enable_motion_modules(sharded.unet.config.motion_modules_enabled)
+    return pipeline
+
+
+def select_weights(weights: Mapping[str, torch.Tensor], name: str) -> dict[str, torch.Tensor]:
+    """The weights of the network `name` of an objective, by their names in the network."""
+    beginning = f"{name}."
+    return {
+        key.removeprefix(beginning): weight
+        for key, weight in weights.items()
+        if key.startswith(beginning)
+    }

@@ -1,0 +1,1 @@
+"""Encoders from pictures or latents to expressions."""

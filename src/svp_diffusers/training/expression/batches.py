@@ -1,0 +1,186 @@
+"""What an expression encoder is trained on: augmented frames, or latents held in memory."""
+
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from svp_diffusers.data.frames import FrameDataset, to_pixels
+from svp_diffusers.data.loader import ClipDataset
+from svp_diffusers.errors import CheckpointError, ConfigurationError, DatasetError
+from svp_diffusers.expression.arkit import ARKIT_BLENDSHAPES
+from svp_diffusers.models.autoencoder_svp import SpaceToDepthAutoencoderKL
+from svp_diffusers.training.expression.configuration import ExpressionTrainingConfiguration
+
+LIPS = (
+    *("mouthPucker", "mouthFunnel", "mouthStretchLeft", "mouthStretchRight"),
+    *("mouthSmileLeft", "mouthSmileRight"),
+)
+COEFFICIENTS = (
+    "jawOpen",
+    *LIPS,
+    *("mouthFrownLeft", "mouthFrownRight", "mouthPressLeft", "mouthPressRight"),
+    *("mouthDimpleLeft", "mouthDimpleRight", "mouthRollLower", "mouthRollUpper"),
+    *("mouthUpperUpLeft", "mouthUpperUpRight", "mouthLowerDownLeft", "mouthLowerDownRight"),
+    *("browInnerUp", "browOuterUpLeft", "browOuterUpRight", "browDownLeft", "browDownRight"),
+    *("eyeBlinkLeft", "eyeBlinkRight", "eyeWideLeft", "eyeWideRight"),
+    *("eyeSquintLeft", "eyeSquintRight", "cheekSquintLeft", "cheekSquintRight"),
+    *("noseSneerLeft", "noseSneerRight"),
+)
+"""What is read: all that the procedural talkers show but the gaze, which has no part in speech."""
+
+_COLUMNS = [ARKIT_BLENDSHAPES.index(name) for name in COEFFICIENTS]
+
+
+def select_coefficients(expression: np.ndarray) -> Tensor:
+    """The columns `COEFFICIENTS` of `(n, 52)` as float32 `(n, len(COEFFICIENTS))`."""
+    return torch.from_numpy(expression[:, _COLUMNS]).float()
+
+
+class FrameBatches:
+    """Batches of augmented frames; the same number gives the same batch."""
+
+    def __init__(
+        self, frames: FrameDataset, configuration: ExpressionTrainingConfiguration
+    ) -> None:
+        self.frames, self.configuration = frames, configuration
+
+    def __call__(self, number: int, rank: int, world_size: int) -> dict[str, Tensor]:
+        """This process's part: `sample` (n, 3, H, W), `expression` (n, coefficients)."""
+        configuration = self.configuration
+        seed = [configuration.seed, number]
+        indices, first = self.frames.draw(
+            configuration.batch_size, seed, rank, world_size, configuration.frames_per_clip
+        )
+        batch = self.frames.read(indices)
+        pixels = [
+            augment_frame(frame, configuration, np.random.default_rng([*seed, row]))
+            for row, frame in enumerate(to_pixels(batch.pixels), first)
+        ]
+        return {"sample": torch.stack(pixels), "expression": select_coefficients(batch.expression)}
+
+
+class LatentBatches:
+    """Batches of latents with noise; the same number gives the same batch.
+
+    Args:
+        latents: `(n, c, h, w)` float16.
+        expression: `(n, 52)`.
+        configuration: of the run.
+    """
+
+    def __init__(
+        self,
+        latents: np.ndarray,
+        expression: np.ndarray,
+        configuration: ExpressionTrainingConfiguration,
+    ) -> None:
+        self.latents, self.expression = latents, expression
+        self.configuration = configuration
+
+    def __call__(self, number: int, rank: int, world_size: int) -> dict[str, Tensor]:
+        """This process's part: `sample` (n, c, h, w), `expression` (n, coefficients)."""
+        configuration = self.configuration
+        if configuration.batch_size % world_size:
+            raise ConfigurationError(
+                f"batch_size {configuration.batch_size} cannot be shared by {world_size} processes"
+            )
+        share = configuration.batch_size // world_size
+        seed = [configuration.seed, number]
+        drawn = np.random.default_rng(seed).integers(len(self.latents), size=share * world_size)
+        rows = range(rank * share, (rank + 1) * share)
+        noisy = [
+            add_noise(
+                torch.from_numpy(self.latents[drawn[row]]).float(),
+                configuration.noise,
+                np.random.default_rng([*seed, row]),
+            )
+            for row in rows
+        ]
+        expression = self.expression[drawn[rows.start : rows.stop]]
+        return {"sample": torch.stack(noisy), "expression": select_coefficients(expression)}
+
+
+def read_latents(
+    configuration: ExpressionTrainingConfiguration, split: str, number: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """`number` latents spread over a split, or all if there are fewer.
+
+    Returns:
+        Latents `(n, c, h, w)` float16, scaled as the UNet sees them, and expression `(n, 52)`.
+
+    Raises:
+        ConfigurationError: the dataset has frames, and no VAE is named.
+        CheckpointError: the VAE cannot be loaded.
+        DatasetError: see `FrameDataset`; or a cached clip has no expression.
+    """
+    clips = ClipDataset(configuration.data, split)
+    if clips.entries[0].header["pictures"] == "latents":
+        return _read_cached(clips, number)
+    if configuration.vae is None:
+        raise ConfigurationError(
+            f"{configuration.data} has frames; name the VAE that encodes them (vae), or a dataset "
+            "that `svp data cache` made"
+        )
+    from svp_diffusers.data.cache import encode_frames
+
+    frames = FrameDataset(configuration.data, split)
+    vae = _load_vae(configuration.vae)
+    read = [frames.read(part) for part in np.array_split(frames.spread(number), -(-number // 64))]
+    return (
+        np.concatenate([encode_frames(batch.pixels, vae, 8) for batch in read]),
+        np.concatenate([batch.expression for batch in read]),
+    )
+
+
+def augment_frame(
+    pixels: Tensor,
+    configuration: ExpressionTrainingConfiguration,
+    generator: np.random.Generator,
+) -> Tensor:
+    """Move, blur, tint and roughen a frame (3, H, W) in [-1, 1]."""
+    shift = configuration.shift
+    zoom, right, down = generator.uniform(-shift, shift, 3).tolist()
+    matrix = torch.tensor([[[1 + zoom, 0, 2 * right], [0, 1 + zoom, 2 * down]]])
+    grid = F.affine_grid(matrix, [1, *pixels.shape], align_corners=False)
+    pixels = F.grid_sample(pixels[None], grid, padding_mode="border", align_corners=False)
+    size = pixels.shape[-2:]
+    share = generator.uniform(configuration.blur, 1)
+    small = [max(1, round(side * share)) for side in size]
+    pixels = F.interpolate(pixels, small, mode="bilinear", antialias=True, align_corners=False)
+    pixels = F.interpolate(pixels, size, mode="bilinear", align_corners=False)[0]
+    colour = configuration.colour
+    gain = 1 + generator.uniform(-colour, colour)
+    tint = generator.uniform(-colour, colour) + generator.uniform(-colour, colour, 3) / 2
+    pixels = gain * pixels + torch.from_numpy(tint).float()[:, None, None]
+    return add_noise(pixels, configuration.noise, generator)
+
+
+def add_noise(sample: Tensor, largest: float, generator: np.random.Generator) -> Tensor:
+    """Add Gaussian noise of a standard deviation drawn uniformly from 0 to `largest`."""
+    std = generator.uniform(0, largest)
+    noise = torch.from_numpy(generator.standard_normal(tuple(sample.shape), np.float32))
+    return sample + std * noise
+
+
+def _read_cached(clips: ClipDataset, number: int) -> tuple[np.ndarray, np.ndarray]:
+    per_clip = max(1, -(-number // len(clips)))
+    latents, expression = [], []
+    for index in np.unique(np.linspace(0, len(clips) - 1, number).round().astype(int)).tolist():
+        sample = clips[index].decode()
+        if sample.latents is None or sample.expression is None:
+            raise DatasetError(f"clip {sample.key!r} lacks latents or expression")
+        frames = np.linspace(0, sample.number_of_frames - 1, per_clip).round().astype(int)
+        latents.append(sample.latents[frames])
+        expression.append(sample.expression[frames])
+    return np.concatenate(latents), np.concatenate(expression)
+
+
+def _load_vae(folder: str) -> Any:
+    try:
+        vae = SpaceToDepthAutoencoderKL.from_pretrained(folder, use_safetensors=True)
+    except (OSError, ValueError, RuntimeError) as error:
+        raise CheckpointError(f"the VAE {folder} cannot be loaded: {error}") from error
+    return vae.eval()

@@ -1,0 +1,1 @@
+"""What all stages share: options, loop, run folder, estimate."""

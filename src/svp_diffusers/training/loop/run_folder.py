@@ -1,0 +1,120 @@
+"""A training run on disk: its configuration, its metrics, and checkpoints that are whole or absent.
+
+RUN/configuration.yaml  metrics.jsonl  checkpoint-00000500/  validation/step-000500.mp4  ...
+"""
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+from accelerate import Accelerator
+
+from svp_diffusers.errors import CheckpointError, ConfigurationError
+from svp_diffusers.media.output import atomic_path
+from svp_diffusers.training.loop.yaml_file import load_configuration, save_configuration
+
+KEPT_CHECKPOINTS = 2
+
+
+class RunFolder:
+    """One run. Making a new one in a folder that holds a run, or resuming none, is an error.
+
+    Raises:
+        ConfigurationError: the folder holds a run and `resume` is not asked for, or the run was
+            started with another configuration.
+        CheckpointError: there is nothing to resume.
+    """
+
+    def __init__(self, path: str | Path, configuration: Any, resume: bool) -> None:
+        self.path = Path(path)
+        self.metrics = self.path / "metrics.jsonl"
+        started = self.path / "configuration.yaml"
+        if not resume and started.exists():
+            raise ConfigurationError(
+                f"{self.path} holds a run already; resume it (--resume) or name another output_dir"
+            )
+        if resume and not started.exists():
+            raise CheckpointError(f"{self.path} holds no run to resume")
+        if resume and load_configuration(started, type(configuration)) != configuration:
+            raise ConfigurationError(
+                f"the configuration is not the one of {started}; a run is resumed with its own"
+            )
+        self._configuration = configuration
+
+    def start(self, accelerator: Accelerator) -> None:
+        """Create the folder; called once all processes have checked it."""
+        accelerator.wait_for_everyone()
+        if accelerator.is_main_process:
+            self.path.mkdir(parents=True, exist_ok=True)
+            with atomic_path(self.path / "configuration.yaml") as temporary:
+                save_configuration(self._configuration, temporary)
+        accelerator.wait_for_everyone()
+
+    def checkpoints(self) -> list[Path]:
+        """Complete checkpoints, oldest first."""
+        return sorted(self.path.glob("checkpoint-*"))
+
+    def save(self, accelerator: Accelerator, step: int) -> None:
+        """Save the state of all processes under a temporary name, then rename it.
+
+        The newest two are kept. A process killed at any moment leaves at most a folder `.partial`.
+        """
+        temporary = self.path / ".partial"
+        if accelerator.is_main_process and temporary.exists():
+            shutil.rmtree(temporary)
+        accelerator.wait_for_everyone()
+        accelerator.save_state(str(temporary))
+        accelerator.wait_for_everyone()
+        if accelerator.is_main_process:
+            temporary.rename(self.path / f"checkpoint-{step:08d}")
+            for old in self.checkpoints()[:-KEPT_CHECKPOINTS]:
+                shutil.rmtree(old)
+        accelerator.wait_for_everyone()
+
+    def load(self, accelerator: Accelerator) -> int:
+        """Load the newest checkpoint and return its step; 0 and nothing if the run has none yet.
+
+        Metrics of later steps, written before the run was interrupted, are dropped.
+        """
+        checkpoints = self.checkpoints()
+        step = int(checkpoints[-1].name.removeprefix("checkpoint-")) if checkpoints else 0
+        if checkpoints:
+            accelerator.load_state(str(checkpoints[-1]))
+        if accelerator.is_main_process and self.metrics.exists():
+            lines = self.metrics.read_text().splitlines(keepends=True)
+            with atomic_path(self.metrics) as temporary:
+                temporary.write_text(
+                    "".join(
+                        line
+                        for line in lines
+                        if line.endswith("\n") and json.loads(line)["step"] <= step
+                    )
+                )
+        accelerator.wait_for_everyone()
+        return step
+
+    def log(self, step: int, metrics: dict[str, float]) -> None:
+        """Append one line to the metrics."""
+        with self.metrics.open("a") as file:
+            file.write(json.dumps({"step": step, **metrics}) + "\n")
+
+
+class DryRun(RunFolder):
+    """A run that leaves nothing on disk."""
+
+    def __init__(self) -> None:
+        """Without a folder, hence without anything to check."""
+
+    def start(self, accelerator: Accelerator) -> None:
+        """Create no folder."""
+
+    def save(self, accelerator: Accelerator, step: int) -> None:
+        """Save nothing."""
+
+    def load(self, accelerator: Accelerator) -> int:
+        """Begin at the first step."""
+        return 0
+
+    def log(self, step: int, metrics: dict[str, float]) -> None:
+        """Keep nothing."""

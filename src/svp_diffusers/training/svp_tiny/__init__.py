@@ -1,0 +1,1 @@
+"""All stages one after another, at the size of svp-tiny."""
