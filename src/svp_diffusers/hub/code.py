@@ -7,9 +7,7 @@
 import sys
 from pathlib import Path
 
-import svp_diffusers
-
-PACKAGE = Path(svp_diffusers.__file__).parent
+PACKAGE = Path(__file__).parents[1]
 PIPELINE = PACKAGE / "pipelines" / "pipeline_svp_talking_head.py"
 COMPONENTS = {
     "audio_projector": "audio_projector_svp",
