@@ -47,7 +47,7 @@ NAMES_OF_NO_SUBJECT = {"common", "helpers", "misc", "util", "utils"}
 
 # Where a module and the distribution that brings it differ by more than "_" and "-".
 DISTRIBUTIONS = {"PIL": "pillow", "sklearn": "scikit-learn", "yaml": "pyyaml"}
-NOT_DECLARED_YET = {"fsspec", "psutil", "scikit-learn"}
+NOT_DECLARED_YET: set[str] = set()
 
 
 @dataclass(frozen=True)
