@@ -7,8 +7,8 @@ from typing import Literal
 
 from svp_diffusers.errors import StyleError
 from svp_diffusers.models.style_encoder_svp import StyleDistribution, StyleEncoder
+from svp_diffusers.pipelines.style_schedule_svp import StyleSchedule
 from svp_diffusers.style.clip import AUDIO_SUFFIXES, COEFFICIENT_SUFFIXES
-from svp_diffusers.style.schedule import StyleSchedule
 from svp_diffusers.style.storage import check_style, find_style
 
 VIDEO_SUFFIXES = (".mp4", ".mov", ".mkv", ".webm", ".avi", ".m4v")
@@ -44,7 +44,10 @@ def parse_style(
         if entry is None:
             raise StyleError(f"{part!r} in the style schedule is not SECONDS:STYLE, as 2.5:happy")
         keys.append((float(entry[1]), _parse_single(entry[2], encoder, encode)))
-    StyleSchedule(keys)  # raises for a bad order
+    try:
+        StyleSchedule(keys)
+    except ValueError as error:
+        raise StyleError(str(error)) from error
     return keys
 
 
