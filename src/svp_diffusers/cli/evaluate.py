@@ -73,7 +73,7 @@ def tiny(
     ] = 16,
     variation_clips: Annotated[
         int, typer.Option(help="Of the test split, for diversity and interpolation.")
-    ] = 8,
+    ] = 16,
     training_clips: Annotated[
         int, typer.Option(help="Of the train split, that tell what a style looks like.")
     ] = 256,
