@@ -97,22 +97,3 @@ def _check(sample: ClipSample) -> TrueClip:
         sample.head_keypoints,
         sample.expression,
     )
-
-
-def mark_mouth(head_keypoints: NDArray[np.float32], height: int, width: int) -> NDArray[np.bool_]:
-    """Where the mouth and chin may be: `(f, height, width)`, from `(f, 8, 2)` head keypoints.
-
-    A rectangle that turns with the head, 1.5 eye distances wide, from 0.45 to 1.65 eye distances
-    below the eyes; measured on the procedural talkers, whose chins it holds with the jaw open.
-    """
-    left, right = head_keypoints[:, 6], head_keypoints[:, 7]
-    middle, across = (left + right) / 2, right - left
-    distance = np.linalg.norm(across, axis=1, keepdims=True)
-    across = across / distance
-    down = np.stack([-across[:, 1], across[:, 0]], axis=1)
-    y, x = np.mgrid[:height, :width]
-    offsets = np.stack([x, y], axis=-1)[None] - middle[:, None, None]
-    offsets = offsets / distance[:, None, None]
-    sideways = np.abs(np.einsum("fhwc,fc->fhw", offsets, across))
-    below = np.einsum("fhwc,fc->fhw", offsets, down)
-    return np.asarray((sideways < 0.75) & (below > 0.45) & (below < 1.65))

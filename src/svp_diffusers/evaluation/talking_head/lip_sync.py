@@ -15,6 +15,7 @@ from svp_diffusers.evaluation.talking_head.measurements import (
 )
 from svp_diffusers.evaluation.talking_head.reading import ExpressionReader
 from svp_diffusers.evaluation.talking_head.table import Aim, PartResult, Row
+from svp_diffusers.measures.correlation import correlate
 from svp_diffusers.measures.intervals import Estimate, estimate, estimate_mean
 
 JAW = "jaw opening"
@@ -26,7 +27,6 @@ SIGNALS = {
 """What the lips do, as means of ARKit coefficients."""
 
 MAX_LAG = 6  # frames
-STILL = 1e-3  # standard deviation below which a coefficient does not move
 _AIMS = {JAW: Aim(low=0.80)}
 _CONTROL_AIMS = {JAW: Aim(high=0.15)}
 _CONDITIONS = (GENERATED, SHUFFLED, RECONSTRUCTED, TRUE)
@@ -81,15 +81,6 @@ def evaluate_lip_sync(measured: Sequence[Measurement], reader: ExpressionReader)
 def _correlate_clip(clip: Measurement, condition: str, columns: list[int]) -> NDArray[np.float64]:
     read = clip.readings[condition].coefficients[:, columns].mean(axis=1)
     return correlate_at_lags(read, clip.truth[:, columns].mean(axis=1))
-
-
-def correlate(read: NDArray[np.float64], truth: NDArray[np.float64]) -> float:
-    """Pearson correlation of `(t,)` with `(t,)`; 0 if only the truth moves, NaN if it does not."""
-    if len(truth) < 3 or truth.std() < STILL:
-        return float("nan")
-    if read.std() < STILL:
-        return 0.0
-    return float(np.corrcoef(read, truth)[0, 1])
 
 
 def correlate_at_lags(read: NDArray[np.float64], truth: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -6,7 +6,6 @@ from dataclasses import asdict
 import numpy as np
 from numpy.typing import NDArray
 
-from svp_diffusers.evaluation.talking_head.image_metrics import measure_frechet_distance
 from svp_diffusers.evaluation.talking_head.measurements import (
     GENERATED,
     RECONSTRUCTED,
@@ -15,6 +14,7 @@ from svp_diffusers.evaluation.talking_head.measurements import (
 )
 from svp_diffusers.evaluation.talking_head.table import Aim, PartResult, Row
 from svp_diffusers.measures.intervals import Estimate, estimate, estimate_mean
+from svp_diffusers.measures.pictures import measure_frechet_distance
 
 FRECHET_DRAWS = 200  # of the bootstrap: each takes two eigendecompositions
 _MEASURES = {
