@@ -28,7 +28,10 @@ LEVELS = (
     ("samples",),
     ("generation",),
     ("training.loop",),
-    tuple(f"training.{stage}" for stage in ("style", "denoiser", "vae", "audio", "expression")),
+    tuple(
+        f"training.{stage}"
+        for stage in ("style", "denoiser", "vae", "audio", "expression", "head_motion")
+    ),
     ("training.svp_tiny",),
     ("conversion", "evaluation", "hub"),
     ("cli",),
