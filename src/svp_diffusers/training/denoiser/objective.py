@@ -1,5 +1,6 @@
 """What the denoiser is trained for: the scheduler's target, and an expression that fits."""
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from diffusers.training_utils import compute_snr
@@ -8,6 +9,7 @@ from torch import Tensor, nn
 
 from svp_diffusers.errors import ConfigurationError
 from svp_diffusers.expression.arkit import ARKIT_BLENDSHAPES
+from svp_diffusers.measures.correlation import correlate
 from svp_diffusers.measures.face_regions import weigh_face
 from svp_diffusers.media.keypoints import draw_dots, draw_v3_keypoints
 from svp_diffusers.models.expression_encoder_svp import ExpressionEncoder
@@ -157,7 +159,8 @@ class DenoisingObjective(Objective):
 
     def validate(self) -> dict[str, float]:
         """One-step predictions from pure noise: squared error of clean latents, and the mean over
-        clips of the correlation of the jaw's opening, read from them, with the true one."""
+        clips in which the jaw moves of the correlation of its opening, read from them, with the
+        true one."""
         errors, correlations = [], []
         device = self.unet.device
         for batch in self.validation_batches:
@@ -172,7 +175,8 @@ class DenoisingObjective(Objective):
             if self.expression_encoder is not None:
                 read = self._read_expression(clean)[..., self._jaw()]
                 true = batch["expression"][..., ARKIT_BLENDSHAPES.index("jawOpen")]
-                correlations.extend(correlate(read, true).tolist())
+                found = correlate(read.float().cpu().numpy(), true.cpu().numpy())
+                correlations.extend(found[~np.isnan(found)].tolist())
         metrics = {"validation_mse": sum(errors) / len(errors)}
         if correlations:
             metrics["validation_jaw"] = sum(correlations) / len(correlations)
@@ -267,12 +271,6 @@ def weigh_coefficients(names: list[str]) -> Tensor:
         for name in names
     ]
     return torch.tensor(weights) / (sum(weights) / len(weights))
-
-
-def correlate(read: Tensor, true: Tensor) -> Tensor:
-    """Pearson's correlation along the last axis; 0 where one is constant."""
-    read, true = (each - each.mean(dim=-1, keepdim=True) for each in (read, true))
-    return F.cosine_similarity(read, true, dim=-1)
 
 
 def select_motion_parts(unet: TemporalUNet) -> list[nn.Parameter]:
