@@ -5,14 +5,15 @@ from fractions import Fraction
 from pathlib import Path
 
 from svp_diffusers.errors import ConfigurationError, ExpressionError, MediaError
-from svp_diffusers.expression.coefficients import Expressions, read_expressions
+from svp_diffusers.expression.coefficients import read_expressions
 from svp_diffusers.expression.face_landmarker import read_video_expressions
+from svp_diffusers.expression.track import Expressions, average_expression
 from svp_diffusers.media.audio import Recording, read_audio
 from svp_diffusers.media.input import check_input
 from svp_diffusers.media.video import probe
 from svp_diffusers.models.style_encoder_svp import StyleDistribution, StyleEncoder
 from svp_diffusers.speech.features import load_audio_features
-from svp_diffusers.style.encode import average_expression, encode_style
+from svp_diffusers.style.encode import encode_style
 
 COEFFICIENT_SUFFIXES = (".mat", ".npz", ".csv")
 AUDIO_SUFFIXES = (".wav", ".flac", ".mp3", ".m4a", ".aac", ".ogg", ".opus")
