@@ -1,6 +1,5 @@
 """From a clip's expressions and/or voice to its style."""
 
-import tempfile
 from dataclasses import replace
 from pathlib import Path
 
@@ -8,63 +7,11 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from svp_diffusers.errors import (
-    CheckpointError,
-    ConfigurationError,
-    ExpressionError,
-    MediaError,
-    OutputError,
-)
+from svp_diffusers.errors import ConfigurationError, ExpressionError, MediaError
 from svp_diffusers.expression.track import Expressions
 from svp_diffusers.media.audio import Recording, check_speech, to_mono
 from svp_diffusers.models.style_encoder_svp import StyleDistribution, StyleEncoder
 from svp_diffusers.speech.features import AudioFeatures
-
-
-def load_style_encoder(checkpoint: str | Path) -> StyleEncoder:
-    """Load the style encoder of a folder or Hub repository: the pipeline's in it, or itself.
-
-    Raises `CheckpointError` when there is none, or its weights are not those of the model.
-    """
-    try:
-        encoder, info = StyleEncoder.from_pretrained(
-            str(checkpoint), subfolder=_find_subfolder(str(checkpoint)), output_loading_info=True
-        )
-    except (OSError, ValueError, RuntimeError) as error:
-        raise CheckpointError(f"{checkpoint} holds no style encoder: {error}") from error
-    wrong = [*info["missing_keys"], *info["unexpected_keys"], *info["mismatched_keys"]]
-    if wrong:
-        raise CheckpointError(
-            f"{checkpoint} holds no complete style encoder: {len(wrong)} weights are missing or "
-            f"unknown, first {wrong[0]}"
-        )
-    loaded: StyleEncoder = encoder.eval()
-    return loaded
-
-
-def _find_subfolder(checkpoint: str) -> str | None:
-    try:
-        StyleEncoder.load_config(checkpoint, subfolder="style_encoder")
-    except OSError:
-        return None
-    return "style_encoder"
-
-
-def save_style_encoder(encoder: StyleEncoder, checkpoint: str | Path) -> None:
-    """Write an encoder back to the local folder where `load_style_encoder` found it.
-
-    Raises `OutputError` when it cannot be written.
-    """
-    folder = Path(checkpoint)
-    if (folder / "style_encoder").is_dir():
-        folder = folder / "style_encoder"
-    try:
-        with tempfile.TemporaryDirectory(prefix=".partial-", dir=folder.parent) as temporary:
-            encoder.save_pretrained(temporary)
-            for file in Path(temporary).iterdir():
-                file.replace(folder / file.name)
-    except OSError as error:
-        raise OutputError(f"{folder} cannot be written: {error}") from error
 
 
 @torch.no_grad()
