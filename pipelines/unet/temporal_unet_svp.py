@@ -240,8 +240,9 @@ class TemporalUNet(UNetMotionModel):
             (Our choice, for the same reason.)
         motion_modules_enabled: whether the motion modules are used; a checkpoint that was not
             trained on clips saves their time.
-        sample_size ... time_cond_proj_dim: those of `diffusers.UNetMotionModel`, with the values of
-            Stable Diffusion 1.5 as defaults. Only one transformer layer a block is supported.
+
+    All other arguments are those of `diffusers.UNetMotionModel`, with the values of Stable Diffusion
+    1.5 as defaults. Only one transformer layer a block is supported.
 
     Raises:
         ValueError: if a transformer has more than one layer a block, or the portrait's latents do

@@ -116,8 +116,8 @@ class ClipLoader(Generic[T]):
             numbers, whatever the worker) to what goes into a batch; must pickle if `num_workers`.
         collate: from a list of those to a batch; default the list itself.
         seed: of the order and of the generators.
-        rank, world_size: this process among those that share the epoch. Ranks differ by at most
-            one clip an epoch.
+        rank: the number of this process among those that share the epoch.
+        world_size: how many they are. Ranks differ by at most one clip an epoch.
         num_workers: processes that read and decode; 0 does it in this one.
 
     Raises:
