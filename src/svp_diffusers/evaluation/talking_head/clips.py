@@ -17,6 +17,7 @@ class TrueClip:
 
     Args:
         key: of the clip in its dataset.
+        person: who is seen; intervals take people as independent, clips of one person not.
         emotion: name of its style.
         fps: exact frame rate.
         frames: `(f, H, W, 3)` uint8.
@@ -27,6 +28,7 @@ class TrueClip:
     """
 
     key: str
+    person: str
     emotion: str
     fps: Fraction
     frames: NDArray[np.uint8]
@@ -70,8 +72,16 @@ class TrueClips:
     @property
     def emotions(self) -> tuple[str, ...]:
         """The emotion of each clip; nothing is decoded."""
+        return self._describe("emotion")
+
+    @property
+    def people(self) -> tuple[str, ...]:
+        """Who is seen in each clip; nothing is decoded."""
+        return self._describe("identity")
+
+    def _describe(self, name: str) -> tuple[str, ...]:
         entries = [self._dataset.entries[index] for index in self._indices]
-        return tuple(str(entry.header["metadata"].get("emotion")) for entry in entries)
+        return tuple(str(entry.header["metadata"].get(name)) for entry in entries)
 
 
 def _check(sample: ClipSample) -> TrueClip:
@@ -81,14 +91,16 @@ def _check(sample: ClipSample) -> TrueClip:
         or sample.head_keypoints is None
         or sample.expression is None
         or sample.expression_space != "arkit52"
-        or "emotion" not in sample.metadata
+        or not {"identity", "emotion"} <= set(sample.metadata)
     ):
         raise DatasetError(
-            f"clip {sample.key!r} lacks frames, a reference, head keypoints, arkit52 expressions "
-            "or its emotion; make the dataset anew with `svp data synth`, and give it uncached"
+            f"clip {sample.key!r} lacks frames, a reference, head keypoints, arkit52 expressions, "
+            "its identity or its emotion; make the dataset anew with `svp data synth`, and give it "
+            "uncached"
         )
     return TrueClip(
         sample.key,
+        str(sample.metadata["identity"]),
         str(sample.metadata["emotion"]),
         sample.fps,
         sample.frames,
