@@ -144,6 +144,10 @@ def test_every_file_is_in_a_declared_room_and_no_room_is_empty() -> None:
     assert found == declared
 
 
+def test_every_import_of_ours_leads_to_a_file() -> None:
+    assert [str(each) for each, module in inside() if module not in files()] == []
+
+
 def test_imports_run_downwards() -> None:
     height = {name: i for i, level in enumerate(LEVELS) for name in level}
     upwards = [
