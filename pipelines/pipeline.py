@@ -75,11 +75,14 @@ class SVPTalkingHeadPipeline(CheckpointMixin, ConditionsMixin, DiffusionPipeline
         audio_projector: `AudioProjector`, windows of embeddings to audio tokens.
         style_encoder: `StyleEncoder`, holds the style prior and the bank of named styles.
         scheduler: any diffusers scheduler.
-        num_inference_steps, guidance_scale, audio_guidance_scale, style_guidance_scale,
-        shared_noise: the defaults of a call, which depend on how a checkpoint was trained, so it
-            carries them.
-        min_portrait_psnr: a warning is given for a portrait that the VAE gives back with fewer
-            decibels than this: it is unlike all that the checkpoint was trained on. 0 never warns.
+        num_inference_steps: the default of a call, as are the next four: they depend on how a
+            checkpoint was trained, so it carries them.
+        guidance_scale: the default of a call.
+        audio_guidance_scale: the default of a call.
+        style_guidance_scale: the default of a call.
+        shared_noise: the default of a call.
+        min_portrait_psnr: a warning is given for a portrait whose reconstruction by the VAE has a
+            lower PSNR (dB): it is unlike all that the checkpoint was trained on. 0 never warns.
     """
 
     model_cpu_offload_seq = (

@@ -20,10 +20,8 @@ from svp_diffusers.data.loader import ClipDataset
 from svp_diffusers.data.shards import ShardWriter
 from svp_diffusers.expression.track import Expressions
 from svp_diffusers.models.style_encoder_svp import StyleEncoder
-from svp_diffusers.pipelines.pipeline_svp_talking_head import (
-    SVPTalkingHeadPipeline,
-    window_audio,
-)
+from svp_diffusers.pipelines.pipeline_svp_talking_head import SVPTalkingHeadPipeline
+from svp_diffusers.pipelines.speech_svp import window_audio
 from svp_diffusers.training.denoiser.batches import DenoisingBatches
 from svp_diffusers.training.denoiser.configuration import ImageTrainingConfiguration
 
