@@ -2,6 +2,7 @@
 
 import inspect
 import json
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -37,11 +38,14 @@ def read_unet_config(path: str | Path) -> dict[str, Any]:
 
 
 def temporal_unet_config(unet_config: Mapping[str, Any]) -> dict[str, Any]:
-    """Translate the configuration of a 2-D UNet into that of the `TemporalUNet` it grows into."""
+    """Translate the configuration of a 2-D UNet into that of the `TemporalUNet` it grows into.
+
+    The names of a published 3-D UNet's blocks are understood too.
+    """
     known = inspect.signature(TemporalUNet.__init__).parameters
     config = {key: value for key, value in unet_config.items() if key in known}
     for key in ("down_block_types", "up_block_types"):
-        config[key] = tuple(name.replace("2D", "Motion") for name in unet_config[key])
+        config[key] = tuple(re.sub(r"[23]D$", "Motion", name) for name in unet_config[key])
     # diffusers 2-D UNets store the number of heads under the name of their size.
     config["num_attention_heads"] = (
         unet_config.get("num_attention_heads") or unet_config["attention_head_dim"]
