@@ -1,16 +1,17 @@
-# `make demo` and `make test` each set up everything they need, from a bare clone.
+# Every target sets up all that it needs, from a bare clone.
 PYTHON ?= python3
+CONSTRAINTS ?= constraints.txt
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: install demo pictures test test-slow lint
+.PHONY: install demo pictures test test-slow lint docs
 
 install: $(VENV)/installed
 
-$(VENV)/installed: setup.cfg constraints.txt
+$(VENV)/installed: pyproject.toml setup.cfg $(CONSTRAINTS)
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade pip
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[data,dev]"
+	$(BIN)/python -m pip install --quiet --constraint $(CONSTRAINTS) --editable ".[data,dev]"
 	touch $@
 
 demo: install
@@ -33,3 +34,8 @@ lint: install
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+# The pages of docs/ with the API from the docstrings, into site/; a broken link fails.
+docs: install
+	$(BIN)/python -m pip install --quiet --constraint $(CONSTRAINTS) --editable ".[docs]"
+	$(BIN)/mkdocs build --strict

@@ -32,9 +32,10 @@ from svp_diffusers.training.denoiser.configuration import (
     ImageTrainingConfiguration,
     VideoTrainingConfiguration,
 )
-from svp_diffusers.training.denoiser.objective import DenoisingObjective, freeze_unused
+from svp_diffusers.training.denoiser.objective import DenoisingObjective
 from svp_diffusers.training.denoiser.stage import read_batches
 from svp_diffusers.training.denoiser.video_stage import train_motion
+from svp_diffusers.training.loop.estimate import trace_step
 from svp_diffusers.training.loop.loop import make_accelerator, train
 from svp_diffusers.training.loop.run_folder import RunFolder
 from svp_diffusers.training.loop.yaml_file import load_configuration
@@ -186,7 +187,8 @@ def train_stage(
     if consecutive:
         train_motion(objective)
     example = batches(0, 0, 1)
-    freeze_unused(objective, example)
+    for weight in trace_step(objective, example).unused:
+        weight.requires_grad_(False)
     steps = round(seconds / measure_step(objective, example))
     configuration = dataclasses.replace(
         configuration,

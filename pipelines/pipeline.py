@@ -1,8 +1,8 @@
 """The SVP pipeline: portrait + speech + style in, talking-head video out (arXiv 2409.03270).
 
-This file is self-contained, because a checkpoint on the Hub carries it beside its weights: it knows
-its components by what they do, and takes images, waveforms, tensors and styles. Files, faces and
-clips are the work of the `svp_diffusers` package.
+A checkpoint on the Hub carries this file and the siblings that it imports beside its weights. It
+knows its components by what they do, and takes images, waveforms, tensors and styles. Files, faces
+and clips are the work of the `svp_diffusers` package.
 """
 
 import importlib
@@ -25,6 +25,7 @@ import torch
 from diffusers import AutoencoderKL, DiffusionPipeline, ModelMixin, SchedulerMixin
 from diffusers.loaders import StableDiffusionLoraLoaderMixin
 from diffusers.utils import BaseOutput, logging
+from diffusers.utils.dynamic_modules_utils import get_relative_imports
 from diffusers.utils.torch_utils import randn_tensor
 from diffusers.video_processor import VideoProcessor
 from huggingface_hub import HfApi
@@ -32,10 +33,18 @@ from PIL import Image
 from torch.nn import functional as F
 from transformers import FeatureExtractionMixin, PreTrainedModel
 
-AUDIO_STRIDE = 320  # samples of an embedding; all wav2vec 2.0-like encoders give 50 Hz at 16 kHz
-AUDIO_RECEPTIVE_FIELD = 400  # samples that the first embedding needs
-AUDIO_CHUNK_SECONDS = 30  # of speech encoded at once, so that memory does not grow with its square
-AUDIO_CONTEXT_SECONDS = 2  # seen by a chunk on either side, then dropped
+if not __name__.startswith("svp_diffusers."):
+    # A checkpoint's copy, which diffusers runs under a name of its own making. The relative imports
+    # below would break on a dot in the repository's name, and find the files of a checkpoint loaded
+    # before. So this file is a package, which holds the files beside it as they now are.
+    __path__ = [str(Path(__file__).parent)]
+    __package__, __spec__.submodule_search_locations = __name__, __path__
+    for loaded in [name for name in sys.modules if name.startswith(f"{__name__}.")]:
+        del sys.modules[loaded]
+    importlib.invalidate_caches()
+
+from .speech_svp import Audio, count_frames, encode_speech, prepare_waveform, window_audio
+
 STYLE_FADE_SECONDS = 0.4  # between the styles of a schedule
 DECODE_FRAMES = 8  # frames the VAE decodes at once
 
@@ -116,11 +125,6 @@ class Conditions:
         return len(self.audio_tokens)
 
 
-def count_frames(num_samples: int, sampling_rate: int, fps: float | Fraction) -> int:
-    """Frames of the video of a recording: its duration times `fps`, rounded, at least one."""
-    return max(1, round(Fraction(num_samples, sampling_rate) * Fraction(fps)))
-
-
 def context_windows(num_frames: int, length: int, overlap: int) -> list[tuple[int, int]]:
     """Cut a video into overlapping windows (start, stop) that cover every frame.
 
@@ -148,43 +152,6 @@ def window_weights(length: int, overlap: int) -> torch.Tensor:
 def share_noise(own: torch.Tensor, common: torch.Tensor, share: float) -> torch.Tensor:
     """Noise of unit variance, `share` of which comes from `common`; both have unit variance."""
     return (1 - share) ** 0.5 * own + share**0.5 * common
-
-
-def window_audio(embeddings: torch.Tensor, num_frames: int, num_pad_frames: int) -> torch.Tensor:
-    """Cut speech embeddings into one window a frame.
-
-    The embeddings are resampled to two a frame and padded with zeros, so that a frame sees the
-    `2 * (2 * num_pad_frames + 1)` around it. (The scheme of V-Express, which SVP builds on.)
-
-    Args:
-        embeddings: (time, dim), of the whole recording.
-        num_frames: frames of the video.
-        num_pad_frames: frames seen on either side.
-
-    Returns:
-        Windows (num_frames, 2 * (2 * num_pad_frames + 1), dim).
-    """
-    resampled = F.interpolate(embeddings.T[None], size=2 * num_frames, mode="linear")
-    padded = F.pad(resampled, (2 * num_pad_frames, 2 * num_pad_frames))
-    windows = padded[0].unfold(1, size=2 * (2 * num_pad_frames + 1), step=2)
-    return windows.permute(1, 2, 0)  # from (dim, num_frames, window)
-
-
-def read_audio_file(path: str | Path) -> tuple[np.ndarray, int]:
-    """Read a file with soundfile: the mean of its channels (samples,), and its sampling rate.
-
-    Raises:
-        ValueError: if soundfile is not installed, or cannot read the file.
-    """
-    if importlib.util.find_spec("soundfile") is None:
-        raise ValueError("Reading audio needs soundfile: `pip install librosa` brings it.")
-    import soundfile
-
-    try:
-        samples, sampling_rate = soundfile.read(path, dtype="float32", always_2d=True)
-    except (RuntimeError, OSError) as error:
-        raise ValueError(f"The audio file {path} cannot be read: {error}") from error
-    return samples.mean(axis=1), sampling_rate
 
 
 def plan_guidance(
@@ -322,8 +289,11 @@ class SVPTalkingHeadPipeline(DiffusionPipeline, StableDiffusionLoraLoaderMixin):
         """
         folder = Path(save_directory)
         folder.mkdir(parents=True, exist_ok=True)
+        code = self._find_code(type(self).__module__)
         for file_name in (f"{CODE_FILE}.py", "pipeline.py"):  # `custom_pipeline=` reads the latter
-            shutil.copyfile(self._find_code(type(self).__module__), folder / file_name)
+            shutil.copyfile(code, folder / file_name)
+        for sibling in get_relative_imports(code):
+            shutil.copyfile(Path(code).with_name(f"{sibling}.py"), folder / f"{sibling}.py")
         for name, module in self._custom_modules().items():
             (folder / name).mkdir(exist_ok=True)
             file_name = f"{module.rpartition('.')[2]}.py"
@@ -608,78 +578,15 @@ class SVPTalkingHeadPipeline(DiffusionPipeline, StableDiffusionLoraLoaderMixin):
                 f"got {sorted(unknown)}."
             )
 
-    def prepare_waveform(
-        self, audio: str | Path | np.ndarray | torch.Tensor, sampling_rate: int
-    ) -> torch.Tensor:
-        """Bring speech to what the audio encoder takes.
-
-        Args:
-            audio: a waveform (samples,) in [-1, 1], or the path of a file, which needs soundfile
-                (installed with librosa).
-            sampling_rate: of the waveform; a file says its own. Other rates than the encoder's need
-                librosa.
-
-        Returns:
-            A waveform (samples,) of the encoder's rate, float32 on the CPU.
-
-        Raises:
-            ValueError: if it is not one waveform, has non-finite samples, is too short or cannot be
-                read, or if librosa or soundfile is needed and not installed.
-        """
-        rate = self.feature_extractor.sampling_rate
-        if isinstance(audio, (str, Path)):
-            audio, sampling_rate = read_audio_file(audio)
-        waveform = torch.as_tensor(audio, dtype=torch.float32, device="cpu")
-        if waveform.ndim != 1:
-            raise ValueError(
-                "`audio` must be a waveform (samples,), or a list of them; got the shape "
-                f"{tuple(waveform.shape)}. Average the channels of a stereo recording."
-            )
-        if not waveform.isfinite().all():
-            raise ValueError("`audio` has samples that are NaN or infinite.")
-        if sampling_rate != rate:
-            if importlib.util.find_spec("librosa") is None:
-                raise ValueError(
-                    f"Resampling audio from {sampling_rate} Hz needs librosa: `pip install "
-                    f"librosa`, or pass a waveform of {rate} Hz."
-                )
-            import librosa
-
-            resampled = librosa.resample(waveform.numpy(), orig_sr=sampling_rate, target_sr=rate)
-            waveform = torch.from_numpy(resampled)
-        if len(waveform) < AUDIO_RECEPTIVE_FIELD:
-            raise ValueError(
-                f"`audio` has {len(waveform)} samples at {rate} Hz; at least "
-                f"{AUDIO_RECEPTIVE_FIELD} are needed."
-            )
-        return waveform
+    def prepare_waveform(self, audio: Audio, sampling_rate: int) -> torch.Tensor:
+        """Bring speech to the audio encoder's rate; see `speech_svp.prepare_waveform`."""
+        return prepare_waveform(audio, sampling_rate, self.feature_extractor.sampling_rate)
 
     def encode_audio(self, waveform: torch.Tensor) -> torch.Tensor:
-        """Encode speech, a long recording in overlapping chunks.
-
-        Args:
-            waveform: (samples,), of `prepare_waveform`.
-
-        Returns:
-            Embeddings (time, dim) at 50 Hz.
-        """
-        extracted = self.feature_extractor(
-            waveform.numpy(),
-            sampling_rate=self.feature_extractor.sampling_rate,
-            return_tensors="pt",
+        """Encode speech (samples,) to embeddings (time, dim); see `speech_svp.encode_speech`."""
+        return encode_speech(
+            waveform, self.audio_encoder, self.feature_extractor, self._execution_device
         )
-        values = extracted.input_values.to(self._execution_device, self.audio_encoder.dtype)
-        per_second = self.feature_extractor.sampling_rate // AUDIO_STRIDE
-        chunk, context = AUDIO_CHUNK_SECONDS * per_second, AUDIO_CONTEXT_SECONDS * per_second
-        total = (values.shape[1] - AUDIO_RECEPTIVE_FIELD) // AUDIO_STRIDE + 1
-        embeddings = []
-        for start in range(0, total, chunk):  # in embeddings, as all that follows
-            stop = min(start + chunk, total)
-            first, last = max(0, start - context), min(stop + context, total)
-            end_sample = (last - 1) * AUDIO_STRIDE + AUDIO_RECEPTIVE_FIELD
-            hidden = self.audio_encoder(values[:, first * AUDIO_STRIDE : end_sample])
-            embeddings.append(hidden.last_hidden_state[0, start - first : stop - first])
-        return torch.cat(embeddings)
 
     def project_audio(self, embeddings: torch.Tensor, num_frames: int) -> torch.Tensor:
         """Turn embeddings (time, dim) into audio tokens (num_frames, tokens, dim)."""

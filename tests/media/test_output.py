@@ -8,7 +8,12 @@ from pathlib import Path
 import pytest
 
 from svp_diffusers.errors import MediaError, OutputError
-from svp_diffusers.media.output import atomic_folder, atomic_path, check_output
+from svp_diffusers.media.output import (
+    atomic_folder,
+    atomic_path,
+    check_output,
+    restore_folder,
+)
 from svp_diffusers.media.video import probe, write_video
 
 from .samples import make_frames
@@ -167,3 +172,62 @@ def test_a_folder_takes_the_place_of_the_older_one_when_it_is_complete(tmp_path)
     for blocked in (tmp_path / "file", tmp_path / "file" / "vae"):
         with pytest.raises(OutputError, match="cannot be written"), atomic_folder(blocked):
             pass
+
+
+original_rename = Path.rename
+
+
+def rename_is_refused(path: Path, target: Path) -> Path:
+    if ".partial-" in str(path):  # the new folder, not the older one
+        raise OSError(28, "No space left on device")
+    return original_rename(path, target)
+
+
+def test_the_older_folder_comes_back_when_the_new_one_cannot_take_its_place(tmp_path, monkeypatch):
+    folder = tmp_path / "checkpoint"
+    with atomic_folder(folder) as temporary:
+        (temporary / "older").touch()
+    monkeypatch.setattr(Path, "rename", rename_is_refused)
+    with (
+        pytest.raises(OutputError, match="No space left"),
+        atomic_folder(folder) as temporary,
+    ):
+        (temporary / "newer").touch()
+    assert [path.name for path in folder.iterdir()] == ["older"]
+    assert list(tmp_path.iterdir()) == [folder]
+
+
+KILLED = """
+import os, shutil, sys
+from pathlib import Path
+from svp_diffusers.media.output import atomic_folder
+
+original_rename, left = Path.rename, int(sys.argv[2])
+
+def rename(path, target):
+    global left
+    if left == 0:
+        os._exit(9)
+    left -= 1
+    return original_rename(path, target)
+
+Path.rename = rename
+shutil.rmtree = lambda *_: os._exit(9)
+with atomic_folder(Path(sys.argv[1])) as temporary:
+    (temporary / "newer").touch()
+"""
+
+
+@pytest.mark.parametrize("renames", [0, 1, 2])
+def test_a_process_killed_while_it_replaces_a_folder_loses_none(tmp_path, renames):
+    folder = tmp_path / "checkpoint"
+    with atomic_folder(folder) as temporary:
+        (temporary / "older").touch()
+    command = [sys.executable, "-c", KILLED, str(folder), str(renames)]
+    assert subprocess.run(command, check=False).returncode == 9
+    restore_folder(folder)
+    assert [path.name for path in folder.iterdir()] == ["newer" if renames == 2 else "older"]
+    with atomic_folder(folder) as temporary:
+        (temporary / "newest").touch()
+    assert [path.name for path in folder.iterdir()] == ["newest"]
+    assert not list(tmp_path.glob(".replaced-*"))

@@ -23,10 +23,10 @@ from svp_diffusers.models.temporal_unet_svp import MotionModule
 from svp_diffusers.pipelines.pipeline_svp_talking_head import (
     SVPTalkingHeadPipeline,
     context_windows,
-    count_frames,
     divide_frames,
     plan_guidance,
 )
+from svp_diffusers.pipelines.speech_svp import count_frames
 
 SIZE = 64
 ROUNDING = 1e-4  # other kernels for other batch shapes; pixels are in [0, 1]
@@ -454,7 +454,7 @@ def test_long_speech_is_encoded_in_chunks(
     try:
         with torch.no_grad():
             whole = tiny_pipeline.encode_audio(waveform)
-            module = "svp_diffusers.pipelines.pipeline_svp_talking_head"
+            module = "svp_diffusers.pipelines.speech_svp"
             monkeypatch.setattr(f"{module}.AUDIO_CHUNK_SECONDS", 1)
             monkeypatch.setattr(f"{module}.AUDIO_CONTEXT_SECONDS", 1)
             chunked = tiny_pipeline.encode_audio(waveform)

@@ -14,7 +14,7 @@ from svp_diffusers.errors import ConfigurationError, DatasetError
 from svp_diffusers.measures.face_regions import locate_eyes, locate_mouth, weigh_face
 from svp_diffusers.models.autoencoder_svp import SpaceToDepthAutoencoderKL
 from svp_diffusers.training.vae.configuration import VAETrainingConfiguration
-from svp_diffusers.training.vae.stage import VAEBatches, to_decibels, train_vae
+from svp_diffusers.training.vae.stage import VAEBatches, train_vae
 from training_runs import check_resumption, read_metrics
 
 Configure = Callable[..., VAETrainingConfiguration]
@@ -123,10 +123,6 @@ def test_mouth_and_eyes_weigh_most() -> None:
     weights = weigh_face(keypoints, 128, 128, face=2.0, mouth=4.0, eyes=3.0)
     points = [(2, 64), (112, 64), (92, 64), tuple(keypoints[0, 6].int().flip(0).tolist())]
     assert [float(weights[0, 0, y, x]) for y, x in points] == [1, 2, 4, 3]
-
-
-def test_decibels() -> None:
-    assert to_decibels(torch.full((4,), 0.04)) == pytest.approx(20)
 
 
 def test_what_cannot_be_trained_is_refused(configure: Configure, tmp_path: Path) -> None:

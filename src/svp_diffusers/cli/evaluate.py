@@ -73,7 +73,7 @@ def tiny(
     ] = 16,
     variation_clips: Annotated[
         int, typer.Option(help="Of the test split, for diversity and interpolation.")
-    ] = 8,
+    ] = 16,
     training_clips: Annotated[
         int, typer.Option(help="Of the train split, that tell what a style looks like.")
     ] = 256,
@@ -143,3 +143,32 @@ def tiny(
     typer.echo(format_report(report, sources))
     for path in paths:
         typer.echo(path)
+
+
+@app.command()
+def head_motion(
+    model: Annotated[Path, typer.Argument(help="Folder of a head motion model.")],
+    checkpoint: Annotated[
+        str | None,
+        typer.Option(help="Folder or Hub id of the pipeline it is for. Default: svp-tiny."),
+    ] = None,
+    utterances: Annotated[int, typer.Option(help="Of talkers that no training has seen.")] = 64,
+    takes: Annotated[int, typer.Option(help="Performances of each.")] = 5,
+    seconds: Annotated[float, typer.Option(help="Length of each.")] = 12.0,
+    seed: Annotated[int, typer.Option(help="Of performances and motion.")] = 2,
+) -> None:
+    """Amplitude, speed, spectrum and nods of generated head motion, against known truth."""
+    from svp_diffusers.cli.progress import show_progress
+    from svp_diffusers.evaluation.head_motion import (
+        evaluate_head_motion,
+        format_report,
+        load_head_motion,
+    )
+    from svp_diffusers.training.head_motion.performances import PerformanceEncoder, perform_clips
+
+    loaded = load_head_motion(model)
+    encoder = PerformanceEncoder(checkpoint)
+    with show_progress() as on_progress:
+        clips = perform_clips(encoder, "test", utterances, takes, seconds, seed, on_progress)
+        report = evaluate_head_motion(loaded, clips, seed, on_progress=on_progress)
+    typer.echo(format_report(report))

@@ -117,6 +117,21 @@ def expression(
 
 
 @app.command()
+def head_motion(
+    config: Annotated[Path, typer.Option(help="YAML file; see HeadMotionTrainingConfiguration.")],
+    resume: Annotated[bool, typer.Option(help="Go on from the newest checkpoint.")] = False,
+) -> None:
+    """Train how heads move with voice and style, from talkers or clips with head keypoints."""
+    from svp_diffusers.training.head_motion.configuration import HeadMotionTrainingConfiguration
+    from svp_diffusers.training.head_motion.stage import train_head_motion
+    from svp_diffusers.training.loop.yaml_file import load_configuration
+
+    typer.echo(
+        train_head_motion(load_configuration(config, HeadMotionTrainingConfiguration), resume)
+    )
+
+
+@app.command()
 def tiny(
     output: Annotated[Path, typer.Option("-o", "--output", help="Folder of all stages.")],
     minutes: Annotated[float, typer.Option(help="How long it may take, about.")] = 240.0,

@@ -33,7 +33,8 @@ from svp_diffusers.media.input import check_input
 from svp_diffusers.media.manifest import hash_folder, write_manifest
 from svp_diffusers.media.video import parse_fps, write_video
 from svp_diffusers.models.style_encoder_svp import StyleDistribution
-from svp_diffusers.pipelines.pipeline_svp_talking_head import SVPTalkingHeadPipeline, count_frames
+from svp_diffusers.pipelines.pipeline_svp_talking_head import SVPTalkingHeadPipeline
+from svp_diffusers.pipelines.speech_svp import count_frames
 from svp_diffusers.style.clip import encode_clip
 from svp_diffusers.style.parse import parse_style
 

@@ -7,9 +7,9 @@
 import sys
 from pathlib import Path
 
-import svp_diffusers
+from diffusers.utils.dynamic_modules_utils import get_relative_imports
 
-PACKAGE = Path(svp_diffusers.__file__).parent
+PACKAGE = Path(__file__).parents[1]
 PIPELINE = PACKAGE / "pipelines" / "pipeline_svp_talking_head.py"
 COMPONENTS = {
     "audio_projector": "audio_projector_svp",
@@ -24,6 +24,8 @@ COMPONENTS = {
 def code_files() -> dict[str, Path]:
     """The path of each file in a checkpoint, and the file of this package that it is a copy of."""
     files = {"pipeline.py": PIPELINE, PIPELINE.name: PIPELINE}
+    for sibling in get_relative_imports(PIPELINE):
+        files[f"{sibling}.py"] = PIPELINE.with_name(f"{sibling}.py")
     for component, module in COMPONENTS.items():
         files[f"{component}/{module}.py"] = PACKAGE / "models" / f"{module}.py"
     return files

@@ -4,6 +4,7 @@ import json
 from collections.abc import Iterable
 from pathlib import Path, PurePosixPath
 
+from diffusers.utils.dynamic_modules_utils import get_relative_imports
 from safetensors import SafetensorError, safe_open
 
 from svp_diffusers.checkpoints.loading import check_components
@@ -92,11 +93,19 @@ def _check_code(folder: Path, names: list[str]) -> None:
         library = str(entry[0])
         if library in ("None", "diffusers", "transformers"):
             continue
+        where = f"names {entry} for {component or 'the pipeline'}"
         needed = f"{component}/{library}.py".lstrip("/")
-        if not library.isidentifier() or needed not in names:
+        if library.isidentifier() and needed in names:
+            where = f"names {needed}, which imports its sibling files"
+            siblings = get_relative_imports(folder / needed)
+            missing = [f"{component}/{each}.py".lstrip("/") for each in sorted(siblings)]
+            missing = [name for name in missing if name not in names]
+        else:
+            missing = [needed]
+        if missing:
             raise CheckpointError(
-                f"{folder / 'model_index.json'} names {entry} for {component or 'the pipeline'}, "
-                f"but there is no file {needed}. Save the pipeline with `save_pretrained`."
+                f"{folder / 'model_index.json'} {where}, but there is no file {missing[0]}. Save "
+                "the pipeline with `save_pretrained`."
             )
     if not isinstance(index.get("_class_name"), list):
         raise CheckpointError(

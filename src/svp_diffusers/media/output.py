@@ -46,8 +46,7 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         yield temporary
-        with temporary.open("rb") as file:
-            os.fsync(file.fileno())
+        _flush(temporary)
         temporary.replace(path)
     except OSError as error:
         raise OutputError(
@@ -61,16 +60,54 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
 def atomic_folder(path: Path) -> Iterator[Path]:
     """As `atomic_path`, for a folder: yield an empty one, which takes the place of `path`.
 
+    The older folder is renamed, the new one is renamed to `path`, and only then is the older one
+    deleted; where the new one cannot be put there, the older one goes back. No platform renames a
+    folder over a full one, so a process that is killed between the two renames leaves the older
+    folder under its hidden name, from where `restore_folder` takes it back; this does so first.
+
     An `OSError` inside the block is raised as `OutputError`. Missing parents are created.
     """
+    replaced = _replaced_name(path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
+        restore_folder(path)
         with tempfile.TemporaryDirectory(prefix=".partial-", dir=path.parent) as temporary:
             complete = Path(temporary) / path.name
             complete.mkdir()
             yield complete
-            if path.is_dir():
-                shutil.rmtree(path)
-            complete.rename(path)
+            for file in complete.rglob("*"):
+                if file.is_file():
+                    _flush(file)
+            try:
+                if path.is_dir():
+                    path.rename(replaced)
+                complete.rename(path)
+            finally:
+                restore_folder(path)
     except OSError as error:
         raise OutputError(f"{path} cannot be written: {error.strerror or error}") from error
+
+
+def restore_folder(path: Path) -> None:
+    """Finish what an `atomic_folder` of `path` that was killed left undone, if anything.
+
+    Its older folder takes its name again where there is no newer one, and is deleted where there
+    is one. Raises `OSError` when that cannot be done.
+    """
+    replaced = _replaced_name(path)
+    if not replaced.is_dir():
+        return
+    if path.exists():
+        shutil.rmtree(replaced)
+    else:
+        replaced.rename(path)
+
+
+def _replaced_name(folder: Path) -> Path:
+    return folder.parent / f".replaced-{folder.name}"
+
+
+def _flush(file: Path) -> None:
+    """Have the content on the disk before a name says that it is complete."""
+    with file.open("rb") as content:
+        os.fsync(content.fileno())

@@ -1,10 +1,11 @@
 """Video files: frames out of any container, and H.264 + AAC with sound and mark into MP4."""
 
+import math
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import closing
 from dataclasses import dataclass
 from fractions import Fraction
-from itertools import chain
+from itertools import chain, repeat
 from pathlib import Path
 
 import av
@@ -27,6 +28,7 @@ NTSC_RATES = [Fraction(1000 * fps, 1001) for fps in (24, 30, 48, 60, 120)]
 CONSTANT_RATE_FACTOR = "17"
 AUDIO_BITS_PER_CHANNEL = 96_000
 BT709 = 1  # as matrix, primaries and transfer function alike, in ITU-T H.273
+TIME_ROUNDING_SECONDS = 0.001  # Matroska stores whole milliseconds
 
 
 @dataclass(frozen=True)
@@ -109,8 +111,8 @@ def read_frames(path: str | Path, fps: Fraction | None = None) -> Iterator[NDArr
     """Yield (height, width, 3) uint8 RGB frames, upright, one at a time.
 
     With `fps`, at that constant rate from the first frame on: each instant shows the source frame
-    that is nearest to it, so tempo and duration stay. Without, every frame as it is stored.
-    Raises `MediaError` for what cannot be opened or decoded.
+    that is nearest to it (see `first_slot`), so tempo and duration stay. Without, every frame as it
+    is stored. Raises `MediaError` for what cannot be opened or decoded.
     """
     with open_container(path) as container:
         stream = _get_video_stream(container)
@@ -119,22 +121,40 @@ def read_frames(path: str | Path, fps: Fraction | None = None) -> Iterator[NDArr
             for frame in frames:
                 yield _to_upright_rgb(frame)
             return
-        shown: NDArray[np.uint8] | None = None
-        start, end, count = 0.0, 0.0, 0
+        shown: av.VideoFrame | None = None
+        start, end, slot = 0.0, 0.0, 0
         for frame in frames:
             if frame.time is None:
                 raise MediaError(f"{path} does not say when its frames are shown; convert to MP4")
             if shown is None:
                 start = frame.time
-            slot = round((frame.time - start) * fps)
-            while shown is not None and count < slot:
-                yield shown
-                count += 1
-            shown = _to_upright_rgb(frame)
-            end = _end_of(frame, stream)
-        while shown is not None and count < number_of_frames(end - start, fps):
-            yield shown
-            count += 1
+            else:
+                switch = first_slot(shown.time - start, frame.time - start, fps)
+                yield from _repeat(shown, switch - slot)
+                slot = max(slot, switch)
+            shown, end = frame, _end_of(frame, stream)
+        if shown is not None:
+            yield from _repeat(shown, number_of_frames(end - start, fps) - slot)
+
+
+def _repeat(frame: av.VideoFrame, times: int) -> Iterator[NDArray[np.uint8]]:
+    if times > 0:
+        yield from repeat(_to_upright_rgb(frame), times)
+
+
+def first_slot(earlier: float, later: float, fps: Fraction) -> int:
+    """The first frame at a constant rate that shows a stored frame rather than the one before it.
+
+    Frame k of the constant rate is due at k / fps and shows the stored frame that is nearest in
+    time; where both are equally near, up to the rounding of stored times, the earlier one. So it is
+    off by half the time between two stored frames at most.
+
+    Args:
+        earlier: seconds from the first frame on at which the stored frame before it is shown.
+        later: seconds at which the stored frame itself is shown.
+        fps: of the constant rate.
+    """
+    return math.floor(((earlier + later) / 2 + TIME_ROUNDING_SECONDS) * fps) + 1
 
 
 def write_video(

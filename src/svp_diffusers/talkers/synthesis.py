@@ -27,7 +27,8 @@ CLIPS_PER_IDENTITY = 4
 from a clip whose style is not the one to be learned."""
 
 _SPLITS = ("train",) * 8 + ("validation", "test")
-_SPEAKERS = {"train": range(0, 32), "validation": range(32, 40), "test": range(40, 48)}
+SPEAKERS = {"train": range(0, 32), "validation": range(32, 40), "test": range(40, 48)}
+"""Numbers of the speakers of each split."""
 
 
 @dataclass(frozen=True)
@@ -98,7 +99,7 @@ def act_clip(settings: SynthesisSettings, index: int) -> Take:
     generator = np.random.default_rng([settings.seed, index])
     emotions = np.random.default_rng([settings.seed, person, 2]).permutation(EMOTIONS)
     style = SpeakingStyle(
-        speaker=int(generator.choice(_SPEAKERS[split])),
+        speaker=int(generator.choice(SPEAKERS[split])),
         emotion=str(emotions[index % CLIPS_PER_IDENTITY]),
         intensity=float(np.round(generator.uniform(0.6, 1.0), 3)),
     )

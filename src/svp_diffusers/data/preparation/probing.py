@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from fractions import Fraction
+from itertools import pairwise
 from pathlib import Path
 
 import av
@@ -11,7 +12,7 @@ from av.container import InputContainer
 from svp_diffusers.data.preparation.settings import PreparationSettings, Reason, RejectionError
 from svp_diffusers.errors import MediaError
 from svp_diffusers.media.input import open_container
-from svp_diffusers.media.video import VideoInfo, probe
+from svp_diffusers.media.video import VideoInfo, first_slot, probe
 
 # Muxers round times to milliseconds and encoders pad: what is beyond this is missing.
 TRUNCATION_TOLERANCE_SECONDS = 0.25
@@ -35,8 +36,8 @@ class ProbedVideo:
 
     def frame_shown(self, fps: Fraction, frames: int) -> np.ndarray:
         """Index `(frames,)` of the stored frame that `read_frames` shows at constant `fps`."""
-        slots = np.round(self.times * float(fps))
-        return np.asarray(np.searchsorted(slots, np.arange(frames), side="right") - 1)
+        slots = [first_slot(earlier, later, fps) for earlier, later in pairwise(self.times)]
+        return np.asarray(np.searchsorted(slots, np.arange(frames), side="right"))
 
 
 def probe_video(path: Path, settings: PreparationSettings) -> ProbedVideo:

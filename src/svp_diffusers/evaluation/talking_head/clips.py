@@ -17,6 +17,7 @@ class TrueClip:
 
     Args:
         key: of the clip in its dataset.
+        person: who is seen; intervals take people as independent, clips of one person not.
         emotion: name of its style.
         fps: exact frame rate.
         frames: `(f, H, W, 3)` uint8.
@@ -27,6 +28,7 @@ class TrueClip:
     """
 
     key: str
+    person: str
     emotion: str
     fps: Fraction
     frames: NDArray[np.uint8]
@@ -70,8 +72,16 @@ class TrueClips:
     @property
     def emotions(self) -> tuple[str, ...]:
         """The emotion of each clip; nothing is decoded."""
+        return self._describe("emotion")
+
+    @property
+    def people(self) -> tuple[str, ...]:
+        """Who is seen in each clip; nothing is decoded."""
+        return self._describe("identity")
+
+    def _describe(self, name: str) -> tuple[str, ...]:
         entries = [self._dataset.entries[index] for index in self._indices]
-        return tuple(str(entry.header["metadata"].get("emotion")) for entry in entries)
+        return tuple(str(entry.header["metadata"].get(name)) for entry in entries)
 
 
 def _check(sample: ClipSample) -> TrueClip:
@@ -81,14 +91,16 @@ def _check(sample: ClipSample) -> TrueClip:
         or sample.head_keypoints is None
         or sample.expression is None
         or sample.expression_space != "arkit52"
-        or "emotion" not in sample.metadata
+        or not {"identity", "emotion"} <= set(sample.metadata)
     ):
         raise DatasetError(
-            f"clip {sample.key!r} lacks frames, a reference, head keypoints, arkit52 expressions "
-            "or its emotion; make the dataset anew with `svp data synth`, and give it uncached"
+            f"clip {sample.key!r} lacks frames, a reference, head keypoints, arkit52 expressions, "
+            "its identity or its emotion; make the dataset anew with `svp data synth`, and give it "
+            "uncached"
         )
     return TrueClip(
         sample.key,
+        str(sample.metadata["identity"]),
         str(sample.metadata["emotion"]),
         sample.fps,
         sample.frames,
@@ -97,22 +109,3 @@ def _check(sample: ClipSample) -> TrueClip:
         sample.head_keypoints,
         sample.expression,
     )
-
-
-def mark_mouth(head_keypoints: NDArray[np.float32], height: int, width: int) -> NDArray[np.bool_]:
-    """Where the mouth and chin may be: `(f, height, width)`, from `(f, 8, 2)` head keypoints.
-
-    A rectangle that turns with the head, 1.5 eye distances wide, from 0.45 to 1.65 eye distances
-    below the eyes; measured on the procedural talkers, whose chins it holds with the jaw open.
-    """
-    left, right = head_keypoints[:, 6], head_keypoints[:, 7]
-    middle, across = (left + right) / 2, right - left
-    distance = np.linalg.norm(across, axis=1, keepdims=True)
-    across = across / distance
-    down = np.stack([-across[:, 1], across[:, 0]], axis=1)
-    y, x = np.mgrid[:height, :width]
-    offsets = np.stack([x, y], axis=-1)[None] - middle[:, None, None]
-    offsets = offsets / distance[:, None, None]
-    sideways = np.abs(np.einsum("fhwc,fc->fhw", offsets, across))
-    below = np.einsum("fhwc,fc->fhw", offsets, down)
-    return np.asarray((sideways < 0.75) & (below > 0.45) & (below < 1.65))

@@ -4,17 +4,15 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
-from svp_diffusers.evaluation.talking_head.clips import TrueClip, TrueClips, mark_mouth
+from svp_diffusers.evaluation.talking_head.clips import TrueClip, TrueClips
 from svp_diffusers.evaluation.talking_head.generation import Sampler
-from svp_diffusers.evaluation.talking_head.image_metrics import (
-    measure_motion,
-    measure_psnr,
-    measure_ssim,
-)
 from svp_diffusers.evaluation.talking_head.reading import ExpressionReader, Reading
 from svp_diffusers.evaluation.talking_head.sheets import Sheet
+from svp_diffusers.measures.face_regions import locate_mouth
+from svp_diffusers.measures.pictures import measure_motion, measure_psnr, measure_ssim
 
 GENERATED, SHUFFLED, RECONSTRUCTED, TRUE = "generated", "shuffled", "reconstructed", "true"
 """The conditions: the clip made anew, from another clip's sound, by the VAE alone, as it is."""
@@ -39,6 +37,7 @@ class Measurement:
     """One clip: rig coefficients `(f, n)`, and by condition what was read and measured."""
 
     key: str
+    person: str
     emotion: str
     truth: NDArray[np.float64]
     readings: dict[str, Reading]
@@ -78,6 +77,7 @@ def measure_clips(
         measured.append(
             Measurement(
                 clip.key,
+                clip.person,
                 clip.emotion,
                 reader.select(clip.expression),
                 {condition: reader.read(each) for condition, each in frames.items()},
@@ -94,12 +94,13 @@ def measure_clips(
 
 def compare_pictures(frames: NDArray[np.uint8], clip: TrueClip) -> Pictures:
     """Compare `(f, H, W, 3)` frames with those of the clip."""
-    outside = ~mark_mouth(clip.head_keypoints, *clip.frames.shape[1:3])
+    keypoints = torch.from_numpy(clip.head_keypoints)
+    outside = ~locate_mouth(keypoints, *clip.frames.shape[1:3])[:, 0].numpy()
     everywhere = np.ones_like(outside)
     return Pictures(
-        measure_psnr(frames, clip.frames, everywhere),
+        measure_psnr(frames, clip.frames, 255),
         measure_ssim(frames, clip.frames, everywhere),
-        measure_psnr(frames, clip.frames, outside),
+        measure_psnr(frames[outside], clip.frames[outside], 255),
         measure_ssim(frames, clip.frames, outside),
         measure_motion(frames),
     )

@@ -1,5 +1,6 @@
 """What the audio front-end is trained for: to tell lips, loudness and spectrum from the sound."""
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -10,7 +11,8 @@ from transformers import Wav2Vec2Model
 from transformers.audio_utils import mel_filter_bank
 
 from svp_diffusers.data.clips import SAMPLING_RATE
-from svp_diffusers.pipelines.pipeline_svp_talking_head import AUDIO_RECEPTIVE_FIELD, AUDIO_STRIDE
+from svp_diffusers.measures.correlation import correlate
+from svp_diffusers.pipelines.speech_svp import AUDIO_RECEPTIVE_FIELD, AUDIO_STRIDE
 from svp_diffusers.talkers.visemes import LIP_COEFFICIENTS
 from svp_diffusers.training.audio.batches import (
     SpeechBatch,
@@ -90,9 +92,11 @@ class AudioObjective(Objective):
         targets = torch.cat([_targets_of(clip) for clip in self.held_out]).numpy()
         read = torch.cat(predicted).float().cpu().numpy()
         found = {
-            name: float(np.corrcoef(true, guessed)[0, 1])
-            for name, true, guessed in zip(_TARGET_NAMES, targets.T, read.T, strict=True)
-            if true.std() > 0
+            name: value
+            for name, value in zip(
+                _TARGET_NAMES, correlate(read, targets, axis=0).tolist(), strict=True
+            )
+            if not math.isnan(value)
         }
         metrics = {"jaw": "jawOpen", "pucker": "mouthPucker", "loudness": "loudness"}
         means = {"lips": LIP_COEFFICIENTS, "spectrum": _TARGET_NAMES[-MEL_BANDS:]}

@@ -13,7 +13,8 @@ from svp_diffusers.data.clips import ClipSample
 from svp_diffusers.data.loader import ClipDataset
 from svp_diffusers.errors import ConfigurationError, DatasetError
 from svp_diffusers.models.style_encoder_svp import StyleEncoder
-from svp_diffusers.pipelines.pipeline_svp_talking_head import share_noise, window_audio
+from svp_diffusers.pipelines.pipeline_svp_talking_head import share_noise
+from svp_diffusers.pipelines.speech_svp import window_audio
 from svp_diffusers.training.denoiser.configuration import DenoisingConfiguration
 
 STYLES_AT_ONCE = 64

@@ -1,7 +1,6 @@
 """What the denoiser is trained for: the scheduler's target, and an expression that fits."""
 
-from typing import Any
-
+import numpy as np
 import torch
 import torch.nn.functional as F
 from diffusers.training_utils import compute_snr
@@ -10,6 +9,7 @@ from torch import Tensor, nn
 
 from svp_diffusers.errors import ConfigurationError
 from svp_diffusers.expression.arkit import ARKIT_BLENDSHAPES
+from svp_diffusers.measures.correlation import correlate
 from svp_diffusers.measures.face_regions import weigh_face
 from svp_diffusers.media.keypoints import draw_dots, draw_v3_keypoints
 from svp_diffusers.models.expression_encoder_svp import ExpressionEncoder
@@ -28,6 +28,8 @@ MIN_SNR_GAMMA = 5.0
 JAW_WEIGHT, LIPS_WEIGHT = 3.0, 1.5
 """Of the sync loss; the other coefficients have 1. (Our choice.)"""
 
+PREDICTION_TYPES = ("epsilon", "v_prediction", "sample")
+
 LORA_TARGETS = ["to_q", "to_k", "to_v", "to_out.0"]
 
 
@@ -41,6 +43,9 @@ class DenoisingObjective(Objective):
         expression_encoder: frozen, of latents, for the sync loss.
         validation_batches: clips to judge on.
         sampler: of the clip that validations show, if they show one.
+
+    Raises:
+        ConfigurationError: the scheduler predicts what no loss is known for.
     """
 
     sync_weights: Tensor
@@ -59,6 +64,12 @@ class DenoisingObjective(Objective):
         self.head_guider = pipeline.head_guider
         self.audio_projector = pipeline.audio_projector
         self.scheduler = pipeline.scheduler
+        kind = self.scheduler.config.get("prediction_type")
+        if kind not in PREDICTION_TYPES:
+            raise ConfigurationError(
+                f"the pipeline's {type(self.scheduler).__name__} predicts {kind}; train with a "
+                f"scheduler that predicts one of {', '.join(PREDICTION_TYPES)}"
+            )
         self.scale_factor = pipeline.vae_scale_factor
         self.configuration = configuration
         self.expression_encoder = expression_encoder
@@ -148,7 +159,8 @@ class DenoisingObjective(Objective):
 
     def validate(self) -> dict[str, float]:
         """One-step predictions from pure noise: squared error of clean latents, and the mean over
-        clips of the correlation of the jaw's opening, read from them, with the true one."""
+        clips in which the jaw moves of the correlation of its opening, read from them, with the
+        true one."""
         errors, correlations = [], []
         device = self.unet.device
         for batch in self.validation_batches:
@@ -163,7 +175,8 @@ class DenoisingObjective(Objective):
             if self.expression_encoder is not None:
                 read = self._read_expression(clean)[..., self._jaw()]
                 true = batch["expression"][..., ARKIT_BLENDSHAPES.index("jawOpen")]
-                correlations.extend(correlate(read, true).tolist())
+                found = correlate(read.float().cpu().numpy(), true.cpu().numpy())
+                correlations.extend(found[~np.isnan(found)].tolist())
         metrics = {"validation_mse": sum(errors) / len(errors)}
         if correlations:
             metrics["validation_jaw"] = sum(correlations) / len(correlations)
@@ -177,23 +190,25 @@ class DenoisingObjective(Objective):
         """Pictures (b, 3, f, H, W) of keypoints (b, f, points, 2)."""
         height, width = (self.scale_factor * side for side in latents.shape[-2:])
         points = keypoints.flatten(0, 1)
-        if points.shape[1] == 8:
-            drawn = draw_dots(points, height, width)
-        else:
-            drawn = torch.from_numpy(draw_v3_keypoints(points.cpu().numpy(), height, width))
+        draw = draw_dots if points.shape[1] == 8 else _draw_v3_dots
+        drawn: Tensor = draw(points, height, width)
         return drawn.to(latents.device).unflatten(0, keypoints.shape[:2]).transpose(1, 2)
 
     def _target(self, latents: Tensor, noise: Tensor, timesteps: Tensor) -> Tensor:
         kind = self.scheduler.config.prediction_type
         if kind == "v_prediction":
-            return self.scheduler.get_velocity(latents, noise, timesteps)
-        return noise
+            velocity: Tensor = self.scheduler.get_velocity(latents, noise, timesteps)
+            return velocity
+        return latents if kind == "sample" else noise
 
     def _clean(self, noisy: Tensor, prediction: Tensor, timesteps: Tensor) -> Tensor:
         """The clean latents that a prediction stands for."""
+        kind = self.scheduler.config.prediction_type
+        if kind == "sample":
+            return prediction
         product = self.scheduler.alphas_cumprod.to(noisy.device)[timesteps]
         product = product[:, None, None, None, None]
-        if self.scheduler.config.prediction_type == "v_prediction":
+        if kind == "v_prediction":
             return product.sqrt() * noisy - (1 - product).sqrt() * prediction
         return (noisy - (1 - product).sqrt() * prediction) / product.sqrt()
 
@@ -218,9 +233,10 @@ class DenoisingObjective(Objective):
             return torch.ones_like(timesteps, dtype=torch.float32)
         snr = compute_snr(self.scheduler, timesteps)
         clamped = snr.clamp(max=MIN_SNR_GAMMA)
-        if self.scheduler.config.prediction_type == "v_prediction":
+        kind = self.scheduler.config.prediction_type
+        if kind == "v_prediction":
             return clamped / (snr + 1)
-        return clamped / snr
+        return clamped if kind == "sample" else clamped / snr
 
     def _read_expression(self, clean: Tensor) -> Tensor:
         assert self.expression_encoder is not None
@@ -235,6 +251,19 @@ class DenoisingObjective(Objective):
         return (error * self.sync_weights).mean()
 
 
+@torch.library.custom_op("svp_diffusers::draw_v3_dots", mutates_args=())
+def _draw_v3_dots(points: Tensor, height: int, width: int) -> Tensor:
+    """V-Express's pictures (n, 3, height, width) of keypoints (n, 3, 2); an operator, as NumPy
+    draws them, which tensors without values have to pass."""
+    drawn = draw_v3_keypoints(points.cpu().numpy(), height, width)
+    return torch.from_numpy(drawn).to(points.device)
+
+
+@_draw_v3_dots.register_fake
+def _(points: Tensor, height: int, width: int) -> Tensor:
+    return points.new_empty(len(points), 3, height, width)
+
+
 def weigh_coefficients(names: list[str]) -> Tensor:
     """Weights of mean 1 of ARKit coefficients in the sync loss."""
     weights = [
@@ -242,24 +271,6 @@ def weigh_coefficients(names: list[str]) -> Tensor:
         for name in names
     ]
     return torch.tensor(weights) / (sum(weights) / len(weights))
-
-
-def correlate(read: Tensor, true: Tensor) -> Tensor:
-    """Pearson's correlation along the last axis; 0 where one is constant."""
-    read, true = (each - each.mean(dim=-1, keepdim=True) for each in (read, true))
-    return F.cosine_similarity(read, true, dim=-1)
-
-
-def freeze_unused(objective: DenoisingObjective, batch: dict[str, Any]) -> None:
-    """Freeze weights that no loss depends on, such as the last layers of the reference UNet.
-
-    Processes that train together would wait for their gradients.
-    """
-    trained = objective.trained()
-    gradients = torch.autograd.grad(objective(batch)["loss"], trained, allow_unused=True)
-    for weight, gradient in zip(trained, gradients, strict=True):
-        if gradient is None:
-            weight.requires_grad_(False)
 
 
 def select_motion_parts(unet: TemporalUNet) -> list[nn.Parameter]:

@@ -20,15 +20,14 @@ from svp_diffusers.training.denoiser.configuration import DenoisingConfiguration
 from svp_diffusers.training.denoiser.objective import (
     DenoisingObjective,
     check_sync,
-    freeze_unused,
 )
-from svp_diffusers.training.loop.estimate import GIB, estimate_step, measure_peak
+from svp_diffusers.training.loop.estimate import GIB, estimate_step, measure_peak, trace_step
 from svp_diffusers.training.loop.loop import make_accelerator, train
 from svp_diffusers.training.loop.run_folder import DryRun, RunFolder
 from svp_diffusers.training.loop.sharding import is_sharded
 
 LARGE = 100_000_000
-"""Weights above which a run says what a step will take; the saying takes a minute."""
+"""Weights above which a run says what a step will take."""
 
 TRAINED_NETWORKS = ("unet", "reference_unet", "head_guider", "audio_projector")
 
@@ -85,11 +84,13 @@ def train_denoiser(
     enabled = pipeline.unet.config.motion_modules_enabled
     pipeline.unet.enable_motion_modules(consecutive)
     prepare(objective)
+    traced = trace_step(objective, example)
+    for weight in traced.unused:  # processes that train together would wait for their gradients
+        weight.requires_grad_(False)
     if dry_run or sum(weight.numel() for weight in objective.parameters()) > LARGE:
         has_average = bool(configuration.ema_decay)
-        estimate = estimate_step(objective, example, has_average, accelerator.device)
+        estimate = estimate_step(objective, traced, has_average, accelerator.device)
         accelerator.print(estimate, flush=True)
-    freeze_unused(objective, example)
     start = time.perf_counter()
     weights = train(objective, batches, configuration, run, accelerator)
     if dry_run:

@@ -8,6 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from svp_diffusers.data.frames import FrameDataset, to_pixels
+from svp_diffusers.measures.correlation import correlate
 from svp_diffusers.media.output import atomic_folder
 from svp_diffusers.models.expression_encoder_svp import ExpressionEncoder
 from svp_diffusers.training.expression.batches import (
@@ -128,18 +129,9 @@ class ExpressionObjective(Objective):
             self.encoder(samples.to(self.encoder.device)).float().cpu()
             for samples in self.held_out.split(64)
         ]
-        correlations = correlate(torch.cat(read).numpy(), self.expression.numpy())
+        correlations = correlate(torch.cat(read).numpy(), self.expression.numpy(), axis=0)
         mean = float(np.nanmean(correlations))
         return {
             "correlation": mean,
             **dict(zip(COEFFICIENTS, correlations.tolist(), strict=True)),
         }
-
-
-def correlate(read: np.ndarray, truth: np.ndarray) -> np.ndarray:
-    """Pearson correlation of each column of two `(n, k)`: `(k,)`, NaN where one does not vary."""
-    read, truth = (values - values.mean(0) for values in (read, truth))
-    with np.errstate(invalid="ignore", divide="ignore"):
-        return np.asarray(
-            (read * truth).sum(0) / np.sqrt(np.square(read).sum(0) * np.square(truth).sum(0))
-        )

@@ -1,4 +1,4 @@
-"""What a step of training will take, said before it is taken: memory, arithmetic and time."""
+"""A step of training before it is taken: the weights it leaves alone, memory, arithmetic, time."""
 
 import resource
 import sys
@@ -19,6 +19,20 @@ from torch.utils.flop_counter import flop_registry
 from svp_diffusers.training.loop.loop import Objective
 
 GIB = 2**30
+
+
+@dataclass(frozen=True)
+class TracedStep:
+    """A forward and a backward pass that were followed without being computed.
+
+    unused: trained weights that no loss depends on.
+    activations: the most bytes alive at once, gradients of the used weights included.
+    flops: floating point operations.
+    """
+
+    unused: list[nn.Parameter]
+    activations: int
+    flops: int
 
 
 @dataclass(frozen=True)
@@ -59,16 +73,12 @@ class StepEstimate:
         )
 
 
-def estimate_step(
-    objective: Objective, batch: dict[str, Tensor], has_average: bool, device: torch.device
-) -> StepEstimate:
-    """Go through a forward and a backward pass without computing them.
+def trace_step(objective: Objective, batch: dict[str, Tensor]) -> TracedStep:
+    """Go through a forward and a backward pass on tensors that have shapes and no values.
 
     Args:
-        objective: on any device.
+        objective: on the CPU.
         batch: an example, on the CPU.
-        has_average: whether a moving average is kept.
-        device: to train on.
     """
     trained = objective.trained()
     with LiveMemory() as live:
@@ -77,9 +87,24 @@ def estimate_step(
             live.known(tensor)
         gradients = torch.autograd.grad(objective(batch)["loss"], trained, allow_unused=True)
         peak = live.peak
-    used = [
-        weight for weight, gradient in zip(trained, gradients, strict=True) if gradient is not None
+    unused = [
+        weight for weight, gradient in zip(trained, gradients, strict=True) if gradient is None
     ]
+    return TracedStep(unused, peak, live.flops)
+
+
+def estimate_step(
+    objective: Objective, traced: TracedStep, has_average: bool, device: torch.device
+) -> StepEstimate:
+    """What a step will take.
+
+    Args:
+        objective: on any device, its unused weights frozen.
+        traced: a step of it.
+        has_average: whether a moving average is kept.
+        device: to train on.
+    """
+    used = objective.trained()
     weights = count_bytes([*objective.parameters(), *objective.buffers()])
     others = 0
     if device.type == "cpu":
@@ -88,11 +113,11 @@ def estimate_step(
         weights=weights,
         gradients=count_bytes(used),
         optimizer=2 * count_bytes(used),
-        average=count_bytes(used) if has_average else 0,
-        activations=max(0, peak - count_bytes(used)),
+        average=4 * sum(weight.numel() for weight in used) if has_average else 0,  # in float32
+        activations=max(0, traced.activations - count_bytes(used)),
         others=others,
-        flops=live.flops,
-        seconds=live.flops / measure_speed(device, trained[0].dtype),
+        flops=traced.flops,
+        seconds=traced.flops / measure_speed(device, used[0].dtype),
     )
 
 

@@ -148,6 +148,7 @@ def train(
     )
     model.train()
     while step < configuration.steps:
+        means: dict[str, torch.Tensor] = {}
         for _ in range(parts):
             with accelerator.accumulate(model):
                 batch = send_to_device(next(batches), accelerator.device)
@@ -158,13 +159,15 @@ def train(
                     accelerator.clip_grad_norm_(trained, configuration.max_grad_norm)
                 optimizer.step()
                 optimizer.zero_grad()
-                objective.after_step()
+            for name, value in metrics.items():
+                means[name] = means.get(name, 0.0) + value.detach() / parts
+        objective.after_step()
         scheduler.step()
         if ema is not None:
             ema.step(own_parts(trained))
         step += 1
         if step % configuration.log_every == 0:
-            means = accelerator.reduce({k: v.detach() for k, v in metrics.items()}, "mean")
+            means = accelerator.reduce(means, "mean")
             _log(run, accelerator, step, {name: float(value) for name, value in means.items()})
         if configuration.validate_every and step % configuration.validate_every == 0:
             # One process is enough, unless each has a part of the weights.

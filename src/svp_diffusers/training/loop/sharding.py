@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
+import torch
 from accelerate import Accelerator
 from accelerate.utils import DistributedType
 from diffusers.training_utils import EMAModel
@@ -44,9 +45,10 @@ def own_parts(weights: Sequence[nn.Parameter]) -> list[nn.Parameter]:
 
 
 class MovingAverage(EMAModel):
-    """The moving average of weights; each process averages its own parts.
+    """The moving average of weights, in float32; each process averages its own parts.
 
-    Its state is of whole weights, so that it is the same for any number of processes.
+    A late update moves the average by a thousandth of what it lacks, which bfloat16 would round
+    away. Its state is of whole weights, so that it is the same for any number of processes.
 
     Args:
         weights: trained ones, divided or not.
@@ -55,7 +57,8 @@ class MovingAverage(EMAModel):
 
     def __init__(self, weights: Sequence[nn.Parameter], decay: float) -> None:
         self.weights = weights
-        super().__init__(own_parts(weights), decay=decay, use_ema_warmup=True, foreach=True)
+        parts = [part.detach().float() for part in own_parts(weights)]
+        super().__init__(parts, decay=decay, use_ema_warmup=True, foreach=True)
 
     def state_dict(self) -> dict[str, Any]:
         """As of `EMAModel`; all processes have to call it."""
@@ -66,7 +69,9 @@ class MovingAverage(EMAModel):
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """As of `EMAModel`."""
         pairs = zip(state_dict["shadow_params"], self.weights, strict=True)
-        super().load_state_dict({**state_dict, "shadow_params": [_divide(*pair) for pair in pairs]})
+        # A checkpoint is read to the CPU, and may hold averages in the weights' own type.
+        parts = [_divide(whole.to(weight.device, torch.float32), weight) for whole, weight in pairs]
+        super().load_state_dict({**state_dict, "shadow_params": parts})
 
 
 def _join(part: Tensor, weight: nn.Parameter) -> Tensor:
@@ -87,5 +92,5 @@ def _divide(whole: Tensor, weight: nn.Parameter) -> Tensor:
         return whole
     mesh, placements = weight.device_mesh, weight.placements
     # Every process has read the same file, so that nothing has to be sent.
-    divided = distribute_tensor(whole.to(weight.device), mesh, placements, src_data_rank=None)
+    divided = distribute_tensor(whole, mesh, placements, src_data_rank=None)
     return divided.to_local().detach()

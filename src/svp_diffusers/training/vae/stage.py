@@ -1,6 +1,5 @@
 """Training of a VAE for svp-tiny: single frames of drawn talkers (every number is our choice)."""
 
-import math
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +10,7 @@ from torch import Tensor
 from svp_diffusers.data.frames import FrameBatch, FrameDataset, to_pixels
 from svp_diffusers.errors import ConfigurationError
 from svp_diffusers.measures.face_regions import locate_mouth, weigh_face
+from svp_diffusers.measures.pictures import measure_psnr
 from svp_diffusers.media.output import atomic_folder
 from svp_diffusers.models.autoencoder_svp import SpaceToDepthAutoencoderKL
 from svp_diffusers.training.loop.loop import Objective, make_accelerator, train
@@ -181,21 +181,21 @@ class VAEObjective(Objective):
 
     def validate(self) -> dict[str, float]:
         """Peak signal-to-noise ratio of reconstructions in dB, of pictures and of their mouths."""
-        errors, mouths = [], []
+        truths, reconstructions, mouths = [], [], []
         for start in range(0, len(self.held_out.pixels), 8):
             pixels = to_pixels(self.held_out.pixels[start : start + 8]).to(self.vae.device)
             keypoints = torch.from_numpy(self.held_out.head_keypoints[start : start + 8])
             latents = self.vae.encode(pixels).latent_dist.mode()
-            error = self.vae.decode(latents).sample.float().clamp(-1, 1) - pixels
-            errors.append(error.square().mean(1, keepdim=True).cpu())
-            mouths.append(locate_mouth(keypoints, *pixels.shape[-2:]))
-        error, mouth = torch.cat(errors), torch.cat(mouths)
-        return {"psnr": to_decibels(error), "mouth_psnr": to_decibels(error[mouth])}
-
-
-def to_decibels(squared_error: Tensor) -> float:
-    """Peak signal-to-noise ratio of values in [-1, 1], from all their squared errors."""
-    return 10 * math.log10(4 / float(squared_error.mean()))
+            truths.append(pixels.cpu())
+            reconstructions.append(self.vae.decode(latents).sample.float().clamp(-1, 1).cpu())
+            mouths.append(locate_mouth(keypoints, *pixels.shape[-2:]).expand_as(truths[-1]))
+        truth, read, mouth = (
+            torch.cat(parts).numpy() for parts in (truths, reconstructions, mouths)
+        )
+        return {
+            "psnr": measure_psnr(read, truth, 2),
+            "mouth_psnr": measure_psnr(read[mouth], truth[mouth], 2),
+        }
 
 
 @torch.no_grad()

@@ -1,0 +1,96 @@
+"""The pipeline's file imports siblings: they come from the same checkpoint, wherever that lies."""
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from loopback import LoopbackHub
+
+from svp_diffusers.checkpoints.random_pipeline import build_random_pipeline
+from svp_diffusers.errors import CheckpointError
+from svp_diffusers.hub.contents import check_contents, list_files
+
+Run = Callable[..., Any]
+
+BLOCK = "sys.meta_path.insert(0, client.PackageBlocker())\n"
+LOAD = "from diffusers import DiffusionPipeline\n" + BLOCK
+
+
+@pytest.fixture(scope="module")
+def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("checkpoint")
+    build_random_pipeline().save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture
+def changed(checkpoint: Path, tmp_path: Path) -> Path:
+    """A checkpoint whose code differs in a sibling file alone."""
+    folder = shutil.copytree(checkpoint, tmp_path / "changed")
+    sibling = folder / "speech_svp.py"
+    sibling.write_text(sibling.read_text() + "\nAUDIO_STRIDE = 640\n")
+    return folder
+
+
+TWO = """
+def stride(pipe):
+    return type(pipe).encode_audio.__globals__["encode_speech"].__globals__["AUDIO_STRIDE"]
+
+strides = []
+for where in {places!r}:
+    strides.append(stride(DiffusionPipeline.from_pretrained(where, trust_remote_code=True)))
+result = strides
+"""
+
+
+def test_checkpoints_of_different_code_run_their_own_in_one_process(
+    checkpoint: Path, changed: Path, hub: LoopbackHub, run_python: Run
+) -> None:
+    hub.add_folder("org/first", checkpoint)
+    hub.add_folder("org/second", changed)
+    places = [str(checkpoint), str(changed), "org/first", "org/second", str(checkpoint)]
+    assert run_python(LOAD + TWO.format(places=places)) == [320, 640, 320, 640, 320]
+
+
+NAMED = """
+pipe = DiffusionPipeline.from_pretrained("org/svp-v1.5", trust_remote_code=True)
+custom = DiffusionPipeline.from_pretrained(
+    "org/svp-v1.5", custom_pipeline="org/svp-v1.5", trust_remote_code=True
+)
+result = [client.digest_frames(each) for each in (pipe, custom)]
+"""
+
+
+def test_a_repository_may_have_a_dot_in_its_name(
+    checkpoint: Path, hub: LoopbackHub, run_python: Run
+) -> None:
+    hub.add_folder("org/svp-v1.5", checkpoint)
+    first, second = run_python(LOAD + NAMED)
+    assert first == second
+
+
+PINNED = """
+pipe = DiffusionPipeline.from_pretrained(
+    "org/pinned", revision={revision!r}, trust_remote_code=True
+)
+result = type(pipe).encode_audio.__globals__["encode_speech"].__globals__["AUDIO_STRIDE"]
+"""
+
+
+def test_a_pinned_revision_runs_its_own_siblings(
+    checkpoint: Path, changed: Path, hub: LoopbackHub, run_python: Run
+) -> None:
+    hub.add_folder("org/pinned", changed)
+    revision = hub.repositories["org/pinned"].refs["main"]
+    hub.add_folder("org/pinned", checkpoint)
+    assert run_python(LOAD + PINNED.format(revision=revision)) == 640
+    assert run_python(LOAD + PINNED.format(revision="main")) == 320
+
+
+def test_a_missing_sibling_is_named_before_a_push(checkpoint: Path, tmp_path: Path) -> None:
+    folder = shutil.copytree(checkpoint, tmp_path / "incomplete")
+    (folder / "speech_svp.py").unlink()
+    with pytest.raises(CheckpointError, match=r"there is no file speech_svp\.py"):
+        check_contents(folder, list_files(folder))

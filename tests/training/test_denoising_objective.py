@@ -1,0 +1,118 @@
+"""The loss of stages 2 and 3: of any scheduler, and the weights that it leaves alone."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from diffusers import DDIMScheduler, FlowMatchEulerDiscreteScheduler
+from torch import Tensor
+from torch._subclasses.fake_tensor import FakeTensor
+
+from svp_diffusers.errors import ConfigurationError
+from svp_diffusers.models.temporal_unet_svp import TemporalUNet
+from svp_diffusers.pipelines.pipeline_svp_talking_head import SVPTalkingHeadPipeline
+from svp_diffusers.training.denoiser import stage
+from svp_diffusers.training.denoiser.configuration import ImageTrainingConfiguration
+from svp_diffusers.training.denoiser.image_stage import train_image
+from svp_diffusers.training.denoiser.objective import DenoisingObjective
+from svp_diffusers.training.loop.estimate import estimate_step, trace_step
+
+
+def make_objective(start: Path, scheduler: Any = None, **options: Any) -> DenoisingObjective:
+    pipeline = SVPTalkingHeadPipeline.from_pretrained(start)
+    if scheduler is not None:
+        pipeline.register_modules(scheduler=scheduler)
+    configuration = ImageTrainingConfiguration(data="", pipeline="", output_dir="", **options)
+    return DenoisingObjective(pipeline, configuration, None, [])
+
+
+def make_batch(points: int = 8) -> dict[str, Tensor]:
+    """Two clips of two frames of 32 x 32 pixels."""
+    random = torch.Generator().manual_seed(0)
+    shapes = {
+        **{"latents": (2, 4, 2, 4, 4), "noise": (2, 4, 2, 4, 4), "reference_latents": (2, 4, 4, 4)},
+        **{"audio_windows": (2, 2, 10, 32), "style": (2, 16)},
+    }
+    return {
+        **{name: torch.randn(shape, generator=random) for name, shape in shapes.items()},
+        "head_keypoints": 8 + 16 * torch.rand(2, 2, points, 2, generator=random),
+        "timesteps": torch.tensor([0.3, 0.9], dtype=torch.float64),
+        **{f"keep_{name}": torch.ones(2) for name in ("reference", "audio", "style", "head")},
+    }
+
+
+@pytest.mark.parametrize("loss_weighting", ["none", "min-snr"])
+@pytest.mark.parametrize("kind", ["epsilon", "v_prediction", "sample"])
+def test_what_the_scheduler_asks_for_has_no_loss(
+    start: Path, monkeypatch: pytest.MonkeyPatch, kind: str, loss_weighting: str
+) -> None:
+    scheduler = DDIMScheduler(prediction_type=kind)
+    objective = make_objective(start, scheduler, loss_weighting=loss_weighting)
+    batch = make_batch()
+    objective.validation_batches = [batch]
+
+    def answer(batch: dict[str, Tensor], noisy: Tensor, timesteps: Tensor, tokens: Tensor):
+        velocity = scheduler.get_velocity(batch["latents"], batch["noise"], timesteps)
+        answers = {"epsilon": batch["noise"], "sample": batch["latents"]}
+        return answers.get(kind, velocity)
+
+    monkeypatch.setattr(objective, "predict", answer)
+    with torch.no_grad():
+        assert objective(batch)["loss"] == 0
+        assert objective.validate()["validation_mse"] == pytest.approx(0, abs=1e-6)
+
+
+def test_a_scheduler_that_predicts_something_else_is_refused(start: Path) -> None:
+    with pytest.raises(ConfigurationError, match="FlowMatchEulerDiscreteScheduler predicts None"):
+        make_objective(start, FlowMatchEulerDiscreteScheduler())
+
+
+@pytest.mark.parametrize("points", [8, 3])
+def test_weights_that_no_loss_needs_are_found_without_computing(start: Path, points: int) -> None:
+    objective, batch = make_objective(start), make_batch(points)
+    trained = objective.trained()
+    traced = trace_step(objective, batch)
+    gradients = torch.autograd.grad(objective(batch)["loss"], trained, allow_unused=True)
+    unused = [w for w, gradient in zip(trained, gradients, strict=True) if gradient is None]
+    assert unused
+    assert list(map(id, traced.unused)) == list(map(id, unused))
+
+
+def test_an_average_is_estimated_in_float32(start: Path) -> None:
+    objective = make_objective(start).to(torch.bfloat16)
+    traced = trace_step(objective, make_batch())
+    for weight in traced.unused:
+        weight.requires_grad_(False)
+    estimate = estimate_step(objective, traced, True, torch.device("cpu"))
+    assert estimate.average == 2 * estimate.gradients
+
+
+def test_a_run_computes_nothing_before_its_first_step(
+    start: Path, cached: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class FirstStepError(Exception):
+        pass
+
+    computed = []
+    forward = TemporalUNet.forward
+
+    def note(self: TemporalUNet, sample: Tensor, *arguments: Any, **options: Any) -> Any:
+        computed.append(not isinstance(sample, FakeTensor))
+        return forward(self, sample, *arguments, **options)
+
+    def stop(*_: Any) -> None:
+        raise FirstStepError
+
+    monkeypatch.setattr(TemporalUNet, "forward", note)
+    monkeypatch.setattr(stage, "train", stop)
+    configuration = ImageTrainingConfiguration(
+        data=str(cached),
+        pipeline=str(start),
+        output_dir=str(tmp_path / "run"),
+        clips_per_batch=4,
+        validation_clips=2,
+    )
+    with pytest.raises(FirstStepError):
+        train_image(configuration)
+    assert computed == [False]

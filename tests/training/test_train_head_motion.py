@@ -1,0 +1,187 @@
+"""Head motion is learned from performances of talkers, or from clips with head keypoints."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from typer.testing import CliRunner
+
+from svp_diffusers.cli.main import app
+from svp_diffusers.errors import ConfigurationError, DatasetError
+from svp_diffusers.models.head_motion_svp import HeadMotionModel, evaluate_spline
+from svp_diffusers.models.style_encoder_svp import StyleDistribution
+from svp_diffusers.training.head_motion.batches import (
+    MotionBatchSampler,
+    MotionCurve,
+    fit_curves,
+    fit_knots,
+)
+from svp_diffusers.training.head_motion.configuration import HeadMotionTrainingConfiguration
+from svp_diffusers.training.head_motion.performances import MotionClip
+from svp_diffusers.training.head_motion.stage import build_model, train_head_motion
+from svp_diffusers.training.loop.yaml_file import save_configuration
+from training_runs import check_resumption, read_metrics
+
+Configure = Callable[..., HeadMotionTrainingConfiguration]
+
+
+@pytest.fixture
+def configure(drawn_talkers: str, tmp_path: Path) -> Configure:
+    """Make a configuration that trains in seconds; keywords override it."""
+
+    def configure(output: str = "run", **options: Any) -> HeadMotionTrainingConfiguration:
+        return HeadMotionTrainingConfiguration(
+            **{
+                "data": drawn_talkers,
+                "output_dir": str(tmp_path / output),
+                "hidden_dim": 32,
+                "num_layers": 1,
+                "window": 12,
+                "context": 4,
+                "lookahead": 2,
+                "warmup_steps": 5,
+                "ema_decay": 0.9,
+                "log_every": 1,
+                **options,
+            }
+        )
+
+    return configure
+
+
+def make_clip(seed: int, seconds: float = 4.0) -> MotionClip:
+    generator = np.random.default_rng(seed)
+    times = np.arange(round(25 * seconds)) / 25
+    poses = np.sin(times[:, None] * generator.uniform(1, 4, 6)) * 0.1 + [0, 0, 0, 0, 0, 1]
+    embeddings = generator.normal(size=(round(50 * seconds), 8)).astype(np.float32)
+    style = StyleDistribution(torch.zeros(4), torch.ones(4))
+    return MotionClip(
+        poses.astype(np.float32),
+        torch.from_numpy(embeddings),
+        style,
+        np.zeros(round(16000 * seconds), np.float32),
+        "neutral",
+    )
+
+
+def make_sampler(
+    configuration: HeadMotionTrainingConfiguration, curves: list[MotionCurve]
+) -> MotionBatchSampler:
+    return MotionBatchSampler(curves, build_model(configuration, curves), configuration)
+
+
+def test_it_learns_from_clips_with_head_keypoints(configure: Configure) -> None:
+    configuration = configure(steps=150, validate_every=150)
+    folder = train_head_motion(configuration)
+    lines = read_metrics(configuration)
+    losses = [line["loss"] for line in lines if "loss" in line]
+    assert np.mean(losses[:10]) > 0.7
+    assert np.mean(losses[-20:]) < 0.75 * np.mean(losses[:10])
+    assert lines[-1]["validation_loss"] > 0
+
+    model = HeadMotionModel.from_pretrained(folder, dtype=torch.float32)
+    assert (folder / "config.json").exists()
+    assert model.config.audio_dim == 64
+    start = torch.tensor(model.config.start_mean)
+    poses = model.generate(
+        torch.zeros(200, 64), torch.zeros(32), start, 100, generator=torch.Generator()
+    )
+    # It moves about as far as those it learned from, and no further.
+    spread = (poses - start).square().mean(0).sqrt() / torch.tensor(model.config.motion_std)
+    assert 0.2 < float(spread.mean()) < 3
+
+
+def test_the_command_lets_talkers_perform(configure: Configure, tmp_path: Path) -> None:
+    """Undrawn, from nothing but svp-tiny; the voice needs the extra `data`."""
+    configuration = configure(
+        data=None, utterances=2, takes=2, seconds=2.0, validation_utterances=1, steps=2
+    )
+    save_configuration(configuration, tmp_path / "head_motion.yaml")
+    result = CliRunner().invoke(
+        app, ["train", "head-motion", "--config", str(tmp_path / "head_motion.yaml")]
+    )
+    assert result.exit_code == 0, result.output
+    assert (tmp_path / "run/head_motion/diffusion_pytorch_model.safetensors").exists()
+
+
+def test_the_example_is_a_configuration() -> None:
+    from svp_diffusers.training.loop.yaml_file import load_configuration
+
+    path = Path(__file__).parents[2] / "examples/svp_tiny/head_motion.yaml"
+    assert load_configuration(path, HeadMotionTrainingConfiguration).data is None
+
+
+@pytest.mark.slow
+def test_a_killed_run_goes_on_bit_for_bit(configure: Configure) -> None:
+    options = {"steps": 20, "checkpoint_every": 4, "validate_every": 7}
+    check_resumption(
+        "head-motion", configure("whole", **options), configure("broken", **options), "head_motion"
+    )
+
+
+def test_a_curve_is_the_motion_of_its_clip() -> None:
+    poses = make_clip(0).poses
+    knots = fit_knots(poses, 10)
+    times = torch.arange(len(poses), dtype=torch.float64) / 2.5
+    curve = evaluate_spline(torch.from_numpy(knots), times).numpy()
+    assert np.abs(curve - poses).max() < 0.002  # of motion by 0.1
+    # The ends, which hardly a frame holds, do not swing.
+    assert np.abs(knots - [0, 0, 0, 0, 0, 1]).max() < 0.15
+
+
+def test_batches_follow_from_their_number(configure: Configure) -> None:
+    curves = fit_curves([make_clip(seed) for seed in range(3)], 10)
+    sampler = make_sampler(configure(batch_size=8), curves)
+    for first, second in zip(sampler.batch(3), sampler.batch(3), strict=True):
+        assert torch.equal(first, second)
+    halves = [sampler.batch(3, rank, 2) for rank in range(2)]
+    for whole, *parts in zip(sampler.batch(3), *halves, strict=True):
+        assert torch.equal(whole, torch.cat(parts))
+    assert not torch.equal(sampler.batch(3).knots, sampler.batch(4).knots)
+    with pytest.raises(ConfigurationError, match="shared"):
+        sampler.batch(0, 0, 3)
+
+
+def test_the_model_is_told_in_training_what_it_is_told_later(configure: Configure) -> None:
+    """The same speech beside the same knots, and the start at rest."""
+    curves = fit_curves([make_clip(0)], 10)
+    configuration = configure(batch_size=64)
+    model = build_model(configuration, curves)
+    batch = MotionBatchSampler(curves, model, configuration).batch(0)
+    clip = curves[0].clip
+    windows = {
+        first: model._cut_audio(clip.embeddings, first) for first in range(len(curves[0].knots))
+    }
+    begins = batch.known_mask.sum(1) == 0
+    assert 0.1 < float(begins.float().mean()) < 0.6
+    assert set(batch.known_mask.sum(1).tolist()) == {0, configuration.context}
+    std = torch.tensor(model.config.motion_std)
+    for row, (knots, audio) in enumerate(zip(batch.knots, batch.audio, strict=True)):
+        (first,) = (n for n, cut in windows.items() if torch.equal(cut, audio))
+        inside = batch.valid[row].bool()
+        truth = torch.from_numpy(curves[0].knots[first : first + int(inside.sum())])
+        torch.testing.assert_close(
+            batch.start_pose[row] + std * knots[inside], truth, atol=1e-4, rtol=0
+        )
+        if begins[row]:
+            at_start = (knots[0] + 4 * knots[1] + knots[2]) / 6
+            torch.testing.assert_close(at_start, torch.zeros(6), atol=1e-4, rtol=0)
+
+
+def test_clips_that_cannot_be_used_are_named(configure: Configure) -> None:
+    curves = fit_curves([make_clip(0, seconds=1.0)], 10)
+    with pytest.raises(DatasetError, match=r"1\.6 s or more"):
+        make_sampler(configure(window=20, context=12), curves)
+    with pytest.raises(ConfigurationError, match="context"):
+        configure(context=11)
+
+
+def test_clips_that_never_move_can_be_learned_from(configure: Configure) -> None:
+    clip = make_clip(0)
+    still = replace(clip, poses=np.repeat(clip.poses[:1], 100, axis=0))
+    batch = make_sampler(configure(), fit_curves([still], 10)).batch(0)
+    assert all(part.isfinite().all() for part in batch)

@@ -1,0 +1,82 @@
+"""The loop that all stages share, on an objective of one weight."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from svp_diffusers.training.loop.configuration import LoopConfiguration
+from svp_diffusers.training.loop.loop import Objective, make_accelerator, train
+from svp_diffusers.training.loop.run_folder import RunFolder
+from svp_diffusers.training.loop.sharding import MovingAverage
+from training_runs import read_metrics
+
+
+class OneWeight(Objective):
+    """Its loss is the weight times the batch, a number."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(()))
+        self.steps_done = 0
+
+    def forward(self, batch: Tensor) -> dict[str, Tensor]:
+        return {"loss": self.weight * batch, "seen": batch}
+
+    def after_step(self) -> None:
+        self.steps_done += 1
+
+
+def test_metrics_are_means_over_the_accumulated_batches(tmp_path: Path) -> None:
+    configuration = LoopConfiguration(
+        output_dir=str(tmp_path / "run"), steps=2, gradient_accumulation=3, log_every=1
+    )
+    objective = OneWeight()
+    accelerator = make_accelerator(configuration)
+    run = RunFolder(configuration.output_dir, configuration, resume=False)
+    run.start(accelerator)
+    train(objective, lambda n, rank, size: torch.tensor(float(n)), configuration, run, accelerator)
+    assert [line["seen"] for line in read_metrics(configuration)] == [1.0, 4.0]  # 0 to 2, 3 to 5
+    assert objective.steps_done == 2
+
+
+def step_average(average: MovingAverage, weight: nn.Parameter, steps: int) -> None:
+    for _ in range(steps):
+        average.step([weight])
+
+
+def test_the_average_of_bfloat16_weights_follows_them() -> None:
+    """At a decay of 0.999 it moves by less than bfloat16 can tell."""
+    weight = nn.Parameter(torch.ones(4, dtype=torch.bfloat16))
+    average = MovingAverage([weight], decay=0.999)
+    average.optimization_step = 10**6  # long after its warm-up
+    with torch.no_grad():
+        weight.fill_(1.25)
+    step_average(average, weight, 2000)
+    average.store([weight])
+    average.copy_to([weight])
+    assert weight.dtype == torch.bfloat16
+    assert weight.tolist() == pytest.approx([1.25 - 0.25 * 0.999**2000] * 4, abs=2**-8)
+    average.restore([weight])
+    assert weight.tolist() == [1.25] * 4
+
+
+def test_an_average_goes_on_from_its_state_exactly() -> None:
+    weight = nn.Parameter(torch.ones(4, dtype=torch.bfloat16))
+    average = MovingAverage([weight], decay=0.999)
+    average.optimization_step = 10**6
+    with torch.no_grad():
+        weight.fill_(1.25)
+    step_average(average, weight, 5)
+    resumed = MovingAverage([weight], decay=0.999)
+    resumed.load_state_dict(average.state_dict())
+    for each in (average, resumed):
+        step_average(each, weight, 5)
+    (expected,), (values,) = (each.state_dict()["shadow_params"] for each in (average, resumed))
+    assert torch.equal(values, expected)
+    assert values.dtype == torch.float32
+    old = {**average.state_dict(), "shadow_params": [weight.detach()]}  # saved in bfloat16
+    resumed.load_state_dict(old)
+    step_average(resumed, weight, 1)
+    assert resumed.state_dict()["shadow_params"][0].dtype == torch.float32
