@@ -95,7 +95,7 @@ def test_every_weight_is_accounted_for() -> None:
     with pytest.raises(CheckpointError, match=r"prelu of a file is \(1, 1, 2\), 0.weight"):
         name_weights(network, [slope, bias, kernel], "a file")
     constant = Weight("multiply", "half", np.float32(0.75).reshape(()))
-    with pytest.raises(CheckpointError, match="constant of 0.75, not 0.5"):
+    with pytest.raises(CheckpointError, match=r"constant of 0\.75, not 0\.5"):
         name_weights(network, [kernel, bias, slope, constant], "a file")
 
 
