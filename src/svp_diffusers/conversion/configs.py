@@ -12,6 +12,19 @@ from diffusers import UNet2DConditionModel
 from svp_diffusers.errors import CheckpointError
 from svp_diffusers.models.temporal_unet_svp import TemporalUNet
 
+# The UNet of Stable Diffusion 1.5, which published nets grew out of.
+STABLE_DIFFUSION: Mapping[str, Any] = {
+    "sample_size": 64,
+    "in_channels": 4,
+    "out_channels": 4,
+    "down_block_types": (*("CrossAttnDownBlock2D",) * 3, "DownBlock2D"),
+    "up_block_types": ("UpBlock2D", *("CrossAttnUpBlock2D",) * 3),
+    "block_out_channels": (320, 640, 1280, 1280),
+    "layers_per_block": 2,
+    "cross_attention_dim": 768,
+    "attention_head_dim": 8,  # the number of heads: see `temporal_unet_config`
+}
+
 
 def read_unet_config(path: str | Path) -> dict[str, Any]:
     """Read the configuration of a 2-D UNet: its JSON file, its folder, or a pipeline's folder.
