@@ -3,15 +3,14 @@
 from fractions import Fraction
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
 
 from svp_diffusers.errors import MediaError, StyleError
 from svp_diffusers.generation.styles import check_styles
 from svp_diffusers.models.style_encoder_svp import StyleDistribution, StyleEncoder
+from svp_diffusers.pipelines.style_schedule_svp import StyleSchedule
 from svp_diffusers.style.parse import StyleEntry, format_styles, parse_style
-from svp_diffusers.style.schedule import StyleSchedule
 
 
 def constant(value: float) -> StyleDistribution:
@@ -90,8 +89,9 @@ def test_what_does_not_fit_the_checkpoint_or_the_speech(
 
 
 def test_a_schedule_holds_and_cross_fades() -> None:
-    schedule = StyleSchedule([(0.0, constant(0.0)), (2.0, constant(1.0))], fade=0.5)
-    levels = schedule.frames(100, Fraction(25)).mean[:, 0]
+    keys = [(0.0, constant(0.0)), (2.0, constant(1.0))]
+    means = [style.mean for _, style in keys]
+    levels = StyleSchedule(keys, fade=0.5).blend(means, 100, Fraction(25))[:, 0]
     assert torch.all(levels[:51] == 0)
     assert float(levels[55]) == pytest.approx(0.4)  # 0.2 s into a fade of 0.5 s
     assert torch.all(levels[63:] == 1)
@@ -100,13 +100,6 @@ def test_a_schedule_holds_and_cross_fades() -> None:
     assert float(levels.diff().max()) <= 0.08 + 1e-6
 
 
-def test_a_sampled_schedule_moves_smoothly_and_repeats_with_its_seed() -> None:
-    schedule = StyleSchedule([(0.0, constant(0.0)), (2.0, constant(1.0))], fade=0.5)
-    draws = [
-        schedule.sample(100, Fraction(25), generator=torch.Generator().manual_seed(1))
-        for _ in range(2)
-    ]
-    assert torch.equal(*draws)
-    assert draws[0].shape == (100, 16)
-    assert float(draws[0].diff(dim=0).abs().max()) <= 0.08 + 1e-6
-    np.testing.assert_array_less(0.01, draws[0].std(1).numpy())  # not the mean: a drawn style
+def test_a_fade_takes_time() -> None:
+    with pytest.raises(ValueError, match="more than 0 seconds"):
+        StyleSchedule([(0.0, constant(0.0))], fade=0)

@@ -6,6 +6,7 @@ from pathlib import Path
 from svp_diffusers.checkpoints.loading import find_audio_encoder, load_style_encoder
 from svp_diffusers.errors import StyleError
 from svp_diffusers.expression.coefficients import read_expressions
+from svp_diffusers.expression.track import average_expression
 from svp_diffusers.generation.request import StyleRequest
 from svp_diffusers.media.input import check_input
 from svp_diffusers.media.output import check_output
@@ -14,7 +15,7 @@ from svp_diffusers.models.style_encoder_svp import StyleDistribution, StyleEncod
 from svp_diffusers.pipelines.pipeline_svp_talking_head import SVPTalkingHeadPipeline
 from svp_diffusers.speech.features import choose_audio_features, load_audio_features
 from svp_diffusers.style.clip import read_clip
-from svp_diffusers.style.encode import average_expression, encode_style
+from svp_diffusers.style.encode import encode_style
 from svp_diffusers.style.parse import StyleEntry
 from svp_diffusers.style.storage import STYLE_SUFFIX, find_style, save_style
 

@@ -4,8 +4,9 @@ from fractions import Fraction
 from pathlib import Path
 
 from svp_diffusers.errors import ConfigurationError, ExpressionError, MediaError
-from svp_diffusers.expression.coefficients import Expressions, read_expressions
+from svp_diffusers.expression.coefficients import read_expressions
 from svp_diffusers.expression.face_landmarker import read_video_expressions
+from svp_diffusers.expression.track import Expressions
 from svp_diffusers.media.audio import Recording, read_audio
 from svp_diffusers.media.input import check_input
 from svp_diffusers.media.video import probe

@@ -1,6 +1,5 @@
 """From a clip's expressions and/or voice to its style."""
 
-from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -9,18 +8,10 @@ import torch
 from numpy.typing import NDArray
 
 from svp_diffusers.errors import ConfigurationError, ExpressionError, MediaError
-from svp_diffusers.expression.coefficients import Expressions
+from svp_diffusers.expression.track import Expressions
 from svp_diffusers.media.audio import Recording, check_speech, to_mono
 from svp_diffusers.models.style_encoder_svp import StyleDistribution, StyleEncoder
 from svp_diffusers.speech.features import AudioFeatures
-
-
-def average_expression(recordings: Sequence[Expressions]) -> NDArray[np.float32]:
-    """Mean expression `(dim,)` of one speaker: the mean of the recordings' means.
-
-    Recordings count alike whatever their length (our choice).
-    """
-    return np.mean([recording.values.mean(axis=0) for recording in recordings], axis=0)
 
 
 @torch.no_grad()
@@ -52,10 +43,8 @@ def encode_style(
     values: dict[str, torch.Tensor] = {}
     if expressions is not None:
         check_expressions(encoder, expressions)
-        centred = center_expressions(
-            expressions.values, config.expression_centring, speaker_average
-        )
-        values["expression"] = torch.from_numpy(centred)
+        centred = expressions.center(config.expression_centring, speaker_average)
+        values["expression"] = torch.from_numpy(centred.values)
     if recording is not None:
         if audio_features is None:
             raise ConfigurationError("give the audio features to encode a recording with")
@@ -92,24 +81,3 @@ def check_expressions(encoder: StyleEncoder, expressions: Expressions) -> None:
             f"{expressions.source} has {len(expressions.values)} frames at 25 frames per second; "
             f"a style needs at least {config.min_frames}"
         )
-
-
-def center_expressions(
-    values: NDArray[np.float32], centring: str, speaker_average: NDArray[np.float32] | None
-) -> NDArray[np.float32]:
-    """Subtract the speaker's average if the encoder's config asks for it, and only then.
-
-    Raises `ConfigurationError` when it is asked for and missing, or given and not asked for.
-    """
-    if centring == "none":
-        if speaker_average is not None:
-            raise ConfigurationError(
-                "this style encoder takes expressions as they are; give no speaker recordings"
-            )
-        return values
-    if speaker_average is None:
-        raise ConfigurationError(
-            "this style encoder takes expressions relative to the speaker's average: give "
-            "recordings of the speaker, best in several moods (--speaker-clip, repeatable)"
-        )
-    return values - speaker_average

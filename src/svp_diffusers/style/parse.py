@@ -3,10 +3,10 @@
 import re
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
 from pathlib import Path
 
 from svp_diffusers.errors import StyleError
+from svp_diffusers.pipelines.style_schedule_svp import StyleSchedule
 from svp_diffusers.style.clip import AUDIO_SUFFIXES, COEFFICIENT_SUFFIXES
 
 VIDEO_SUFFIXES = (".mp4", ".mov", ".mkv", ".webm", ".avi", ".m4v")
@@ -58,11 +58,10 @@ def parse_style(text: str | None, names: Collection[str]) -> list[StyleEntry]:
                 f"{written!r} in the style schedule is not SECONDS:STYLE, as 2.5:happy"
             )
         entries.append(_parse_entry(float(part[1]), part[2], names))
-    seconds = [entry.start for entry in entries]
-    if seconds[0] != 0:
-        raise StyleError("a style schedule begins at 0 seconds, as in 0:neutral,2.5:happy")
-    if any(after <= before for before, after in pairwise(seconds)):
-        raise StyleError(f"the times of a style schedule must increase, not {seconds}")
+    try:
+        StyleSchedule([(entry.start, entry.text) for entry in entries])
+    except ValueError as error:
+        raise StyleError(str(error)) from error
     return entries
 
 
