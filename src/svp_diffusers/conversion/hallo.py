@@ -8,10 +8,12 @@ those of fudan-generative-vision/hallo 8fd7c57.
 
 import re
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from diffusers.models.embeddings import ImageProjection
 from torch import nn
+from transformers import Wav2Vec2Model
 
 from svp_diffusers.conversion.state_dicts import StateDict, load_exactly, rename
 from svp_diffusers.conversion.unets import (
@@ -23,6 +25,7 @@ from svp_diffusers.conversion.unets import (
 from svp_diffusers.errors import CheckpointError
 from svp_diffusers.models.audio_projector_svp import AudioTokenMLP
 from svp_diffusers.models.reference_unet_svp import ReferenceUNet
+from svp_diffusers.models.speech_states_svp import Wav2Vec2States
 from svp_diffusers.models.temporal_unet_svp import REGIONS, MotionModule, TemporalUNet
 
 PARTS = ("reference_unet", "denoising_unet", "face_locator", "imageproj", "audioproj")
@@ -149,4 +152,21 @@ def convert_audio_projector(weights: StateDict, source: str = "audioproj") -> Au
         num_tokens=len(last) // width,
     )
     load_exactly(model, weights, source)
+    return model.eval()
+
+
+def convert_wav2vec2(source: str | Path) -> Wav2Vec2States:
+    """Take facebook's wav2vec 2.0, from a folder or the Hub.
+
+    Raises:
+        CheckpointError: if it is not there, damaged, or its last layer's norm would be left out.
+    """
+    try:
+        encoder = Wav2Vec2Model.from_pretrained(str(source))
+    except (OSError, ValueError) as error:
+        raise CheckpointError(f"{source} has no wav2vec 2.0 model ({error}).") from error
+    if encoder.config.do_stable_layer_norm:
+        raise CheckpointError(f"{source} is a wav2vec 2.0 with another order of norms; use base.")
+    model = Wav2Vec2States(encoder.config.to_diff_dict())
+    model.encoder = encoder
     return model.eval()

@@ -1,5 +1,6 @@
 """Reading published weight files and accounting for every key of them."""
 
+import zipfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -50,7 +51,9 @@ def _read(path: Path) -> Any:
     try:
         if path.suffix == ".safetensors":
             return load_file(path)
-        return torch.load(path, map_location="cpu", weights_only=True)
+        # Mapped, so that only what is converted is read; files of before PyTorch 1.6 cannot be.
+        mapped = zipfile.is_zipfile(path)
+        return torch.load(path, map_location="cpu", weights_only=True, mmap=mapped)
     except Exception as error:
         raise CheckpointError(
             f"{path} cannot be read as weights ({error}). It must be safetensors, or a PyTorch "
@@ -92,7 +95,7 @@ def load_exactly(
     """Load weights into a model, with no key left over, none lacking and every shape right.
 
     Args:
-        model: the model to fill in place.
+        model: the model to fill in place; one without memory ("meta") takes the very tensors.
         weights: named as in `model`.
         source: what the weights came from, for the message.
         may_be_missing: says of a key of `model` that the source is known not to have it.
@@ -114,4 +117,6 @@ def load_exactly(
             f"{source} does not fit {type(model).__name__}; {len(problems)} keys differ:"
             f"\n  {listed}"
         )
-    model.load_state_dict(weights, strict=False)  # the keys were all accounted for above
+    without_memory = any(weight.is_meta for weight in model.parameters())
+    # The keys were all accounted for above.
+    model.load_state_dict(weights, strict=False, assign=without_memory)

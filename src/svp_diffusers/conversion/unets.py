@@ -4,7 +4,10 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
+from diffusers.models.embeddings import SinusoidalPositionalEmbedding
+from torch import nn
 
+from svp_diffusers.checkpoints.random_pipeline import initialise
 from svp_diffusers.conversion.configs import temporal_unet_config
 from svp_diffusers.conversion.motion import (
     check_position_tables,
@@ -15,7 +18,7 @@ from svp_diffusers.conversion.motion import (
 from svp_diffusers.conversion.state_dicts import StateDict, load_exactly, rename
 from svp_diffusers.errors import CheckpointError
 from svp_diffusers.models.reference_unet_svp import ReferenceUNet
-from svp_diffusers.models.temporal_unet_svp import TemporalUNet
+from svp_diffusers.models.temporal_unet_svp import PortraitTransformerBlock, TemporalUNet
 
 _STYLE = ("attn_style.", "norm_style.", "style_projection.")
 _OUTPUT_LAYERS = ("conv_norm_out.", "conv_out.")
@@ -56,7 +59,8 @@ def load_temporal_unet(
         "motion_max_seq_length": tables[0].shape[1] if tables else 32,
         **options,
     }
-    model = TemporalUNet.from_config(config)
+    with torch.device("meta"):
+        model = TemporalUNet.from_config(config)
     renamed = rename(spatial, new_name, source)
     renamed.update(rename(motion, diffusers_motion_key, source))
     load_exactly(
@@ -65,8 +69,29 @@ def load_temporal_unet(
         source,
         lambda key: key.endswith("pos_embed.pe") or any(part in key for part in _STYLE),
     )
+    _make_the_rest(model)
     check_position_tables(tables, model, source)
-    return model.eval()
+    return model.float().eval()
+
+
+def _make_the_rest(model: TemporalUNet) -> None:
+    """Give numbers to what published weights lack: positions, and new style attentions."""
+    generator = torch.Generator().manual_seed(0)
+    for path, module in list(model.named_modules()):
+        own = [*module.parameters(recurse=False), *module.buffers(recurse=False)]
+        if not any(tensor.is_meta for tensor in own):
+            continue
+        if isinstance(module, SinusoidalPositionalEmbedding):
+            _, length, dim = module.pe.shape
+            model.set_submodule(path, SinusoidalPositionalEmbedding(dim, length))
+            continue
+        module.to_empty(device="cpu", recurse=False)
+        if isinstance(module, nn.LayerNorm):
+            module.reset_parameters()
+        initialise(module, generator)
+    for module in model.modules():
+        if isinstance(module, PortraitTransformerBlock):
+            nn.init.zeros_(module.attn_style.to_out[0].weight)
 
 
 def load_reference_unet(
@@ -85,10 +110,11 @@ def load_reference_unet(
     Raises:
         CheckpointError: if the keys do not fit.
     """
-    model = ReferenceUNet.from_config({**unet_config, **options})
+    with torch.device("meta"):
+        model = ReferenceUNet.from_config({**unet_config, **options})
     kept = rename(weights, lambda key: None if key.startswith(_OUTPUT_LAYERS) else key, source)
     load_exactly(model, kept, source)
-    return model.eval()
+    return model.float().eval()
 
 
 def find_weight(weights: StateDict, ending: str, source: str, kind: str) -> torch.Tensor:

@@ -157,10 +157,14 @@ class Wav2Vec2States(ModelMixin, ConfigMixin):
         Returns:
             States (frames, num_hidden_layers, hidden_size), what leaves each layer.
         """
-        states = []
+        transformer, states = self.encoder.encoder, []
         for piece in extracted.split(self.config.max_frames, dim=1):
             hidden, _ = self.encoder.feature_projection(piece)
-            layers = self.encoder.encoder(hidden, output_hidden_states=True).hidden_states[1:]
+            hidden = transformer.layer_norm(hidden + transformer.pos_conv_embed(hidden))
+            layers = []
+            for layer in transformer.layers:
+                hidden = layer(hidden)
+                layers.append(hidden)
             states.append(torch.stack(layers, dim=2)[0])
         return torch.cat(states)
 
