@@ -419,8 +419,9 @@ class TemporalUNet(UNetMotionModel):
         num_context_frames: earlier frames whose reference features the motion modules see before
             the clip (Hallo's), in blocks with attention.
         motion_norm_num_groups: groups of the motion modules' norms, if not `norm_num_groups`.
-        sample_size ... time_cond_proj_dim: those of `diffusers.UNetMotionModel`, with the values of
-            Stable Diffusion 1.5 as defaults. Only one transformer layer a block is supported.
+
+    All other arguments are those of `diffusers.UNetMotionModel`, with the values of Stable
+    Diffusion 1.5 as defaults. Only one transformer layer a block is supported.
 
     Raises:
         ValueError: if a transformer has more than one layer a block, the portrait's latents do not

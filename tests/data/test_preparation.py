@@ -25,7 +25,7 @@ from svp_diffusers.data.preparation.run import prepare
 from svp_diffusers.data.preparation.sources import Source, list_sources
 from svp_diffusers.data.shards import verify
 from svp_diffusers.errors import DatasetError, ExpressionError
-from svp_diffusers.expression.coefficients import Expressions
+from svp_diffusers.expression.track import Expressions
 
 pytest.importorskip("scenedetect", reason="the extra `data` is not installed")
 pytest.importorskip("silero_vad", reason="the extra `data` is not installed")

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from svp_diffusers.style.arkit import ARKIT_BLENDSHAPES
 
+from svp_diffusers.expression.arkit import ARKIT_BLENDSHAPES
 from svp_diffusers.media.landmarks import load_face_landmarker
 from svp_diffusers.models.face_landmarker_svp import FaceLandmarker, FaceLandmarks
 from svp_diffusers.samples import PORTRAIT_KEYPOINTS, PORTRAITS

@@ -11,12 +11,13 @@ from scipy.io import savemat
 
 from svp_diffusers.errors import ExpressionError, MediaError, MissingDependencyError
 from svp_diffusers.expression.arkit import ARKIT_BLENDSHAPES
-from svp_diffusers.expression.coefficients import Expressions, read_expressions
+from svp_diffusers.expression.coefficients import read_expressions
 from svp_diffusers.expression.face_landmarker import (
     convert_blendshapes,
     estimate_expressions,
     read_video_expressions,
 )
+from svp_diffusers.expression.track import Expressions
 
 
 def write_mat(path: Path, frames: int = 20) -> np.ndarray:

@@ -171,7 +171,7 @@ def cache(
     workers: Annotated[int, typer.Option(min=1, help="Processes, each with the encoders.")] = 1,
     device: Annotated[str | None, typer.Option(help="cpu, cuda, ...; default: the best.")] = None,
 ) -> None:
-    """Encode frames to latents and sound to embeddings once, for faster training."""
+    """Encode frames, sound and styles once, for faster training."""
     from functools import partial
 
     from svp_diffusers.checkpoints.loading import find_checkpoint, select_device

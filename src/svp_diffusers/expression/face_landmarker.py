@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from svp_diffusers.errors import ExpressionError, MissingDependencyError
 from svp_diffusers.expression.arkit import ARKIT_BLENDSHAPES
-from svp_diffusers.expression.coefficients import Expressions
+from svp_diffusers.expression.track import Expressions
 from svp_diffusers.media.input import check_input
 from svp_diffusers.media.video import probe, read_frames
 

@@ -1,9 +1,6 @@
-"""The portrait and the motion of its head, as the pipeline sees them."""
+"""The portrait as the pipeline sees it."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
-from fractions import Fraction
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,16 +14,8 @@ from svp_diffusers.media.faces import (
     crop_around_face,
     face_from_bbox,
     select_face,
-    track_head,
 )
-from svp_diffusers.media.keypoints import (
-    draw_keypoints,
-    fit_motion,
-    read_keypoints,
-    resample_keypoints,
-    retarget,
-)
-from svp_diffusers.media.video import parse_fps, read_frames
+from svp_diffusers.media.keypoints import read_keypoints
 
 POINTS = {"head8": 8, "v3": 3}  # keypoints of each layout
 
@@ -80,56 +69,3 @@ def prepare_portrait(
         return Portrait(image, None if given is None else (given - corner) * size / side)
     crop = crop_around_face(picture, face.bbox, size)
     return Portrait(crop.image, None if given is None else crop.map_points(given))
-
-
-def prepare_head_motion(
-    request: GenerationRequest,
-    portrait: Portrait,
-    fps: Fraction,
-    num_frames: int,
-    layout: str,
-    detector: FaceDetector | None,
-) -> NDArray[np.float32] | None:
-    """Give the head's keypoints in pixels of the portrait: (num_frames or 1, points, 2), or None.
-
-    A driver's motion is taken over relative to its first frame, at its own tempo. Without a driver
-    the head is still where its keypoints are known, and the model's own affair where not.
-
-    Raises:
-        FaceError: if the driver has no face, or the portrait's keypoints are not known.
-        MediaError: if the driver cannot be read.
-    """
-    if request.head_video is not None:
-        frames = read_frames(request.head_video, fps)
-        driver = track_head(frames, detector or InsightFaceDetector(), layout)
-    elif request.head_keypoints is not None:
-        driver = resample_keypoints(
-            read_keypoints(request.head_keypoints, POINTS[layout]),
-            parse_fps(request.head_keypoints_fps),
-            fps,
-        )
-    else:
-        return None if portrait.keypoints is None else portrait.keypoints[None]
-    if portrait.keypoints is None:
-        raise FaceError(
-            "To take over a head's motion we must know the portrait's own keypoints: add "
-            "--detect-face, or give them with --portrait-keypoints."
-        )
-    return fit_motion(retarget(driver, portrait.keypoints), num_frames)
-
-
-class KeypointImages(Sequence[NDArray[np.float32]]):
-    """Pictures of head keypoints, drawn when they are looked at, so that a long video is cheap."""
-
-    def __init__(self, keypoints: NDArray[np.float32], size: int) -> None:
-        self._keypoints = keypoints
-        self._size = size
-
-    def __len__(self) -> int:
-        return len(self._keypoints)
-
-    def __getitem__(self, index: Any) -> Any:
-        """Draw a slice of frames: (frames, 3, size, size) in [0, 1]; or one frame."""
-        if isinstance(index, slice):
-            return draw_keypoints(self._keypoints[index], self._size, self._size)
-        return draw_keypoints(self._keypoints[index][None], self._size, self._size)[0]

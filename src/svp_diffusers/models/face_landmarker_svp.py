@@ -252,7 +252,7 @@ class FaceLandmarker(ModelMixin, ConfigMixin):
         aligned = source @ rotation.mT
         scale = (weights * aligned * centred).sum((1, 2)) / (weights * source.square()).sum()
         linear = scale[:, None, None] * rotation
-        pose = torch.eye(4).to(points).repeat(len(points), 1, 1)
+        pose = torch.eye(4, device=points.device, dtype=points.dtype).repeat(len(points), 1, 1)
         pose[:, :3, :3] = linear
         pose[:, :3, 3] = mean - linear @ source_mean
         return pose

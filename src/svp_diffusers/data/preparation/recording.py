@@ -29,8 +29,8 @@ from svp_diffusers.data.preparation.sources import Source
 from svp_diffusers.data.preparation.speech import SpeechMeasure, measure_speech
 from svp_diffusers.data.shards import ShardWriter
 from svp_diffusers.errors import ConfigurationError, ExpressionError, MediaError
-from svp_diffusers.expression.coefficients import Expressions
 from svp_diffusers.expression.face_landmarker import estimate_expressions
+from svp_diffusers.expression.track import Expressions
 from svp_diffusers.media.manifest import hash_file
 from svp_diffusers.media.output import atomic_path
 from svp_diffusers.media.video import read_frames

@@ -15,8 +15,8 @@ class PreparationSettings:
     Args:
         size: height and width of the stored frames, a multiple of 8.
         fps: frame rate of the clips.
-        minimum_seconds, maximum_seconds: a shot shorter than this is refused; a longer one is cut
-            into equal parts no longer than this.
+        minimum_seconds: a shot shorter than this is refused.
+        maximum_seconds: a longer shot is cut into equal parts no longer than this.
         minimum_fps: videos below this do not show how lips move.
         minimum_speech: least part of a clip in which somebody speaks.
         quality: JPEG quality.

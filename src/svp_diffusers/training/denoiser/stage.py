@@ -65,7 +65,6 @@ def train_denoiser(
     run = DryRun() if dry_run else RunFolder(configuration.output_dir, configuration, resume)
     check_components(Path(configuration.pipeline))
     pipeline = _load(configuration)
-    pipeline.style_encoder.float().eval()
     batches, held_out = read_batches(pipeline, configuration, consecutive)
     expression_encoder = None
     if configuration.expression_encoder is not None:
@@ -117,7 +116,8 @@ def train_denoiser(
 def _load(configuration: DenoisingConfiguration) -> SVPTalkingHeadPipeline:
     pipeline: SVPTalkingHeadPipeline = SVPTalkingHeadPipeline.from_pretrained(
         configuration.pipeline,
-        dtype=DTYPES[configuration.weights_dtype],
+        # The style encoder is not trained, and is the one that the dataset was cached with.
+        dtype={"default": DTYPES[configuration.weights_dtype], "style_encoder": torch.float32},
         disable_mmap=True,  # else what is copied to another layout stays in memory as a file too
     )
     return pipeline

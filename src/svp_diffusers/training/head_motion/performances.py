@@ -12,7 +12,7 @@ from svp_diffusers.checkpoints.loading import find_checkpoint, load_pipeline
 from svp_diffusers.data.clips import ClipSample
 from svp_diffusers.data.loader import ClipDataset
 from svp_diffusers.errors import DatasetError
-from svp_diffusers.expression.coefficients import Expressions
+from svp_diffusers.expression.track import Expressions
 from svp_diffusers.media.head_pose import estimate_poses
 from svp_diffusers.media.keypoints import resample_keypoints
 from svp_diffusers.models.style_encoder_svp import StyleDistribution
