@@ -143,6 +143,11 @@ def read_portrait(image: Portrait) -> Image.Image | torch.Tensor:
     return to_unit_range("image", pixels)
 
 
+def to_tensor(image: Image.Image) -> torch.Tensor:
+    """An RGB picture as pixels (3, height, width) in [0, 1]."""
+    return torch.from_numpy(np.array(image)).permute(2, 0, 1).float() / 255
+
+
 def stack_head_pictures(
     pictures: torch.Tensor | np.ndarray | Sequence[Image.Image],
 ) -> torch.Tensor:

@@ -18,7 +18,7 @@ from typing import Any, ClassVar
 import numpy as np
 import torch
 from diffusers import AutoencoderKL, DiffusionPipeline, ModelMixin, SchedulerMixin
-from diffusers.utils import BaseOutput
+from diffusers.utils import BaseOutput, logging
 from diffusers.video_processor import VideoProcessor
 from transformers import FeatureExtractionMixin, PreTrainedModel
 
@@ -36,6 +36,7 @@ if not __name__.startswith("svp_diffusers."):
 from .checkpoint_svp import CheckpointMixin
 from .conditions_svp import Conditions, ConditionsMixin
 from .guidance_svp import GuidancePass, plan_guidance
+from .head_svp import HeadMixin
 from .images_svp import HeadPictures, Portrait, read_portrait
 from .noise_svp import draw_noise
 from .speech_svp import Audio, count_frames
@@ -43,6 +44,8 @@ from .style_schedule_svp import Style
 from .windows_svp import blend_windows, context_windows, divide_frames
 
 DECODE_FRAMES = 8  # frames the VAE decodes at once
+
+logger = logging.get_logger(__name__)
 
 
 @dataclass
@@ -61,7 +64,7 @@ class SVPTalkingHeadPipelineOutput(BaseOutput):
     styles: list[torch.Tensor]
 
 
-class SVPTalkingHeadPipeline(CheckpointMixin, ConditionsMixin, DiffusionPipeline):
+class SVPTalkingHeadPipeline(CheckpointMixin, ConditionsMixin, HeadMixin, DiffusionPipeline):
     """Makes a portrait speak, in a style that is sampled from a probability distribution.
 
     Args:
@@ -75,6 +78,8 @@ class SVPTalkingHeadPipeline(CheckpointMixin, ConditionsMixin, DiffusionPipeline
         audio_projector: `AudioProjector`, windows of embeddings to audio tokens.
         style_encoder: `StyleEncoder`, holds the style prior and the bank of named styles.
         scheduler: any diffusers scheduler.
+        face_landmarker: `FaceLandmarker`, finds the portrait's face where a call gives no head
+            keypoints. Optional.
         num_inference_steps: the default of a call, as are the next four: they depend on how a
             checkpoint was trained, so it carries them.
         guidance_scale: the default of a call.
@@ -86,9 +91,11 @@ class SVPTalkingHeadPipeline(CheckpointMixin, ConditionsMixin, DiffusionPipeline
     """
 
     model_cpu_offload_seq = (
-        "audio_encoder->style_encoder->audio_projector->reference_unet->head_guider->unet->vae"
+        "face_landmarker->audio_encoder->style_encoder->audio_projector->reference_unet"
+        "->head_guider->unet->vae"
     )
     _callback_tensor_inputs: ClassVar = ["latents"]
+    _optional_components: ClassVar = ["face_landmarker"]
 
     def __init__(
         self,
@@ -101,6 +108,7 @@ class SVPTalkingHeadPipeline(CheckpointMixin, ConditionsMixin, DiffusionPipeline
         audio_projector: ModelMixin,
         style_encoder: ModelMixin,
         scheduler: SchedulerMixin,
+        face_landmarker: ModelMixin | None = None,
         num_inference_steps: int = 25,
         guidance_scale: float = 3.5,
         audio_guidance_scale: float | None = None,
@@ -119,6 +127,7 @@ class SVPTalkingHeadPipeline(CheckpointMixin, ConditionsMixin, DiffusionPipeline
             audio_projector=audio_projector,
             style_encoder=style_encoder,
             scheduler=scheduler,
+            face_landmarker=face_landmarker,
         )
         self.register_to_config(
             num_inference_steps=num_inference_steps,
@@ -377,6 +386,7 @@ class SVPTalkingHeadPipeline(CheckpointMixin, ConditionsMixin, DiffusionPipeline
         style: Style = None,
         *,
         head_keypoints: HeadPictures | None = None,
+        find_face: bool = True,
         height: int | None = None,
         width: int | None = None,
         fps: float | Fraction = 25,
@@ -415,7 +425,10 @@ class SVPTalkingHeadPipeline(CheckpointMixin, ConditionsMixin, DiffusionPipeline
                 0.4 s (our choice). All videos of a batch have the style that is given.
             head_keypoints: pictures of head keypoints, one for a still head or one a frame: a list
                 of PIL images, or an array or tensor (frames, 3, height, width) of floats in [0, 1]
-                or of uint8. None leaves the head to the model.
+                or of uint8. None finds those of the portrait's face, and the head is still.
+            find_face: find the largest face of the portrait where no `head_keypoints` are given and
+                the checkpoint has a `face_landmarker`: a picture is cut around it, an array or
+                tensor is taken whole. Else the head is left to the model, which seldom ends well.
             height: of the video in pixels; the checkpoint's own by default.
             width: of the video in pixels.
             fps: frames a second; the video has `round(duration * fps)` frames.
@@ -495,9 +508,20 @@ class SVPTalkingHeadPipeline(CheckpointMixin, ConditionsMixin, DiffusionPipeline
         # 2. Prepare the conditions of each video
         num_videos = len(image) * num_videos_per_style
         generators = generator if isinstance(generator, list) else [generator] * num_videos
-        head_features = None if head_keypoints is None else self.encode_heads(head_keypoints)
+        heads: list[HeadPictures | None] = [head_keypoints] * len(portraits)
+        if head_keypoints is None and find_face and self.face_landmarker is not None:
+            found = [self.find_head(portrait, height, width) for portrait in portraits]
+            portraits, heads = [portrait for portrait, _ in found], [head for _, head in found]
+        elif head_keypoints is None:
+            logger.warning(
+                "The portrait's head keypoints are not known, and checkpoints are trained with "
+                "them: the face may come out blurred. Pass `head_keypoints`, or use a checkpoint "
+                "with a `face_landmarker`."
+            )
         conditions: list[Conditions] = []
-        for portrait, waveform, frames in zip(portraits, waveforms, num_frames, strict=True):
+        each_portrait = zip(portraits, heads, waveforms, num_frames, strict=True)
+        for portrait, head, waveform, frames in each_portrait:
+            head_features = None if head is None else self.encode_heads(head)
             embeddings = self.encode_audio(waveform)
             audio_tokens = self.project_audio(embeddings, frames).to(self.unet.dtype)
             portrait_latents = self.encode_image(portrait, height, width)

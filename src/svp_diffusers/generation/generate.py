@@ -83,6 +83,7 @@ def generate_video(
         waveform,
         load_styles(styles, pipeline),
         head_keypoints=None if motion is None else KeypointImages(motion, size),
+        find_face=False,
         height=size,
         width=size,
         fps=fps,

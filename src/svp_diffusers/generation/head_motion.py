@@ -10,13 +10,13 @@ from svp_diffusers.generation.portrait import POINTS, Portrait
 from svp_diffusers.generation.request import GenerationRequest
 from svp_diffusers.media.face_track import follow_face
 from svp_diffusers.media.keypoints import (
-    draw_keypoints,
     fit_motion,
     read_keypoints,
     resample_keypoints,
     retarget,
 )
 from svp_diffusers.media.video import parse_fps, read_frames
+from svp_diffusers.pipelines.head_svp import draw_keypoints
 
 
 def prepare_head_motion(

@@ -4,6 +4,7 @@ import torch
 from transformers import FeatureExtractionMixin, PreTrainedModel
 
 from svp_diffusers.checkpoints.scheduler import default_scheduler
+from svp_diffusers.media.landmarks import load_face_landmarker
 from svp_diffusers.models.audio_projector_svp import AudioProjector
 from svp_diffusers.models.autoencoder_svp import SpaceToDepthAutoencoderKL
 from svp_diffusers.models.head_guider_svp import HeadKeypointGuider
@@ -92,6 +93,7 @@ def assemble_svp_tiny(
         audio_projector=audio_projector,
         style_encoder=style_encoder,
         scheduler=default_scheduler(),
+        face_landmarker=load_face_landmarker(),
         num_inference_steps=NUM_INFERENCE_STEPS,
         guidance_scale=1.0,
         audio_guidance_scale=GUIDANCE_SCALE,
