@@ -139,14 +139,20 @@ def read_clips(encoder: PerformanceEncoder, source: str, split: str) -> list[Mot
     """Read the performances of one split of a dataset, the poses from its head keypoints.
 
     Raises:
-        DatasetError: the split is empty, or a clip lacks keypoints or expressions.
+        DatasetError: the split is empty, or a clip is cached or lacks keypoints or expressions.
         FaceError, ExpressionError: they cannot be used.
     """
     dataset = ClipDataset(source, split)
-    return [
-        _read_clip(encoder, dataset[index].decode(pictures=False), dataset[index].header["width"])
-        for index in range(len(dataset))
-    ]
+    clips = []
+    for index in range(len(dataset)):
+        stored = dataset[index]
+        if stored.header["width"] is None:
+            raise DatasetError(
+                f"clip {stored.key!r} is cached and does not say how large its pictures were; give "
+                "the dataset that it was cached from"
+            )
+        clips.append(_read_clip(encoder, stored.decode(pictures=False), stored.header["width"]))
+    return clips
 
 
 def _read_clip(encoder: PerformanceEncoder, sample: ClipSample, width: int) -> MotionClip:
