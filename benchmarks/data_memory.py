@@ -1,25 +1,21 @@
-"""Memory of the loader and of the preparation over a thousand clips, as a graph.
+"""Memory of the preparation over a thousand videos.
 
-python benchmarks/data_memory.py --clips 1000 -o docs/pictures/data_memory.png
+python benchmarks/data_memory.py --clips 1000
 """
 
 import argparse
 import json
 import tempfile
 from collections.abc import Callable
-from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
 import psutil
 
-from svp_diffusers.data.loader import ClipDataset, ClipLoader, RandomWindow
 from svp_diffusers.data.preparation.run import in_processes, prepare
 from svp_diffusers.data.preparation.settings import PreparationSettings
 from svp_diffusers.data.preparation.sources import list_sources
-from svp_diffusers.data.shards import ShardWriter
-from svp_diffusers.talkers.synthesis import SynthesisSettings, synthesise_dataset
 from svp_diffusers.talkers.talker import film_talker
 
 SIZE = 128
@@ -35,23 +31,6 @@ def measure_memory() -> float:
         except psutil.NoSuchProcess:
             continue
     return held / 2**20
-
-
-def load_clips(folder: Path, clips: int, note: Callable[[int], None]) -> None:
-    """Load windows of so many clips, copies of a few, with two workers."""
-    for _ in synthesise_dataset(folder / "few", 20, SynthesisSettings(size=SIZE, seconds=3)):
-        pass
-    few = ClipDataset(str(folder / "few"))
-    with ShardWriter(folder / "many") as writer:
-        for number in range(clips):
-            writer.write(replace(few[number % 20], key=f"clip-{number:06d}"))
-    loader = ClipLoader(
-        ClipDataset(str(folder / "many")), batch_size=4, decode=RandomWindow(24), num_workers=2
-    )
-    done = 0
-    for batch in loader:
-        done += len(batch)
-        note(done)
 
 
 def prepare_videos(folder: Path, clips: int, note: Callable[[int], None]) -> None:
@@ -72,42 +51,21 @@ def prepare_videos(folder: Path, clips: int, note: Callable[[int], None]) -> Non
 
 
 def main() -> None:
-    """Measure both, draw one graph, print the figures."""
+    """Measure and print the figures."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--clips", type=int, default=1000)
-    parser.add_argument("-o", "--output", type=Path, required=True)
-    arguments = parser.parse_args()
-    measured: dict[str, list[tuple[int, float]]] = {}
-    for name, job in (("loader, 2 workers", load_clips), ("svp data prepare, 2", prepare_videos)):
-        points = measured[name] = []
+    clips = parser.parse_args().clips
+    held: list[float] = []
 
-        def note(done: int, points: list[tuple[int, float]] = points) -> None:
-            if done % 20 == 0:
-                points.append((done, measure_memory()))
+    def note(done: int) -> None:
+        if done % 20 == 0:
+            held.append(measure_memory())
 
-        with tempfile.TemporaryDirectory() as temporary:
-            job(Path(temporary), arguments.clips, note)
-    draw(measured, arguments.output)
-    for name, points in measured.items():
-        held = np.array([megabytes for _, megabytes in points])
-        tenth = max(1, len(held) // 10)
-        early, late = held[tenth : 3 * tenth].mean(), held[-2 * tenth :].mean()
-        print(json.dumps({"job": name, "early MB": round(early), "late MB": round(late)}))
-
-
-def draw(measured: dict[str, list[tuple[int, float]]], path: Path) -> None:
-    """Draw memory over clips."""
-    import matplotlib
-
-    matplotlib.use("Agg")
-    from matplotlib import pyplot
-
-    figure, axes = pyplot.subplots(figsize=(6, 3), layout="constrained")
-    for name, points in measured.items():
-        axes.plot(*zip(*points, strict=True), label=name)
-    axes.set(xlabel="clips done", ylabel="MB, all processes", ylim=0)
-    axes.legend()
-    figure.savefig(path, dpi=90)
+    with tempfile.TemporaryDirectory() as temporary:
+        prepare_videos(Path(temporary), clips, note)
+    tenth = max(1, len(held) // 10)
+    early, late = np.mean(held[tenth : 3 * tenth]), np.mean(held[-2 * tenth :])
+    print(json.dumps({"early MB": round(early), "late MB": round(late)}))
 
 
 if __name__ == "__main__":

@@ -3,22 +3,32 @@
 from pathlib import Path
 
 import numpy as np
+import soundfile
 from PIL import Image
 
 from svp_diffusers.samples import HEAD_MOTION, PORTRAIT_KEYPOINTS, PORTRAITS, SPEECH
 from svp_diffusers.samples.make import make_samples
 
 
-def test_the_samples_are_made_anew_byte_for_byte(tmp_path: Path) -> None:
+def read_integers(path: Path) -> np.ndarray:
+    if path.suffix == ".png":
+        return np.asarray(Image.open(path)).astype(int)
+    return soundfile.read(path, dtype="int16")[0].astype(int)
+
+
+def test_the_samples_are_what_make_samples_makes(tmp_path: Path) -> None:
+    """To one step of 8 or 16 bits: other versions of NumPy, SciPy and ThorVG round otherwise."""
     make_samples(tmp_path)
     shipped = {*PORTRAITS, *PORTRAIT_KEYPOINTS, *SPEECH, HEAD_MOTION}
     assert {path.name for path in shipped} == {path.name for path in tmp_path.iterdir()}
     for path in shipped:
         made = tmp_path / path.name
-        if path.suffix == ".png":  # zlib's versions pack the same pixels otherwise
-            assert np.array_equal(np.asarray(Image.open(path)), np.asarray(Image.open(made)))
-        else:
+        if path.suffix == ".npy":
             assert path.read_bytes() == made.read_bytes()
+        else:
+            shipped_values, made_values = read_integers(path), read_integers(made)
+            assert np.abs(shipped_values - made_values).max() <= 1
+            assert (shipped_values != made_values).mean() < 0.001
     assert sum(path.stat().st_size for path in shipped) < 500_000
 
 

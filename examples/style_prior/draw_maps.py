@@ -8,10 +8,10 @@ from dataclasses import replace
 
 import torch
 
+from svp_diffusers.checkpoints.loading import load_style_encoder
 from svp_diffusers.data.style_clips import center_speakers, read_style_clips
 from svp_diffusers.evaluation.style_encoder.representations import encode_clip_windows
 from svp_diffusers.speech.features import load_audio_features
-from svp_diffusers.style.encode import load_style_encoder
 from svp_diffusers.style.plot import plot_styles
 
 encoder_path, manifest, root, prefix = sys.argv[1:]

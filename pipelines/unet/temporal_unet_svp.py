@@ -9,7 +9,8 @@ self-contained, because a checkpoint on the Hub carries it beside its weights.
 """
 
 import inspect
-from typing import Any, ClassVar
+from collections.abc import Sequence
+from typing import Any, ClassVar, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -47,12 +48,21 @@ def attend(
     return output.reshape_as(hidden_states)
 
 
+def repeat_for_frames(tensor: torch.Tensor, batch_frames: int) -> torch.Tensor:
+    """Give every frame its row of a tensor whose rows are of a frame, of a clip or of all."""
+    return tensor.repeat_interleave(batch_frames // len(tensor), dim=0)
+
+
+REGIONS = ("background", "face", "lips")  # of regional audio attention, in this order
+
+
 class PortraitTransformerBlock(BasicTransformerBlock):
     """A transformer block with reference attention before, and style attention after, the audio's.
 
     Reference and style attention read the residual stream through norms of their own. The output
     projection of the style attention starts at zero: until it is trained, style changes nothing.
-    So does the modulation of the last norm, which is there if `adaptive_dim` is given.
+    So does the modulation of the last norm, which is there if `adaptive_dim` is given. Without a
+    separate reference attention, the self-attention sees the reference feature beside its own.
     """
 
     def __init__(
@@ -62,13 +72,16 @@ class PortraitTransformerBlock(BasicTransformerBlock):
         attention_head_dim: int,
         cross_attention_dim: int,
         adaptive_dim: int | None,
+        separate_reference: bool,
     ) -> None:
         super().__init__(
             dim, num_attention_heads, attention_head_dim, cross_attention_dim=cross_attention_dim
         )
         heads = {"heads": num_attention_heads, "dim_head": attention_head_dim}
-        self.norm_reference = nn.LayerNorm(dim)
-        self.attn_reference = Attention(query_dim=dim, **heads)
+        self.separate_reference = separate_reference
+        if separate_reference:
+            self.norm_reference = nn.LayerNorm(dim)
+            self.attn_reference = Attention(query_dim=dim, **heads)
         self.norm_style = nn.LayerNorm(dim)
         self.attn_style = Attention(query_dim=dim, cross_attention_dim=cross_attention_dim, **heads)
         nn.init.zeros_(self.attn_style.to_out[0].weight)
@@ -92,19 +105,27 @@ class PortraitTransformerBlock(BasicTransformerBlock):
         """Apply the block to (batch * frames, tokens, dim).
 
         `encoder_hidden_states` are the audio tokens; `cross_attention_kwargs` holds `reference`
-        (b, n, dim), `style` (b or b * frames, n, cross_attention_dim), the three scales and, with
-        modulation, `condition` (b * frames, adaptive_dim). No other argument of diffusers'
-        signature is used.
+        (b, n, dim) or None, `style` (b or b * frames, n, cross_attention_dim), the three scales
+        and, with modulation, `condition` (b * frames, adaptive_dim). No other argument of
+        diffusers' signature is used.
         """
         assert encoder_hidden_states is not None
         assert cross_attention_kwargs is not None
         conditions = cross_attention_kwargs
-        hidden_states = hidden_states + self.attn1(self.norm1(hidden_states))
-        for attention, norm, context, scale in (
-            (self.attn_reference, self.norm_reference, conditions["reference"], "reference"),
+        reference = conditions["reference"]
+        attentions = [
             (self.attn2, self.norm2, encoder_hidden_states, "audio"),
             (self.attn_style, self.norm_style, conditions["style"], "style"),
-        ):
+        ]
+        normed = self.norm1(hidden_states)
+        if self.separate_reference:
+            attentions.insert(0, (self.attn_reference, self.norm_reference, reference, "reference"))
+            reference = None
+        if reference is not None:
+            reference = repeat_for_frames(reference, len(normed))
+            reference = torch.cat([normed, reference], dim=1)  # (b * frames, tokens + n, dim)
+        hidden_states = hidden_states + self.attn1(normed, encoder_hidden_states=reference)
+        for attention, norm, context, scale in attentions:
             update = attend(attention, norm(hidden_states), context)
             hidden_states = hidden_states + conditions[f"{scale}_attention_scale"] * update
         normed = self.norm3(hidden_states)
@@ -114,8 +135,76 @@ class PortraitTransformerBlock(BasicTransformerBlock):
         return hidden_states + self.ff(normed)
 
 
+class RegionalAudio(NamedTuple):
+    """The audio of regional audio attention.
+
+    Attributes:
+        tokens: (batch * frames, n, regional_audio_dim).
+        masks: one a resolution of the UNet's transformers, each (batch or 1, regions, height,
+            width): how much background, face and lips change at a place, from 0.
+        scales: factors on what the three regions add.
+    """
+
+    tokens: torch.Tensor
+    masks: Sequence[torch.Tensor]
+    scales: Sequence[float] = (1.0, 1.0, 1.0)
+
+
+class RegionalAudioBlock(BasicTransformerBlock):
+    """A transformer block whose attentions to the audio each change a region of the picture.
+
+    (Hallo's: self-attention, then an attention to the audio a region, all from one norm, each
+    masked and projected.) The projections start at zero.
+    """
+
+    def __init__(
+        self, dim: int, num_attention_heads: int, attention_head_dim: int, audio_dim: int
+    ) -> None:
+        super().__init__(dim, num_attention_heads, attention_head_dim)
+        self.norm2 = nn.LayerNorm(dim)
+        self.attn_regions = nn.ModuleList(
+            Attention(dim, audio_dim, heads=num_attention_heads, dim_head=attention_head_dim)
+            for _ in REGIONS
+        )
+        projections = [nn.Linear(dim, dim) for _ in REGIONS]
+        for projection in projections:
+            nn.init.zeros_(projection.weight)
+            nn.init.zeros_(projection.bias)
+        self.proj_regions = nn.ModuleList(projections)
+
+    def forward(
+        self,
+        hidden_states: torch.Tensor,
+        attention_mask: torch.Tensor | None = None,
+        encoder_hidden_states: torch.Tensor | None = None,
+        encoder_attention_mask: torch.Tensor | None = None,
+        timestep: torch.Tensor | None = None,
+        cross_attention_kwargs: dict[str, Any] | None = None,
+        class_labels: torch.Tensor | None = None,
+    ) -> torch.Tensor:
+        """Apply the block to (batch * frames, tokens, dim).
+
+        `encoder_hidden_states` are the audio tokens (batch * frames, n, audio_dim);
+        `cross_attention_kwargs` holds `masks` (batch * frames, regions, tokens) and `scales`, one a
+        region. No other argument of diffusers' signature is used.
+        """
+        assert cross_attention_kwargs is not None
+        masks, scales = cross_attention_kwargs["masks"], cross_attention_kwargs["scales"]
+        hidden_states = hidden_states + self.attn1(self.norm1(hidden_states))
+        normed = self.norm2(hidden_states)
+        for region, scale in enumerate(scales):
+            update = self.attn_regions[region](normed, encoder_hidden_states)
+            update = self.proj_regions[region](update * masks[:, region, :, None])
+            hidden_states = hidden_states + scale * update
+        return hidden_states + self.ff(self.norm3(hidden_states))
+
+
 class PortraitTransformer(Transformer2DModel):
-    """A spatial transformer that hands its block the reference feature made at the same place."""
+    """A spatial transformer that hands its block the reference feature made at the same place.
+
+    With regional audio, a transformer of `RegionalAudioBlock` follows. With context frames, their
+    features are put before the frames of each clip, for the motion module that comes next.
+    """
 
     def __init__(
         self,
@@ -127,6 +216,10 @@ class PortraitTransformer(Transformer2DModel):
         norm_num_groups: int,
         use_linear_projection: bool,
         adaptive_dim: int | None,
+        separate_reference: bool,
+        regional_audio_dim: int | None,
+        regional_audio_width: int,
+        num_context_frames: int,
     ) -> None:
         super().__init__(
             num_attention_heads,
@@ -138,23 +231,67 @@ class PortraitTransformer(Transformer2DModel):
         )
         self.name = name
         self.dim = num_attention_heads * attention_head_dim
+        self.separate_reference = separate_reference
+        self.num_context_frames = num_context_frames
         block = PortraitTransformerBlock(
-            self.dim, num_attention_heads, attention_head_dim, cross_attention_dim, adaptive_dim
+            self.dim,
+            num_attention_heads,
+            attention_head_dim,
+            cross_attention_dim,
+            adaptive_dim,
+            separate_reference,
         )
         self.transformer_blocks = nn.ModuleList([block])
+        self.audio: Transformer2DModel | None = None
+        if regional_audio_dim is not None:
+            heads = (num_attention_heads, regional_audio_width // num_attention_heads)
+            self.audio = Transformer2DModel(
+                *heads, in_channels=in_channels, norm_num_groups=norm_num_groups
+            )
+            self.audio.transformer_blocks = nn.ModuleList(
+                [RegionalAudioBlock(regional_audio_width, *heads, regional_audio_dim)]
+            )
 
     def forward(
-        self, hidden_states: torch.Tensor, *, cross_attention_kwargs: dict[str, Any], **kwargs: Any
-    ) -> Any:
-        """Apply diffusers' transformer to (batch * frames, channels, height, width)."""
+        self,
+        hidden_states: torch.Tensor,
+        *,
+        cross_attention_kwargs: dict[str, Any],
+        return_dict: bool,
+        **kwargs: Any,
+    ) -> tuple[torch.Tensor]:
+        """Apply the transformers to (batch * frames, channels, height, width).
+
+        Returns:
+            (batch * (context frames + frames), channels, height, width).
+        """
         conditions = dict(cross_attention_kwargs)
         features = conditions.pop("reference_features")
-        if features is None:
+        regional, context = conditions.pop("regional_audio"), conditions.pop("context_features")
+        num_frames = conditions.pop("num_frames")
+        conditions["reference"] = None if features is None else features[self.name]
+        if features is None and self.separate_reference:
             # Attention over zeros gives its output bias, whatever the number of tokens.
             conditions["reference"] = hidden_states.new_zeros(1, 1, self.dim)
-        else:
-            conditions["reference"] = features[self.name]
-        return super().forward(hidden_states, cross_attention_kwargs=conditions, **kwargs)
+        (output,) = super().forward(
+            hidden_states, cross_attention_kwargs=conditions, return_dict=False, **kwargs
+        )
+        if self.audio is not None:
+            masks = next(each for each in regional.masks if each.shape[2:] == output.shape[2:])
+            masks = repeat_for_frames(masks, len(output)).flatten(
+                2
+            )  # (b * frames, regions, tokens)
+            masked = {"masks": masks, "scales": regional.scales}
+            (output,) = self.audio(
+                output, regional.tokens, cross_attention_kwargs=masked, return_dict=False
+            )
+        if self.num_context_frames:
+            earlier = context[self.name].transpose(2, 3)  # (batch or 1, context, channels, tokens)
+            earlier = earlier.unflatten(3, output.shape[2:])
+            clips = output.unflatten(0, (-1, num_frames))
+            earlier = repeat_for_frames(earlier, len(clips))
+            output = torch.cat([earlier, clips], dim=1).flatten(0, 1)
+        return (output,)
 
 
 class PerFrameGroupNorm(nn.GroupNorm):
@@ -170,8 +307,25 @@ class PerFrameGroupNorm(nn.GroupNorm):
         return normed.unflatten(0, frames.shape[:2]).transpose(1, 2)
 
 
+def is_convolution_norm(path: str, module: nn.Module) -> bool:
+    """Tell the group norms of ResNets and of the output from those of transformers."""
+    return isinstance(module, nn.GroupNorm) and (".resnets." in path or path == "conv_norm_out")
+
+
+class ClipGroupNorm(nn.GroupNorm):
+    """Group norm with the statistics of one whole clip, as LatentSync was trained."""
+
+    def forward(self, hidden_states: torch.Tensor) -> torch.Tensor:
+        """Normalise the frames of one clip (frames, channels, height, width) together."""
+        clip = hidden_states.transpose(0, 1)[None]  # (1, channels, frames, height, width)
+        return super().forward(clip)[0].transpose(0, 1)
+
+
 class MotionModule(AnimateDiffTransformer3D):
-    """AnimateDiff's temporal transformer, with a per-frame norm and gradient checkpointing."""
+    """AnimateDiff's temporal transformer, with a per-frame norm and gradient checkpointing.
+
+    Context frames, which come before the frames of each clip, are read and then dropped.
+    """
 
     def __init__(
         self,
@@ -180,6 +334,7 @@ class MotionModule(AnimateDiffTransformer3D):
         in_channels: int,
         norm_num_groups: int,
         max_seq_length: int,
+        num_context_frames: int,
     ) -> None:
         super().__init__(
             num_attention_heads,
@@ -190,6 +345,7 @@ class MotionModule(AnimateDiffTransformer3D):
             num_positional_embeddings=max_seq_length,
         )
         self.norm = PerFrameGroupNorm(norm_num_groups, in_channels, eps=1e-6)
+        self.num_context_frames = num_context_frames
         self.gradient_checkpointing = False
         self.enabled = True
 
@@ -202,14 +358,26 @@ class MotionModule(AnimateDiffTransformer3D):
         num_frames: int = 1,
         cross_attention_kwargs: None = None,
     ) -> torch.Tensor:
-        """Mix (batch * frames, channels, height, width) over `num_frames`; the rest is unused."""
-        if not self.enabled:
-            return hidden_states
+        """Mix the `num_frames` of each clip; the other arguments are unused.
+
+        Args:
+            hidden_states: (batch * (context frames + frames), channels, height, width).
+            num_frames: of a clip, without the context.
+
+        Returns:
+            (batch * frames, channels, height, width).
+        """
+        num_frames = self.num_context_frames + num_frames
+        output = hidden_states
         arguments = (hidden_states, None, None, None, num_frames)
-        if torch.is_grad_enabled() and self.gradient_checkpointing:
-            output: torch.Tensor = self._gradient_checkpointing_func(super().forward, *arguments)
-            return output
-        return super().forward(*arguments)
+        if self.enabled and torch.is_grad_enabled() and self.gradient_checkpointing:
+            output = self._gradient_checkpointing_func(super().forward, *arguments)
+        elif self.enabled:
+            output = super().forward(*arguments)
+        if self.num_context_frames:
+            clips = output.unflatten(0, (-1, num_frames))
+            output = clips[:, self.num_context_frames :].flatten(0, 1)
+        return output
 
 
 class HeadConditionedConv(nn.Conv2d):
@@ -240,16 +408,28 @@ class TemporalUNet(UNetMotionModel):
             (Our choice, for the same reason.)
         motion_modules_enabled: whether the motion modules are used; a checkpoint that was not
             trained on clips saves their time.
-        sample_size ... time_cond_proj_dim: those of `diffusers.UNetMotionModel`, with the values of
-            Stable Diffusion 1.5 as defaults. Only one transformer layer a block is supported.
+        reference_attention: "separate", the paper's attention to the reference features, or "self":
+            the self-attention sees them beside its own keys and values, as in AnimateAnyone, and
+            without a reference it is plain self-attention.
+        clip_group_norm: let the group norms of the ResNets and of the output take their statistics
+            over all frames of a clip, as in LatentSync; then a batch is one clip.
+        regional_audio_dim: size of the audio tokens of regional audio attention (Hallo's): a
+            transformer after every spatial one, with an attention to the audio for the background,
+            the face and the lips. None is without; then the audio is in `encoder_hidden_states`.
+        num_context_frames: earlier frames whose reference features the motion modules see before
+            the clip (Hallo's), in blocks with attention.
+        motion_norm_num_groups: groups of the motion modules' norms, if not `norm_num_groups`.
+
+    All other arguments are those of `diffusers.UNetMotionModel`, with the values of Stable
+    Diffusion 1.5 as defaults. Only one transformer layer a block is supported.
 
     Raises:
-        ValueError: if a transformer has more than one layer a block, or the portrait's latents do
-            not fit a `reference_skip`.
+        ValueError: if a transformer has more than one layer a block, the portrait's latents do not
+            fit a `reference_skip`, or there is no such `reference_attention`.
     """
 
-    _repeated_blocks: ClassVar = ["PortraitTransformerBlock", "MotionModule"]
-    _no_split_modules: ClassVar = ["PortraitTransformerBlock", "MotionModule", "ResnetBlock2D"]
+    _repeated_blocks: ClassVar = ["PortraitTransformerBlock", "RegionalAudioBlock", "MotionModule"]
+    _no_split_modules: ClassVar = [*_repeated_blocks, "ResnetBlock2D"]
 
     @register_to_config
     def __init__(
@@ -260,6 +440,11 @@ class TemporalUNet(UNetMotionModel):
         reference_skip: bool = False,
         adaptive_norm: bool = False,
         motion_modules_enabled: bool = True,
+        reference_attention: str = "separate",
+        clip_group_norm: bool = False,
+        regional_audio_dim: int | None = None,
+        num_context_frames: int = 0,
+        motion_norm_num_groups: int | None = None,
         sample_size: int | None = 64,
         in_channels: int = 4,
         out_channels: int = 4,
@@ -332,7 +517,10 @@ class TemporalUNet(UNetMotionModel):
         self.conv_in = HeadConditionedConv(
             in_channels + reference_channels, block_out_channels[0], 3, padding=1
         )
-        for path, module in list(self.named_modules()):
+        if reference_attention not in ("separate", "self"):
+            raise ValueError(f"`reference_attention` is separate or self: {reference_attention!r}.")
+        modules = dict(self.named_modules())
+        for path, module in modules.items():
             if isinstance(module, Transformer2DModel):
                 if len(module.transformer_blocks) != 1:
                     raise ValueError(
@@ -348,19 +536,42 @@ class TemporalUNet(UNetMotionModel):
                     norm_num_groups=module.config.norm_num_groups,
                     use_linear_projection=use_linear_projection,
                     adaptive_dim=adaptive_dim,
+                    separate_reference=reference_attention == "separate",
+                    regional_audio_dim=regional_audio_dim,
+                    regional_audio_width=self._regional_audio_width(path),
+                    # Where no motion module follows, nothing would take the context off again.
+                    num_context_frames=num_context_frames
+                    if path.replace("attentions", "motion_modules") in modules
+                    else 0,
                 )
             elif isinstance(module, AnimateDiffTransformer3D):
                 replacement = MotionModule(
                     num_attention_heads=module.num_attention_heads,
                     attention_head_dim=module.attention_head_dim,
                     in_channels=module.in_channels,
-                    norm_num_groups=module.norm.num_groups,
+                    norm_num_groups=motion_norm_num_groups or module.norm.num_groups,
                     max_seq_length=motion_max_seq_length,
+                    num_context_frames=num_context_frames
+                    if path.replace("motion_modules", "attentions") in modules
+                    else 0,
                 )
+            elif clip_group_norm and is_convolution_norm(path, module):
+                replacement = ClipGroupNorm(module.num_groups, module.num_channels, module.eps)
             else:
                 continue
             self.set_submodule(path, replacement)
         self.enable_motion_modules(motion_modules_enabled)
+
+    def _regional_audio_width(self, path: str) -> int:
+        """Inner width of the audio transformer after a spatial one: what its layer takes in."""
+        sizes = self.config.block_out_channels
+        part, *numbers = [piece for piece in path.split(".") if piece != "attentions"]
+        if part == "mid_block":
+            return int(sizes[-1])
+        block, layer = map(int, numbers)
+        if part == "down_blocks":
+            return int(sizes[block] if layer else sizes[max(0, block - 1)])
+        return int(sizes[::-1][min(block + 1, len(sizes) - 1)])
 
     @classmethod
     def from_pretrained(cls, *args: Any, **kwargs: Any) -> Any:
@@ -415,13 +626,13 @@ class TemporalUNet(UNetMotionModel):
         missing, unexpected = model.load_state_dict(weights, strict=False)
         ours = [
             *("attn_reference", "norm_reference", "attn_style", "norm_style", "style_projection"),
-            *("modulation", "condition_embedding", "condition_in", "skip_weights"),
+            *("modulation", "condition_embedding", "condition_in", "skip_weights", ".audio."),
         ]
         unknown = [key for key in missing if not any(part in key for part in ours)] + unexpected
         if unknown:
             raise ValueError(f"The 2-D UNet does not fit TemporalUNet; differing keys: {unknown}")
         for module in model.modules():
-            if isinstance(module, PortraitTransformerBlock):
+            if isinstance(module, PortraitTransformerBlock) and module.separate_reference:
                 module.norm_reference.load_state_dict(module.norm1.state_dict())
                 module.attn_reference.load_state_dict(module.attn1.state_dict())
         if motion_adapter is None:
@@ -477,6 +688,8 @@ class TemporalUNet(UNetMotionModel):
         reference_attention_scale: float = 1.0,
         audio_attention_scale: float = 1.0,
         style_attention_scale: float = 1.0,
+        context_features: dict[str, torch.Tensor] | None = None,
+        regional_audio: RegionalAudio | None = None,
         return_dict: bool = True,
     ) -> UNetMotionOutput | tuple[torch.Tensor]:
         """Predict for a clip of noisy latents.
@@ -486,22 +699,40 @@ class TemporalUNet(UNetMotionModel):
         Args:
             sample: (batch, channels, frames, height, width); frames <= `motion_max_seq_length`.
             timestep: of the diffusion, a number or (batch,).
-            encoder_hidden_states: audio tokens (batch * frames, tokens, cross_attention_dim).
+            encoder_hidden_states: audio tokens (batch * frames, tokens, cross_attention_dim); where
+                the audio is regional, or there is none, tokens of the portrait, of as many rows as
+                frames, clips, or one.
             style: (batch, style_dim), or (batch, frames, style_dim) for a style that changes.
-            reference_features: of `ReferenceUNet`, each (batch, tokens, dim) or (1, tokens, dim).
+            reference_features: of `ReferenceUNet`, each (rows, tokens, dim); as many rows as
+                frames, clips, or one.
             head_features: of `HeadKeypointGuider`, (batch, block_out_channels[0], frames, height,
                 width), added after `conv_in`.
-            reference_latents: (batch or 1, reference_channels, height, width), of the portrait.
+            reference_latents: (batch or 1, reference_channels, height, width), of the portrait, or
+                (batch or 1, reference_channels, frames, height, width), of a picture a frame.
             style_mask: (batch,), 0 where a clip has no style; used in training.
             reference_attention_scale: factor on the reference attention's output.
             audio_attention_scale: factor on the audio attention's output.
             style_attention_scale: factor on the style attention's output.
+            context_features: of `ReferenceUNet`, of the `num_context_frames` pictures before the
+                clip, each (batch or 1, num_context_frames, tokens, dim).
+            regional_audio: tokens, masks and scales where `regional_audio_dim` is set.
             return_dict: return a `UNetMotionOutput` rather than a tuple.
 
         Returns:
             The prediction, shaped as `sample`.
+
+        Raises:
+            ValueError: if what an option of the config needs is not given.
         """
         batch, _, frames = sample.shape[:3]
+        if self.config.clip_group_norm and batch != 1:
+            raise ValueError(f"With clip_group_norm a batch is one clip; got {batch}.")
+        if self.config.regional_audio_dim and regional_audio is None:
+            raise ValueError("A net with regional_audio_dim needs `regional_audio`.")
+        if self.config.num_context_frames and context_features is None:
+            raise ValueError("A net with num_context_frames needs `context_features`.")
+        if self.config.reference_attention == "self" and reference_attention_scale != 1:
+            raise ValueError("Reference features in the self-attention have no scale of their own.")
         if style is None:
             style_tokens = sample.new_zeros(1, 1, self.config.cross_attention_dim)
         else:
@@ -514,8 +745,10 @@ class TemporalUNet(UNetMotionModel):
             size = (batch, self.config.reference_channels, frames, *sample.shape[3:])
             if reference_latents is None:
                 channels.append(sample.new_zeros(size))
-            else:
+            elif reference_latents.ndim == 4:
                 channels.append(reference_latents[:, :, None].expand(size))
+            else:
+                channels.append(reference_latents.expand(size))
         condition = None
         if self.condition_embedding is not None:
             audio = audio_attention_scale * encoder_hidden_states.mean(dim=1)
@@ -536,6 +769,9 @@ class TemporalUNet(UNetMotionModel):
                 "condition": condition,
                 "style": style_tokens,
                 "reference_features": reference_features,
+                "context_features": context_features,
+                "regional_audio": regional_audio,
+                "num_frames": frames,
                 "reference_attention_scale": reference_attention_scale,
                 "audio_attention_scale": audio_attention_scale,
                 "style_attention_scale": style_attention_scale,

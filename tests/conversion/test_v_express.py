@@ -10,10 +10,10 @@ from diffusers import UNetMotionModel
 from safetensors.torch import load_file
 from torch import nn
 
+from svp_diffusers.conversion.head_guider import convert_head_guider
 from svp_diffusers.conversion.state_dicts import read_weights
 from svp_diffusers.conversion.v_express import (
     convert_audio_projector,
-    convert_head_guider,
     convert_reference_unet,
     convert_temporal_unet,
 )

@@ -17,12 +17,23 @@ from svp_diffusers.data.inspection import draw_contact_sheet, summarize
 from svp_diffusers.data.loader import ClipDataset
 from svp_diffusers.data.shards import ShardWriter, verify
 from svp_diffusers.errors import CheckpointError, ConfigurationError, DatasetError
+from svp_diffusers.models.style_encoder_svp import StyleEncoder
+
+
+def build_pipeline(seed=0, **style_encoder):
+    """A random pipeline whose style encoder takes the clips' expressions."""
+    pipeline = build_random_pipeline(seed)
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        sizes = {"expression_dim": 52, "expression_space": "arkit52", **style_encoder}
+        pipeline.register_modules(style_encoder=StyleEncoder.tiny(**sizes).eval())
+    return pipeline
 
 
 @pytest.fixture(scope="module")
 def checkpoint(tmp_path_factory):
     folder = tmp_path_factory.mktemp("tiny")
-    build_random_pipeline(seed=0).save_pretrained(folder)
+    build_pipeline().save_pretrained(folder)
     return folder
 
 
@@ -107,12 +118,38 @@ def verify_root(dataset):
 
 
 def test_other_encoders_leave_another_fingerprint(dataset, cached, tmp_path):
-    cache_dataset(dataset, tmp_path / "other", lambda: build_random_pipeline(seed=1))
+    cache_dataset(dataset, tmp_path / "other", lambda: build_pipeline(seed=1))
     other = ClipDataset(str(tmp_path / "other"))
     prints = [d.entries[0].header["metadata"]["cached_with"] for d in (cached, other)]
     assert prints[0]["vae"] != prints[1]["vae"]
     assert prints[0]["audio_encoder"] != prints[1]["audio_encoder"]
+    assert prints[0]["style_encoder"] != prints[1]["style_encoder"]
     assert cached.entries[1].header["metadata"]["cached_with"] == prints[0]
+
+
+def test_styles_that_the_checkpoint_cannot_encode_are_refused(dataset, tmp_path, make_clip):
+    with pytest.raises(DatasetError, match="arkit52 expressions, the style encoder takes bfm64"):
+        cache_dataset(dataset, tmp_path / "out", build_random_pipeline)
+    with ShardWriter(tmp_path / "nameless") as writer:
+        writer.write(encode_clip(replace(make_clip(), metadata={"split": "train"})))
+    nameless = ClipDataset(str(tmp_path / "nameless"))
+    relative = partial(build_pipeline, expression_centring="speaker")
+    with pytest.raises(DatasetError, match="does not say its speaker"):
+        cache_dataset(nameless, tmp_path / "out", relative)
+    cache_dataset(nameless, tmp_path / "out", build_pipeline)
+
+
+def test_a_style_is_relative_to_the_speakers_mean_over_all_clips(dataset, tmp_path):
+    cache_dataset(dataset, tmp_path / "out", partial(build_pipeline, expression_centring="speaker"))
+    clips = [dataset[index].decode() for index in range(3)]  # the first and the last are of "s0"
+    average = (clips[0].expression.mean(0) + clips[2].expression.mean(0)) / 2
+    stored = ClipDataset(str(tmp_path / "out"))[0].decode()
+    with torch.no_grad():
+        style = build_pipeline(expression_centring="speaker").style_encoder(
+            torch.from_numpy(clips[0].expression - average)[None],
+            torch.from_numpy(stored.audio_embeddings).float()[None],
+        )[0]
+    np.testing.assert_allclose(stored.style, torch.stack([style.mean, style.std]), atol=1e-5)
 
 
 def test_a_cached_dataset_is_not_cached_again(cached, encoders, tmp_path):

@@ -11,12 +11,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from svp_diffusers.data import loader
 from svp_diffusers.data.clips import encode_clip
-from svp_diffusers.data.loader import ClipDataset, ClipLoader, RandomWindow
+from svp_diffusers.data.frames import FrameDataset
+from svp_diffusers.data.loader import ClipDataset
 from svp_diffusers.data.shards import ShardWriter
-from svp_diffusers.errors import ConfigurationError, DatasetError
+from svp_diffusers.errors import DatasetError
 
-CLIPS = 13  # divisible by no number of ranks or workers used below
+CLIPS = 13
 
 
 @pytest.fixture
@@ -26,76 +28,61 @@ def dataset_directory(tmp_path, make_clip):
         for seed in range(CLIPS):
             writer.write(encode_clip(make_clip(key=f"clip_{seed:02d}", seed=seed)))
         writer.write(encode_clip(make_clip(key="held_out", split="test")))
-    assert len(list(directory.glob("train-*.tar"))) == 3  # not divisible by two ranks
+    assert len(list(directory.glob("train-*.tar"))) == 3
     return directory
 
 
-def keys_of_an_epoch(loader):
-    return [clip.key for batch in loader for clip in batch]
+def test_members_and_rows_are_those_of_whole_clips(dataset_directory):
+    dataset = ClipDataset(str(dataset_directory), "train")
+    assert len(dataset) == CLIPS
+    for index in (0, 7, 12):
+        whole = dataset[index]
+        names = ("flac", "expression.npy", "000003.jpg", "latents.npy")
+        part = dataset.read_members(index, names)
+        assert part.members == {name: whole.members[name] for name in names[:3]}
+        assert part.metadata == whole.metadata
+        rows = np.array([4, 0, 1, 4])
+        read = dataset.open_array(index, "expression").read_rows(rows)
+        np.testing.assert_array_equal(read, whole.decode().expression[rows])
+        assert dataset.has_member(index, "reference.jpg")
+        assert not dataset.has_member(index, "latents.npy")
 
 
-def make_loader(directory, **arguments):
-    return ClipLoader(ClipDataset(str(directory), "train"), **({"batch_size": 2} | arguments))
+def test_what_a_clip_does_not_hold_is_named(dataset_directory):
+    dataset = ClipDataset(str(dataset_directory), "train")
+    with pytest.raises(DatasetError, match="no latents of clip 'clip_03'"):
+        dataset.open_array(3, "latents")
+    with pytest.raises(DatasetError, match="has 5 rows; row 5 is wanted"):
+        dataset.open_array(3, "expression").read_rows(np.array([5]))
+    place = dataset.entries[3].locate()["expression.npy"][0]
+    shard = dataset_directory / dataset.entries[3].shard
+    content = bytearray(shard.read_bytes())
+    content[place : place + 6] = b"broken"
+    shard.write_bytes(content)
+    with pytest.raises(DatasetError, match=r"expression of clip .clip_03. .* is damaged"):
+        dataset.open_array(3, "expression")
 
 
-@pytest.mark.parametrize(("ranks", "workers"), [(1, 0), (2, 2), (3, 0), (5, 0)])
-def test_every_clip_comes_once_an_epoch(dataset_directory, ranks, workers):
-    keys = []
-    for rank in range(ranks):
-        loader = make_loader(
-            dataset_directory, rank=rank, world_size=ranks, num_workers=workers, seed=3
-        )
-        keys.append(keys_of_an_epoch(loader))
-    together = [key for part in keys for key in part]
-    assert sorted(together) == [f"clip_{seed:02d}" for seed in range(CLIPS)]
-    assert max(map(len, keys)) - min(map(len, keys)) <= 1
+def test_single_frames_are_read_without_the_others(tmp_path, make_clip, monkeypatch):
+    with ShardWriter(tmp_path / "long") as writer:
+        for seed in range(2):
+            writer.write(encode_clip(make_clip(key=f"c{seed}", seed=seed, frames=200)))
+    frames = FrameDataset(str(tmp_path / "long"), "train")
+    clip = frames.clips[1].decode()
+    read = []
+    read_bytes = loader.read_bytes
 
+    def count(*arguments):
+        data = read_bytes(*arguments)
+        read.append(len(data))
+        return data
 
-def test_the_order_follows_the_seed_and_the_epoch(dataset_directory):
-    loader = make_loader(dataset_directory, seed=1)
-    first, second = keys_of_an_epoch(loader), keys_of_an_epoch(loader)
-    assert first != second
-    assert keys_of_an_epoch(make_loader(dataset_directory, seed=1)) == first
-    assert keys_of_an_epoch(make_loader(dataset_directory, seed=2)) != first
-
-
-@pytest.mark.parametrize("workers", [0, 2])
-def test_resuming_after_n_batches_gives_the_next_batch(dataset_directory, workers):
-    window = {"decode": RandomWindow(2), "num_workers": workers, "seed": 5}
-    loader = make_loader(dataset_directory, **window)
-    keys_of_an_epoch(loader)
-    iterator = iter(loader)
-    for _ in range(3):
-        next(iterator)
-    state = loader.state_dict()
-    expected = list(iterator)
-
-    resumed = make_loader(dataset_directory, **window)
-    resumed.load_state_dict(state)
-    batches = list(resumed)
-    assert len(batches) == len(expected) == 4
-    for batch, wanted in zip(batches, expected, strict=True):
-        for clip, other in zip(batch, wanted, strict=True):
-            assert clip.key == other.key
-            np.testing.assert_array_equal(clip.frames, other.frames)
-            np.testing.assert_array_equal(clip.waveform, other.waveform)
-    assert resumed.epoch == loader.epoch == 2
-    assert resumed.state_dict()["batches"] == 0
-
-
-def test_a_state_of_another_seed_is_refused(dataset_directory):
-    state = make_loader(dataset_directory, seed=1).state_dict()
-    with pytest.raises(ConfigurationError, match="seed 1, this one has 2"):
-        make_loader(dataset_directory, seed=2).load_state_dict(state)
-
-
-def test_windows_differ_between_epochs_and_fit_short_clips(dataset_directory):
-    loader = make_loader(dataset_directory, decode=RandomWindow(2))
-    first, second = ({clip.key: clip for batch in loader for clip in batch} for _ in range(2))
-    assert {len(clip.frames) for clip in first.values()} == {2}
-    assert any(not np.array_equal(first[key].expression, second[key].expression) for key in first)
-    whole = make_loader(dataset_directory, decode=RandomWindow(100))
-    assert {len(clip.frames) for batch in whole for clip in batch} == {5}
+    monkeypatch.setattr(loader, "read_bytes", count)
+    batch = frames.read(np.array([399, 201, 399]))
+    for name, values in (("pixels", clip.frames), ("expression", clip.expression)):
+        np.testing.assert_array_equal(getattr(batch, name), values[[199, 1, 199]])
+    np.testing.assert_array_equal(batch.head_keypoints, clip.head_keypoints[[199, 1, 199]])
+    assert sum(read) < frames.clips.entries[1].bytes / 50
 
 
 class _RangeHandler(http.server.SimpleHTTPRequestHandler):
@@ -135,13 +122,15 @@ def serve():
         server.shutdown()
 
 
-@pytest.mark.parametrize("workers", [0, 2])
-def test_clips_over_http_equal_those_on_disk(dataset_directory, serve, workers):
+def test_clips_over_http_equal_those_on_disk(dataset_directory, serve):
     pytest.importorskip("aiohttp", reason="the extra `data` is not installed")
-    address = serve(dataset_directory)
-    assert keys_of_an_epoch(make_loader(address, num_workers=workers)) == keys_of_an_epoch(
-        make_loader(dataset_directory)
+    remote, local = (
+        ClipDataset(root, "train") for root in (serve(dataset_directory), str(dataset_directory))
     )
+    assert len(remote) == len(local) == CLIPS
+    assert [remote[index] for index in range(CLIPS)] == [local[index] for index in range(CLIPS)]
+    names = ("flac", "000002.jpg")
+    assert remote.read_members(5, names) == local.read_members(5, names)
 
 
 def test_a_server_without_ranges_is_named(dataset_directory, serve):
@@ -212,10 +201,3 @@ def test_what_cannot_be_read_is_named(dataset_directory, tmp_path):
     (dataset_directory / "test-000000.tar").unlink()
     with pytest.raises(DatasetError, match=r"test-000000\.tar"):
         dataset[0]
-
-
-def test_impossible_ranks_are_refused(dataset_directory):
-    with pytest.raises(ConfigurationError, match="rank 2 of world_size 2"):
-        make_loader(dataset_directory, rank=2, world_size=2)
-    with pytest.raises(ConfigurationError, match="13 clips cannot feed 14 ranks"):
-        make_loader(dataset_directory, world_size=14)

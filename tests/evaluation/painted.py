@@ -62,7 +62,7 @@ def make_clip(number: int, split: str = "test", frames: int = FRAMES) -> ClipSam
         key=f"{split}-{number}",
         fps=Fraction(25),
         waveform=waveform,
-        metadata={"split": split, "emotion": emotion},
+        metadata={"split": split, "identity": f"person-{number}", "emotion": emotion},
         frames=paint(expression),
         head_keypoints=keypoints,
         expression=expression.astype(np.float32),

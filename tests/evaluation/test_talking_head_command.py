@@ -17,7 +17,7 @@ from svp_diffusers.models.style_encoder_svp import StyleDistribution
 
 from .painted import EMOTIONS, write_dataset
 
-SMALL = ["--clips", "2", "--style-clips", "1", "--variation-clips", "1", "--training-clips", "9"]
+SMALL = ["--clips", "2", "--style-clips", "2", "--variation-clips", "2", "--training-clips", "9"]
 
 
 @pytest.fixture(scope="module")

@@ -14,7 +14,8 @@ from svp_diffusers.evaluation.talking_head.evaluate import (
     evaluate_videos,
 )
 from svp_diffusers.evaluation.talking_head.report import write_report
-from svp_diffusers.evaluation.talking_head.table import Aim, Row
+from svp_diffusers.evaluation.talking_head.table import Aim, Row, format_table
+from svp_diffusers.measures.intervals import Estimate
 
 from .painted import EMOTIONS, Painter, square_reader, write_dataset
 
@@ -75,7 +76,7 @@ def test_only_coefficients_that_an_emotion_moves_are_its_effect(perfect: Report)
 def test_a_model_that_shows_half_of_a_style(data: str) -> None:
     report = evaluate(Painter(effect=0.5), data, parts=["style"])
     assert find(report, "all emotions").generated.value == pytest.approx(0.5, abs=JPEG)
-    assert find(report, "all emotions").generated.number == 4
+    assert find(report, "all emotions").generated.people == 4
 
 
 def test_a_model_that_is_deaf_to_style(data: str) -> None:
@@ -110,7 +111,7 @@ def test_what_the_pictures_lose(data: str) -> None:
     report = evaluate(Painter(noise=0.1), data, parts=["quality"])
     assert find(report, "PSNR (dB)").generated.value < 35
     assert find(report, "PSNR (dB)").reconstructed.value == float("inf")
-    assert not find(report, "PSNR lost").aim.is_reached(find(report, "PSNR lost").generated.value)
+    assert find(report, "PSNR lost").aim.judge(find(report, "PSNR lost").generated) == "undecided"
     assert find(report, "SSIM").reconstructed.value == 1
     frechet = find(report, "Frechet")
     assert frechet.reconstructed.value == pytest.approx(0, abs=1e-6)
@@ -147,9 +148,37 @@ def test_unknown_parts_are_refused() -> None:
         EvaluationSettings(parts=["lips"])
 
 
-def test_aims_include_their_ends() -> None:
-    assert str(Aim(-1, 1)) == "-1 to 1"
-    assert str(Aim(0, 0)) == "0"
-    assert Aim(high=3).is_reached(3)
-    assert not Aim(low=0.8).is_reached(0.79)
-    assert not Aim(low=0.8).is_reached(float("nan"))
+@pytest.mark.parametrize(
+    ("aim", "interval", "verdict"),
+    [
+        (Aim(low=0.8), (0.8, 0.9), "reached"),
+        (Aim(low=0.8), (0.79, 0.9), "undecided"),
+        (Aim(low=0.8), (0.6, 0.79), "not reached"),
+        (Aim(high=3), (2, 3), "reached"),
+        (Aim(high=3), (2, 3.1), "undecided"),
+        (Aim(high=3), (3.1, 4), "not reached"),
+        (Aim(-1, 1), (-1, 1), "reached"),
+        (Aim(-1, 1), (0, 2), "undecided"),
+        (Aim(0, 0), (0, 0), "reached"),
+    ],
+)
+def test_an_aim_is_reached_only_by_the_whole_interval(
+    aim: Aim, interval: tuple[float, float], verdict: str
+) -> None:
+    assert aim.judge(Estimate(sum(interval) / 2, *interval, 16, 64)) == verdict
+
+
+def test_aims_and_numbers_of_people_and_clips_are_in_the_table() -> None:
+    figure = Estimate(0.82, 0.75, 0.89, 16, 64)
+    row = Row("lip_sync", "jaw", generated=figure, aim=Aim(low=0.8), control_aim=Aim(high=0.15))
+    assert format_table([row]).splitlines()[-1] == (
+        "| jaw | 0.820 [0.750, 0.890] |  |  |  "
+        "| ≥ 0.8: undecided; control ≤ 0.15: not measured | 16 | 64 |"
+    )
+    assert (str(Aim(-1, 1)), str(Aim(0, 0))) == ("-1 to 1", "0")
+
+
+def test_clips_of_one_person_are_not_taken_as_independent(data: str) -> None:
+    clips = TrueClips(data, "test", 12)
+    assert len(set(clips.people)) == 12
+    assert clips[3].person == clips.people[3] == "person-3"

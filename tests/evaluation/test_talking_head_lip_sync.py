@@ -32,7 +32,9 @@ def measure(truth: np.ndarray, generated: np.ndarray, shuffled: np.ndarray) -> M
             "shuffled": shuffled,
         }.items()
     }
-    return Measurement("k", "neutral", np.repeat(truth[:, None], 52, 1), readings, {})
+    return Measurement(
+        "k", f"person-{truth[0]}", "neutral", np.repeat(truth[:, None], 52, 1), readings, {}
+    )
 
 
 def evaluate(measured: list[Measurement]) -> dict[str, Row]:
@@ -52,12 +54,12 @@ def test_lips_that_are_two_frames_late() -> None:
     assert jaw.true.value == pytest.approx(1)
     assert jaw.reconstructed.value == pytest.approx(1)
     assert (lag.generated.value, lag.reconstructed.value, lag.true.value) == (2, 0, 0)
-    assert not lag.aim.is_reached(lag.generated.value)
+    assert lag.aim.judge(lag.generated) == "not reached"
 
 
 def test_lips_that_are_early_have_a_negative_lag() -> None:
     curves = np.stack([correlate_at_lags(np.roll(move(k), -3), move(k)) for k in range(5)])
-    lag = estimate_lag(curves)
+    lag = estimate_lag(curves, list("abcde"))
     assert (lag.value, lag.low, lag.high) == (-3, -3, -3)
     assert curves[:, MAX_LAG - 3] == pytest.approx(1)
 
@@ -66,7 +68,7 @@ def test_frozen_lips_count_as_nothing_and_a_still_truth_is_left_out() -> None:
     still = np.full(50, 0.3)
     rows = evaluate([measure(move(0), still, still), measure(still, move(1), move(1))])
     assert rows[JAW].generated.value == 0
-    assert rows[JAW].generated.number == 1
+    assert rows[JAW].generated.clips == 1
     nobody_moves = evaluate([measure(still, still, still)])
     assert nobody_moves[JAW].generated is None
 

@@ -15,7 +15,10 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from scipy.io import savemat
 
+from svp_diffusers.checkpoints.loading import select_device
+from svp_diffusers.errors import ConfigurationError
 from svp_diffusers.generation.generate import generate_video
 from svp_diffusers.generation.request import GenerationRequest
 from svp_diffusers.media.faces import Face
@@ -36,6 +39,7 @@ def request(files: Path, output: Path, **changes: Any) -> GenerationRequest:
         "steps": 1,
         "size": 64,
         "guidance_scale": 1.0,
+        "detect_face": False,
     }
     return GenerationRequest(**{**arguments, **changes})
 
@@ -91,10 +95,8 @@ def test_the_manifest_repeats_the_video(files: Path, tmp_path: Path) -> None:
     first, second = tmp_path / "first.mp4", tmp_path / "second.mp4"
     generate_video(request(files, first, seed=3))
     manifest = json.loads(get_manifest_path(first).read_text())
-    arguments = {
-        key: Path(value) if key in ("image", "audio") else value
-        for key, value in manifest["arguments"].items()
-    }
+    places = {key: files / manifest["arguments"][key] for key in ("image", "audio", "model")}
+    arguments = {**manifest["arguments"], **places, "model": str(places["model"])}
     assert manifest["seed"] == 3
     assert manifest["inputs"]["audio"]["sha256"] == hash_file(files / "speech.wav")
     generate_video(GenerationRequest(**{**arguments, "output": second}))
@@ -104,6 +106,43 @@ def test_the_manifest_repeats_the_video(files: Path, tmp_path: Path) -> None:
     third = tmp_path / "third.mp4"
     generate_video(request(files, third, seed=4))
     assert not np.array_equal(next(read_frames(first)), next(read_frames(third)))
+
+
+def test_the_manifest_lists_every_style_and_all_that_was_chosen(
+    files: Path, tmp_path: Path
+) -> None:
+    style, clip = tmp_path / "bright.style.safetensors", tmp_path / "dull.mat"
+    StyleDistribution(torch.ones(16), torch.ones(16)).save(style)
+    savemat(clip, {"coeff": np.random.default_rng(0).normal(size=(20, 257)).astype("f4")})
+    video = tmp_path / "video.mp4"
+    schedule = f"0:{style},0.2:prior,0.3:{clip}"
+    generate_video(request(files, video, style=schedule, size=None, steps=None, fps="10"))
+    manifest = json.loads(get_manifest_path(video).read_text())
+    assert [(each["name"], each["sha256"]) for each in manifest["inputs"]["style"]] == [
+        (path.name, hash_file(path)) for path in (style, clip)
+    ]
+    arguments = manifest["arguments"]
+    assert arguments["style"] == "0:bright.style.safetensors,0.2:prior,0.3:dull.mat"
+    chosen = {name: arguments[name] for name in ("device", "dtype", "size", "steps", "model")}
+    assert chosen == {
+        "device": str(select_device(None)),
+        "dtype": "float32",
+        "size": 128,
+        "steps": 25,
+        "model": "checkpoint",
+    }
+    assert manifest["machine"] == {"device": chosen["device"], "threads": torch.get_num_threads()}
+    assert manifest["checkpoint"]["source"] == "checkpoint"
+    for folder in (files, tmp_path):
+        assert str(folder) not in get_manifest_path(video).read_text()
+
+
+def test_a_style_clip_is_not_written_over(files: Path, tmp_path: Path) -> None:
+    clip = tmp_path / "clip.mp4"
+    clip.write_bytes(b"a video, for all we know")
+    with pytest.raises(ConfigurationError, match="is an input"):
+        generate_video(request(files, clip, style=str(clip)))
+    assert clip.read_bytes() == b"a video, for all we know"
 
 
 def test_several_performances(files: Path, tmp_path: Path) -> None:
@@ -161,7 +200,7 @@ def test_the_largest_face_is_taken_with_a_warning(files: Path, tmp_path: Path) -
     with pytest.warns(UserWarning, match="2 faces"):
         generate_video(request(files, video, detect_face=True), detector=two)
     other = tmp_path / "other.mp4"
-    generate_video(request(files, other, face_index=1), detector=two)
+    generate_video(request(files, other, detect_face=True, face_index=1), detector=two)
     assert not np.array_equal(next(read_frames(video)), next(read_frames(other)))
 
 

@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 
 import pytest
+from diffusers.utils.dynamic_modules_utils import get_relative_imports
 
 from svp_diffusers.checkpoints.random_pipeline import build_random_pipeline
 from svp_diffusers.hub.code import code_files
@@ -29,6 +30,17 @@ def test_a_saved_pipeline_carries_that_code(tmp_path: Path) -> None:
     assert saved == set(code_files())
     for name, source in code_files().items():
         assert (tmp_path / name).read_bytes() == source.read_bytes()
+
+
+def test_the_pipelines_file_imports_every_sibling_itself() -> None:
+    """diffusers copies the files that it names from a folder, but not those that they name."""
+    pipeline = code_files()["pipeline.py"]
+    siblings = set(get_relative_imports(pipeline))
+    assert {f"{name}.py" for name in siblings} == {
+        path.name for path in pipeline.parent.glob("*_svp.py")
+    }
+    for name in siblings:
+        assert set(get_relative_imports(pipeline.with_name(f"{name}.py"))) <= siblings
 
 
 def test_a_class_without_a_file_cannot_be_saved(

@@ -7,7 +7,13 @@ import pytest
 
 from svp_diffusers import __version__
 from svp_diffusers.errors import ConfigurationError, OutputError
-from svp_diffusers.media.manifest import get_manifest_path, hash_file, hash_folder, write_manifest
+from svp_diffusers.media.manifest import (
+    Provenance,
+    get_manifest_path,
+    hash_file,
+    hash_folder,
+    write_manifest,
+)
 from svp_diffusers.media.video import write_video
 
 from .samples import make_frames
@@ -20,15 +26,24 @@ def video(tmp_path: Path) -> Path:
     return path
 
 
+def provenance(**changes) -> Provenance:
+    nothing = {"seed": 0, "arguments": {}, "inputs": {}, "checkpoint": {}, "machine": {}}
+    return Provenance(**{**nothing, **changes})
+
+
 def test_the_manifest_holds_what_makes_the_same_frames_again(tmp_path, video):
-    portrait = tmp_path / "portrait.png"
-    portrait.write_bytes(b"pixels")
+    files = [tmp_path / name for name in ("portrait.png", "calm.mat", "glad.mat")]
+    for file in files:
+        file.write_bytes(file.name.encode())
     path = write_manifest(
         video,
-        seed=7,
-        arguments={"fps": Fraction(24000, 1001), "head_video": None, "size": 128, "out": video},
-        inputs={"image": portrait},
-        checkpoint={"source": "svp-tiny", "sha256": "0" * 64},
+        Provenance(
+            seed=7,
+            arguments={"fps": Fraction(24000, 1001), "head_video": None, "size": 128, "out": video},
+            inputs={"image": files[0], "style": files[1:]},
+            checkpoint={"source": "svp-tiny", "sha256": "0" * 64},
+            machine={"device": "cpu", "threads": 2},
+        ),
     )
     assert path == get_manifest_path(video) == tmp_path / "talk.mp4.json"
     manifest = json.loads(path.read_text())
@@ -37,28 +52,37 @@ def test_the_manifest_holds_what_makes_the_same_frames_again(tmp_path, video):
         "fps": "24000/1001",
         "head_video": None,
         "size": 128,
-        "out": str(video),
+        "out": "talk.mp4",
     }
     assert manifest["checkpoint"] == {"source": "svp-tiny", "sha256": "0" * 64}
+    assert manifest["machine"] == {"device": "cpu", "threads": 2}
     assert manifest["versions"]["svp-diffusers"] == __version__
     assert manifest["versions"]["diffusers"]
-    sha256 = hashlib.sha256(b"pixels").hexdigest()
-    assert manifest["inputs"] == {"image": {"path": str(portrait), "bytes": 6, "sha256": sha256}}
+    image, calm, glad = (
+        {
+            "name": file.name,
+            "bytes": len(file.name),
+            "sha256": hashlib.sha256(file.name.encode()).hexdigest(),
+        }
+        for file in files
+    )
+    assert manifest["inputs"] == {"image": image, "style": [calm, glad]}
     assert manifest["output"]["sha256"] == hashlib.sha256(video.read_bytes()).hexdigest()
     assert manifest["digitalSourceType"].endswith("trainedAlgorithmicMedia")
+    assert str(tmp_path) not in path.read_text()
 
 
 @pytest.mark.parametrize("value", [object(), float("nan")])
 def test_an_argument_that_json_cannot_hold_is_an_error(video, value):
     with pytest.raises(ConfigurationError, match="manifest"):
-        write_manifest(video, seed=0, arguments={"style": value}, inputs={}, checkpoint={})
+        write_manifest(video, provenance(arguments={"style": value}))
     assert not get_manifest_path(video).exists()
 
 
 def test_a_manifest_that_cannot_be_written_is_an_error(video):
     get_manifest_path(video).mkdir()
     with pytest.raises(OutputError, match="is a folder"):
-        write_manifest(video, seed=0, arguments={}, inputs={}, checkpoint={})
+        write_manifest(video, provenance())
 
 
 def test_hashes_change_with_content_and_names(tmp_path):

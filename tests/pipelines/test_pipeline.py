@@ -1,6 +1,7 @@
 """What users of diffusers pipelines rely on, on tiny random weights."""
 
 import copy
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,9 @@ import soundfile
 import torch
 from diffusers import (
     DDIMScheduler,
+    DDPMScheduler,
     DPMSolverMultistepScheduler,
+    EulerAncestralDiscreteScheduler,
     EulerDiscreteScheduler,
     LCMScheduler,
     UniPCMultistepScheduler,
@@ -20,13 +23,10 @@ from PIL import Image
 from svp_diffusers.checkpoints.random_pipeline import build_random_pipeline
 from svp_diffusers.models.style_encoder_svp import StyleDistribution
 from svp_diffusers.models.temporal_unet_svp import MotionModule
-from svp_diffusers.pipelines.pipeline_svp_talking_head import (
-    SVPTalkingHeadPipeline,
-    context_windows,
-    divide_frames,
-    plan_guidance,
-)
+from svp_diffusers.pipelines.guidance_svp import plan_guidance
+from svp_diffusers.pipelines.pipeline_svp_talking_head import SVPTalkingHeadPipeline
 from svp_diffusers.pipelines.speech_svp import count_frames
+from svp_diffusers.pipelines.windows_svp import context_windows, divide_frames
 
 SIZE = 64
 ROUNDING = 1e-4  # other kernels for other batch shapes; pixels are in [0, 1]
@@ -184,19 +184,32 @@ def test_the_generator_decides(tiny_pipeline: SVPTalkingHeadPipeline) -> None:
     assert (first.frames[0] - other.frames[0]).abs().mean() > 1e-2
 
 
-def test_a_batch_equals_its_single_calls(tiny_pipeline: SVPTalkingHeadPipeline) -> None:
-    other = torch.rand(3, SIZE, SIZE, generator=seeded(2))
-    recordings = [speech(1.2, seed=1), speech(0.5, seed=2)]  # of unequal length, one windowed
+SCHEDULERS = {
+    "DDIM": DDIMScheduler,
+    "DDPM": DDPMScheduler,
+    "DPM++": DPMSolverMultistepScheduler,
+    "DPM++ SDE": partial(DPMSolverMultistepScheduler, algorithm_type="sde-dpmsolver++"),
+    "Euler": EulerDiscreteScheduler,
+    "Euler ancestral": EulerAncestralDiscreteScheduler,
+    "LCM": LCMScheduler,
+}
+
+
+@pytest.mark.parametrize("name", SCHEDULERS)
+def test_a_batch_equals_its_single_calls(tiny_pipeline: SVPTalkingHeadPipeline, name: str) -> None:
+    """Whatever the noise that a scheduler adds, and with recordings of unequal length."""
+    scheduler = SCHEDULERS[name](prediction_type="v_prediction", timestep_spacing="trailing")
+    pipeline = SVPTalkingHeadPipeline.from_pipe(tiny_pipeline, scheduler=scheduler)
+    pipeline.set_progress_bar_config(disable=True)
+    portraits = [PORTRAIT, torch.rand(3, SIZE, SIZE, generator=seeded(2))]
+    recordings = [speech(0.5, seed=2), speech(1.2, seed=1)]  # one is cut into windows
+    call = {"num_inference_steps": 3, "guidance_scale": 1.0, "output_type": "latent"}
     batch = run(
-        tiny_pipeline,
-        image=[PORTRAIT, other],
-        audio=recordings,
-        generator=[seeded(3), seeded(4)],
+        pipeline, image=portraits, audio=recordings, generator=[seeded(3), seeded(4)], **call
     )
-    for row, (image, recording) in enumerate(zip([PORTRAIT, other], recordings, strict=True)):
-        single = run(tiny_pipeline, image=image, audio=recording, generator=seeded(3 + row))
-        assert batch.frames[row].shape == single.frames[0].shape
-        assert (batch.frames[row] - single.frames[0]).abs().max() < ROUNDING
+    for row, (image, audio) in enumerate(zip(portraits, recordings, strict=True)):
+        single = run(pipeline, image=image, audio=audio, generator=seeded(3 + row), **call)
+        assert torch.equal(batch.frames[row], single.frames[0])
 
 
 @pytest.mark.parametrize(
@@ -302,6 +315,50 @@ def test_audio_and_portrait_change_the_video(tiny_pipeline: SVPTalkingHeadPipeli
     normal = run(tiny_pipeline).frames[0]
     for change in ({"audio": speech(0.4, seed=5)}, {"image": 1 - PORTRAIT}):
         assert (normal - run(tiny_pipeline, **change).frames[0]).abs().mean() > 1e-3
+
+
+def test_pixels_of_0_to_255_are_those_of_0_to_1(tiny_pipeline: SVPTalkingHeadPipeline) -> None:
+    whole = (255 * PORTRAIT).round().to(torch.uint8)
+    array = whole.permute(1, 2, 0).numpy()
+    expected = run(tiny_pipeline, image=whole / 255, head_keypoints=whole[None] / 255).frames[0]
+    for image in (whole, array, array / np.float32(255), array[None], Image.fromarray(array)):
+        frames = run(tiny_pipeline, image=image, head_keypoints=whole[None].numpy()).frames[0]
+        assert (frames - expected).abs().max() < ROUNDING
+
+
+def test_heads_are_drawn_and_encoded_once_a_video(tiny_pipeline: SVPTalkingHeadPipeline) -> None:
+    class Drawn:
+        """Pictures that say which of them were drawn."""
+
+        def __init__(self, pictures: torch.Tensor) -> None:
+            self.pictures, self.read = pictures, list[int]()
+
+        def __len__(self) -> int:
+            return len(self.pictures)
+
+        def __getitem__(self, index: slice) -> np.ndarray:
+            self.read += range(len(self))[index]
+            return self.pictures[index].numpy()
+
+    moving = Drawn(torch.rand(50, 3, SIZE, SIZE, generator=seeded()))
+    shown: list[int] = []
+    hook = tiny_pipeline.head_guider.register_forward_pre_hook(
+        lambda module, arguments: shown.append(arguments[0].shape[2])
+    )
+    try:  # three windows, three steps, two performances
+        output = run(
+            tiny_pipeline,
+            2.0,
+            head_keypoints=moving,
+            num_inference_steps=3,
+            num_videos_per_style=2,
+        )
+    finally:
+        hook.remove()
+    assert len(output.frames) == 2
+    assert sorted(moving.read) == sorted([0, *range(50)])  # the first is checked beforehand
+    assert sum(shown) == 50
+    assert max(shown) <= 24  # a few at a time, whatever the length
 
 
 def test_head_keypoints(tiny_pipeline: SVPTalkingHeadPipeline) -> None:
@@ -507,13 +564,23 @@ def test_audio_files(tiny_pipeline: SVPTalkingHeadPipeline, tmp_path: Path) -> N
         ({"generator": [seeded()] * 2}, "one a video"),
         ({"output_type": "mp4"}, "output_type"),
         ({"callback_on_step_end_tensor_inputs": ["noise"]}, "noise"),
+        ({"image": 255 * PORTRAIT}, "Divide pixels of 0 to 255 by 255"),
+        ({"image": (255 * PORTRAIT.permute(1, 2, 0)).numpy()}, "floats of 0 to 1"),
+        ({"image": 2 * PORTRAIT - 1}, "floats of 0 to 1"),
+        ({"image": torch.full_like(PORTRAIT, torch.nan)}, "got floats of nan"),
+        ({"image": PORTRAIT.to(torch.int64)}, "got torch.int64"),
+        ({"image": PORTRAIT.permute(1, 2, 0)}, "a tensor (3, height, width), got Tensor"),
+        ({"image": PORTRAIT.numpy()}, "an array (height, width, 3)"),
+        ({"image": "no_such.png"}, "no_such.png cannot be read"),
+        ({"image": 3}, "got int"),
+        ({"head_keypoints": 255 * PORTRAIT[None]}, "`head_keypoints` must hold floats of 0 to 1"),
         ({"style": "ecstatic"}, "unknown style 'ecstatic'"),
         ({"style": 3}, "StyleDistribution"),
         ({"style": torch.zeros(3)}, "(16,)"),
         ({"style": StyleDistribution(torch.zeros(3), torch.ones(3))}, "3 dimensions"),
         ({"style": StyleDistribution(torch.zeros(2, 16), torch.ones(2, 16))}, "got a batch"),
         ({"style": [(0.0, None), (9.0, None)]}, "ends at"),
-        ({"style": [(1.0, None)]}, "the first at 0.0"),
+        ({"style": [(1.0, None)]}, "begins at 0 seconds"),
         ({"style": [(0.0, None), (0.2, None), (0.1, None)]}, "must increase"),
         ({"style": []}, "a list of (seconds, style)"),
         ({"head_keypoints": torch.zeros(3, 3, SIZE, SIZE)}, "one image for a still head"),

@@ -1,5 +1,6 @@
 """`svp style`: from a clip to a style file, and what can be done with it, as a user types it."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -10,12 +11,14 @@ from safetensors.torch import save_file
 from scipy.io import savemat
 from typer.testing import CliRunner
 
+from svp_diffusers.checkpoints.loading import load_style_encoder, save_style_encoder
 from svp_diffusers.cli.main import app
 from svp_diffusers.errors import (
     CheckpointError,
     ConfigurationError,
     ExpressionError,
     MediaError,
+    OutputError,
     StyleError,
 )
 from svp_diffusers.models.style_encoder_svp import StyleEncoder
@@ -128,6 +131,44 @@ def test_the_bank_of_a_checkpoint(folder: Path) -> None:
     assert (folder / "bank.png").stat().st_size > 1000
     svp("style", "remove", "happy", "--checkpoint", encoder)
     assert "happy" not in svp("style", "list", encoder)
+
+
+def test_interrupted_while_it_saves_a_bank_the_checkpoint_still_loads(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    happy, encoder = encode(folder, "happy.mat", "happy"), folder / "encoder"
+    (encoder / "README.md").write_text("Mine.")
+    moves = {"replace": Path.replace, "rename": Path.rename}
+    calls = []
+
+    def interrupt_the_second(name: str) -> Callable[[Path, Path], Path]:
+        def move(path: Path, target: Path) -> Path:
+            calls.append(path)
+            if len(calls) == 2:
+                raise KeyboardInterrupt
+            return moves[name](path, target)
+
+        return move
+
+    changed = load_style_encoder(encoder)
+    changed.add_style("happy", load_style(happy))
+    with monkeypatch.context() as patch:
+        for name in moves:
+            patch.setattr(Path, name, interrupt_the_second(name))
+        with pytest.raises(KeyboardInterrupt):
+            save_style_encoder(changed, encoder)
+    assert "happy" not in svp("style", "list", encoder)
+    svp("style", "add", "happy", happy, "--checkpoint", encoder)
+    assert "happy" in svp("style", "list", encoder)
+    assert str(folder) not in (encoder / "config.json").read_text()
+    assert (encoder / "README.md").read_text() == "Mine."
+    assert not list(folder.glob(".*"))
+
+
+def test_the_shipped_checkpoint_is_not_changed(folder: Path) -> None:
+    with pytest.raises(OutputError, match="a part of this package"):
+        svp("style", "remove", "happy", "--checkpoint", "svp-tiny")
+    assert "happy" in svp("style", "list", "svp-tiny")
 
 
 @pytest.mark.parametrize(

@@ -3,14 +3,14 @@
 from fractions import Fraction
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
 
 from svp_diffusers.errors import MediaError, StyleError
+from svp_diffusers.generation.styles import check_styles
 from svp_diffusers.models.style_encoder_svp import StyleDistribution, StyleEncoder
-from svp_diffusers.style.parse import parse_style
-from svp_diffusers.style.schedule import StyleSchedule
+from svp_diffusers.pipelines.style_schedule_svp import StyleSchedule
+from svp_diffusers.style.parse import StyleEntry, format_styles, parse_style
 
 
 def constant(value: float) -> StyleDistribution:
@@ -25,66 +25,73 @@ def encoder() -> StyleEncoder:
     return encoder
 
 
-def no_clip(path: Path) -> StyleDistribution:
-    raise MediaError(f"{path} does not exist")
+NAMES = ("neutral", "happy", "odd.wav")
 
 
-def test_a_name_a_file_and_a_clip(encoder: StyleEncoder, tmp_path: Path) -> None:
-    happy = parse_style("happy", encoder, no_clip)
-    assert isinstance(happy, StyleDistribution)
-    assert happy.name == "happy"
-
-    path = tmp_path / "bright, loud.style.safetensors"
-    constant(3.0).save(path)
-    loaded = parse_style(str(path), encoder, no_clip)
-    assert isinstance(loaded, StyleDistribution)
-    assert float(loaded.mean[0]) == 3.0
-
-    clip = parse_style("smile.mp4", encoder, lambda path: constant(4.0))
-    assert isinstance(clip, StyleDistribution)
-    assert float(clip.mean[0]) == 4.0
-
-    assert parse_style("from_audio", encoder, no_clip) == "from_audio"
+def test_a_name_a_file_and_a_clip() -> None:
+    for text in ("happy", "prior", "from_audio", "odd.wav"):  # a name goes before a file
+        assert parse_style(text, NAMES) == [StyleEntry(0.0, text, None)]
+    for text in ("a folder/bright, loud.style.safetensors", "smile.mp4", "other.wav", "c.MAT"):
+        (entry,) = parse_style(text, NAMES)
+        assert entry == StyleEntry(0.0, text, Path(text))
+        assert entry.is_style_file == text.endswith(".safetensors")
+    assert parse_style(None, NAMES) == []
 
 
-def test_a_schedule(encoder: StyleEncoder) -> None:
-    keys = parse_style("0:neutral, 2.5:happy,4:prior", encoder, no_clip)
-    assert isinstance(keys, list)
-    assert [(second, style.name) for second, style in keys] == [
+def test_a_schedule() -> None:
+    entries = parse_style("0:neutral, 2.5:/a/b.wav,4:prior", NAMES)
+    assert [(each.start, each.text) for each in entries] == [
         (0.0, "neutral"),
-        (2.5, "happy"),
+        (2.5, "/a/b.wav"),
         (4.0, "prior"),
     ]
+    assert format_styles(entries) == "0:neutral,2.5:b.wav,4:prior"
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("merry", r"unknown style 'merry'; known here: neutral, happy, odd.wav, prior"),
+        ("0:neutral,happy", "not SECONDS:STYLE"),
+        ("1:neutral", "begins at 0"),
+        ("0:neutral,2:happy,1:neutral", "must increase"),
+    ],
+)
+def test_what_cannot_be_meant(text: str, message: str) -> None:
+    with pytest.raises(StyleError, match=message):
+        parse_style(text, NAMES)
 
 
 @pytest.mark.parametrize(
     ("text", "error", "message"),
     [
-        ("merry", StyleError, r"unknown style 'merry'; known here: neutral, happy, prior"),
-        ("0:neutral,happy", StyleError, "not SECONDS:STYLE"),
-        ("1:neutral", StyleError, "begins at 0"),
-        ("0:neutral,2:happy,1:neutral", StyleError, "must increase"),
         ("gone.mat", MediaError, "does not exist"),
         ("gone.style.safetensors", MediaError, "does not exist"),
+        ("other.style.safetensors", StyleError, "made by encoder other, this is encoder e"),
+        ("0:neutral,2:happy", StyleError, "but the speech ends at 2.00 s"),
+        ("from_audio", StyleError, "does not hear what its pipeline hears"),
     ],
 )
-def test_what_cannot_be_meant(
-    encoder: StyleEncoder, text: str, error: type[ValueError], message: str
+def test_what_does_not_fit_the_checkpoint_or_the_speech(
+    encoder: StyleEncoder,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    text: str,
+    error: type[ValueError],
+    message: str,
 ) -> None:
+    monkeypatch.chdir(tmp_path)
+    other = StyleDistribution(torch.zeros(16), torch.ones(16), encoder_id="other")
+    other.save("other.style.safetensors")
+    encoder.register_to_config(audio_features="log-mel-80")
     with pytest.raises(error, match=message):
-        parse_style(text, encoder, no_clip)
-
-
-def test_a_style_of_another_encoder_is_refused(encoder: StyleEncoder, tmp_path: Path) -> None:
-    path = tmp_path / "a.style.safetensors"
-    StyleDistribution(torch.zeros(16), torch.ones(16), encoder_id="other").save(path)
-    with pytest.raises(StyleError, match="made by encoder other, this is encoder e"):
-        parse_style(str(path), encoder, no_clip)
+        check_styles(parse_style(text, encoder.style_bank), encoder, duration=2.0)
 
 
 def test_a_schedule_holds_and_cross_fades() -> None:
-    schedule = StyleSchedule([(0.0, constant(0.0)), (2.0, constant(1.0))], fade=0.5)
-    levels = schedule.frames(100, Fraction(25)).mean[:, 0]
+    keys = [(0.0, constant(0.0)), (2.0, constant(1.0))]
+    means = [style.mean for _, style in keys]
+    levels = StyleSchedule(keys, fade=0.5).blend(means, 100, Fraction(25))[:, 0]
     assert torch.all(levels[:51] == 0)
     assert float(levels[55]) == pytest.approx(0.4)  # 0.2 s into a fade of 0.5 s
     assert torch.all(levels[63:] == 1)
@@ -93,13 +100,6 @@ def test_a_schedule_holds_and_cross_fades() -> None:
     assert float(levels.diff().max()) <= 0.08 + 1e-6
 
 
-def test_a_sampled_schedule_moves_smoothly_and_repeats_with_its_seed() -> None:
-    schedule = StyleSchedule([(0.0, constant(0.0)), (2.0, constant(1.0))], fade=0.5)
-    draws = [
-        schedule.sample(100, Fraction(25), generator=torch.Generator().manual_seed(1))
-        for _ in range(2)
-    ]
-    assert torch.equal(*draws)
-    assert draws[0].shape == (100, 16)
-    assert float(draws[0].diff(dim=0).abs().max()) <= 0.08 + 1e-6
-    np.testing.assert_array_less(0.01, draws[0].std(1).numpy())  # not the mean: a drawn style
+def test_a_fade_takes_time() -> None:
+    with pytest.raises(ValueError, match="more than 0 seconds"):
+        StyleSchedule([(0.0, constant(0.0))], fade=0)

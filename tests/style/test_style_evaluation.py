@@ -18,7 +18,7 @@ from svp_diffusers.evaluation.style_encoder.metrics import (
     tell_speakers,
 )
 from svp_diffusers.evaluation.style_encoder.representations import Representation
-from svp_diffusers.expression.coefficients import Expressions
+from svp_diffusers.expression.track import Expressions
 from svp_diffusers.models.style_encoder_svp import StyleEncoder
 
 

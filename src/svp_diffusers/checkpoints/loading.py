@@ -1,13 +1,14 @@
-"""Finding and loading a pipeline's checkpoint: a folder, a repository on the Hub, or svp-tiny."""
+"""Finding, loading and saving checkpoints: a folder, a repository on the Hub, or svp-tiny."""
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from svp_diffusers.errors import CheckpointError, ConfigurationError
-from svp_diffusers.media.output import atomic_folder
+from svp_diffusers.errors import CheckpointError, ConfigurationError, OutputError
+from svp_diffusers.media.output import atomic_folder, restore_folder
 from svp_diffusers.models.style_encoder_svp import StyleEncoder
 from svp_diffusers.pipelines.pipeline_svp_talking_head import SVPTalkingHeadPipeline
 
@@ -28,19 +29,42 @@ COMPONENTS = (
 )
 
 
-def find_checkpoint(model: str | None) -> Path:
-    """Give the folder of a checkpoint; no weight is loaded.
+def locate(model: str | Path | None) -> str | Path:
+    """What a user names as a checkpoint, wherever one is asked for.
 
     Args:
-        model: a folder, or the id of a repository on the Hub, which is downloaded to the cache.
-            None is svp-tiny.
+        model: a folder, "svp-tiny" (unless a folder is called so), or the id of a repository on the
+            Hub. None is svp-tiny.
+
+    Returns:
+        A folder, which may be missing; or the id as it stands.
+    """
+    if model is None or (str(model) == "svp-tiny" and not Path(model).exists()):
+        return SVP_TINY
+    for folder in (Path(model), Path(model, "style_encoder")):
+        restore_folder(folder)
+    return model
+
+
+def name_checkpoint(model: str | Path | None) -> str:
+    """A name for what `locate` finds, without the place where it lies on this machine."""
+    located = locate(model)
+    if located == SVP_TINY:
+        return "svp-tiny"
+    return Path(located).resolve().name if Path(located).exists() else str(located)
+
+
+def find_checkpoint(model: str | Path | None) -> Path:
+    """Give the folder of a pipeline's checkpoint; no weight is loaded.
+
+    Args:
+        model: see `locate`; a repository on the Hub is downloaded to the cache.
 
     Raises:
         CheckpointError: if it cannot be found, or a component is missing.
     """
-    folder = SVP_TINY if model is None else Path(model)
-    if not folder.exists():
-        folder = _download(str(model))
+    located = locate(model)
+    folder = Path(located) if Path(located).exists() else _download(str(located))
     check_components(folder)
     return folder
 
@@ -158,3 +182,68 @@ def save_checkpoint(pipeline: SVPTalkingHeadPipeline, folder: Path) -> None:
     """
     with atomic_folder(folder) as temporary:
         pipeline.save_pretrained(temporary)
+
+
+def load_style_encoder(checkpoint: str | Path | None) -> StyleEncoder:
+    """Load a style encoder, in float32: a pipeline's, or one that is saved by itself.
+
+    Args:
+        checkpoint: see `locate`.
+
+    Raises:
+        CheckpointError: if there is none, or its weights are not those of the model.
+    """
+    located = str(locate(checkpoint))
+    subfolder = "style_encoder" if _has_component(located, "style_encoder") else None
+    try:
+        encoder, info = StyleEncoder.from_pretrained(
+            located, subfolder=subfolder, output_loading_info=True
+        )
+    except (OSError, ValueError, RuntimeError) as error:
+        raise CheckpointError(f"{located} holds no style encoder: {error}") from error
+    wrong = [*info["missing_keys"], *info["unexpected_keys"], *info["mismatched_keys"]]
+    if wrong:
+        raise CheckpointError(
+            f"{located} holds no complete style encoder: {len(wrong)} weights are missing or "
+            f"unknown, first {wrong[0]}"
+        )
+    loaded: StyleEncoder = encoder.float().eval()
+    return loaded
+
+
+def find_audio_encoder(checkpoint: str | Path | None) -> str | None:
+    """The checkpoint, located, if it is a pipeline's with an audio encoder of its own."""
+    located = str(locate(checkpoint))
+    return located if _has_component(located, "audio_encoder") else None
+
+
+def _has_component(checkpoint: str, name: str) -> bool:
+    if Path(checkpoint).exists():
+        return (Path(checkpoint) / name).is_dir()
+    try:
+        StyleEncoder.load_config(checkpoint, subfolder=name)
+    except OSError:
+        return False
+    return True
+
+
+def save_style_encoder(encoder: StyleEncoder, checkpoint: str | Path) -> None:
+    """Write an encoder back to the local folder where `load_style_encoder` found it.
+
+    Its files are replaced together; others in the folder stay.
+
+    Raises:
+        OutputError: if it cannot be written, or the checkpoint is svp-tiny, a part of the package.
+    """
+    folder = Path(locate(checkpoint))
+    if folder.resolve() == SVP_TINY.resolve():
+        raise OutputError(f"svp-tiny is a part of this package: change a copy of {SVP_TINY}")
+    if (folder / "style_encoder").is_dir():
+        folder = folder / "style_encoder"
+    with atomic_folder(folder) as temporary:
+        shutil.copytree(folder, temporary, dirs_exist_ok=True)
+        encoder.save_pretrained(temporary)
+        config = read_config(temporary, "")
+        config.pop("_name_or_path", None)  # the place it was loaded from is nobody's business
+        text = json.dumps(config, indent=2, sort_keys=True) + "\n"
+        (temporary / "config.json").write_text(text, encoding="utf-8")

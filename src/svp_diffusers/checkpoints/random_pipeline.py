@@ -45,7 +45,7 @@ def build_random_pipeline(seed: int = 0) -> SVPTalkingHeadPipeline:
     Args:
         seed: of all weights.
     """
-    unet_sizes = {
+    unet_sizes: dict[str, Any] = {
         "sample_size": SIZE // 8,
         "block_out_channels": _CHANNELS,
         "layers_per_block": 1,

@@ -31,11 +31,11 @@ def style(
     import json
     from dataclasses import asdict
 
+    from svp_diffusers.checkpoints.loading import load_style_encoder
     from svp_diffusers.data.style_clips import center_speakers, read_style_clips
     from svp_diffusers.evaluation.style_encoder.evaluate import evaluate_style, format_report
     from svp_diffusers.media.output import atomic_path, check_output
     from svp_diffusers.speech.features import load_audio_features
-    from svp_diffusers.style.encode import load_style_encoder
 
     check_output(output)
     encoder = load_style_encoder(checkpoint)
@@ -73,7 +73,7 @@ def tiny(
     ] = 16,
     variation_clips: Annotated[
         int, typer.Option(help="Of the test split, for diversity and interpolation.")
-    ] = 8,
+    ] = 16,
     training_clips: Annotated[
         int, typer.Option(help="Of the train split, that tell what a style looks like.")
     ] = 256,

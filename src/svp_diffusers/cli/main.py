@@ -1,5 +1,5 @@
-"""The `svp` command. Modules of this package import only typer and the standard library at the top:
-`svp --help` must answer at once, so everything heavy is imported inside the commands."""
+"""The `svp` command. Modules of this package import at the top only typer, the standard library and
+requests: `svp --help` must answer at once, so everything heavy is imported inside the commands."""
 
 import sys
 

@@ -7,6 +7,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from svp_diffusers.cli.options import takes_fields_of
+from svp_diffusers.generation.request import StyleRequest
+
 if TYPE_CHECKING:
     from svp_diffusers.models.style_encoder_svp import StyleDistribution
 
@@ -20,56 +23,24 @@ Checkpoint = Annotated[
     str | None,
     typer.Option(help="Folder or Hub id of a style encoder or pipeline, to name its styles."),
 ]
-NeededCheckpoint = Annotated[
-    str, typer.Option(help="Folder or Hub id of a style encoder, or of a pipeline that has one.")
+LocalCheckpoint = Annotated[
+    Path,
+    typer.Option("--checkpoint", help="Folder of a style encoder, or of a pipeline that has one."),
 ]
 Style = Annotated[str, typer.Argument(help="A .style.safetensors file, a name, or 'prior'.")]
 Styles = Annotated[list[str], typer.Argument(help="Style files, or names in the checkpoint.")]
 
 
 @app.command()
-def encode(
-    clip: Annotated[Path, typer.Argument(help=".mat/.npz/.csv coefficients, video or audio.")],
-    output: Output,
-    checkpoint: NeededCheckpoint,
-    audio: Annotated[Path | None, typer.Option(help="Sound of a coefficient file.")] = None,
-    fps: Annotated[
-        str | None, typer.Option(help="Frame rate of coefficients: 25 for .mat, 60 for .csv.")
-    ] = None,
-    voice_only: Annotated[bool, typer.Option(help="Use a video's sound alone.")] = False,
-    face_landmarker: Annotated[
-        Path | None, typer.Option(help="MediaPipe face_landmarker.task, for videos.")
-    ] = None,
-    audio_encoder: Annotated[
-        str | None, typer.Option(help="Speech encoder, for styles that hear wav2vec2.")
-    ] = None,
-    speaker_clip: Annotated[
-        list[Path] | None,
-        typer.Option(help="Coefficients of the speaker, for encoders with speaker centring."),
-    ] = None,
-    name: Annotated[str | None, typer.Option(help="Name of the style; default: OUTPUT's.")] = None,
-) -> None:
+@takes_fields_of(StyleRequest)
+def encode(request: StyleRequest) -> None:
     """Take the speaking style of a clip."""
-    from svp_diffusers.media.output import check_output
-    from svp_diffusers.media.video import parse_fps
-    from svp_diffusers.style.clip import encode_clip
-    from svp_diffusers.style.encode import load_style_encoder
-    from svp_diffusers.style.storage import STYLE_SUFFIX, save_style
+    from svp_diffusers.generation.styles import encode_clip_to_file
 
-    check_output(output)
-    style = encode_clip(
-        load_style_encoder(checkpoint),
-        clip,
-        audio=audio,
-        fps=None if fps is None else parse_fps(fps),
-        voice_only=voice_only,
-        face_landmarker=face_landmarker,
-        audio_encoder=audio_encoder,
-        speaker_clips=speaker_clip or (),
-        name=name or output.name.removesuffix(STYLE_SUFFIX),
+    style = encode_clip_to_file(request)
+    typer.echo(
+        f"{request.output}: {style.name}, from {style.source}, mean width {style.std.mean():.3f}"
     )
-    save_style(style, output)
-    typer.echo(f"{output}: {style.name}, from {style.source}, mean width {style.std.mean():.3f}")
 
 
 @app.command()
@@ -143,7 +114,7 @@ def list_styles(
     checkpoint: Annotated[str, typer.Argument(help="Folder or Hub id.")],
 ) -> None:
     """List the styles that a checkpoint knows."""
-    from svp_diffusers.style.encode import load_style_encoder
+    from svp_diffusers.checkpoints.loading import load_style_encoder
 
     encoder = load_style_encoder(checkpoint)
     for name, style in encoder.style_bank.items():
@@ -165,7 +136,7 @@ def compare(first: Style, second: Style, checkpoint: Checkpoint = None) -> None:
 @app.command()
 def plot(styles: Styles, output: Output, checkpoint: Checkpoint = None) -> None:
     """Draw a map of styles: give style files and names, or one checkpoint for its whole bank."""
-    from svp_diffusers.style.encode import load_style_encoder
+    from svp_diffusers.checkpoints.loading import load_style_encoder
     from svp_diffusers.style.plot import plot_styles
 
     if len(styles) == 1 and not styles[0].endswith(".safetensors"):
@@ -177,10 +148,10 @@ def plot(styles: Styles, output: Output, checkpoint: Checkpoint = None) -> None:
 
 
 @app.command()
-def add(name: str, style: Style, checkpoint: Annotated[Path, typer.Option()]) -> None:
+def add(name: str, style: Style, checkpoint: LocalCheckpoint) -> None:
     """Put a style into the bank of a local style encoder."""
+    from svp_diffusers.checkpoints.loading import load_style_encoder, save_style_encoder
     from svp_diffusers.errors import StyleError
-    from svp_diffusers.style.encode import load_style_encoder, save_style_encoder
 
     encoder = load_style_encoder(checkpoint)
     (loaded,) = _load([style], str(checkpoint))
@@ -192,10 +163,10 @@ def add(name: str, style: Style, checkpoint: Annotated[Path, typer.Option()]) ->
 
 
 @app.command()
-def remove(name: str, checkpoint: Annotated[Path, typer.Option()]) -> None:
+def remove(name: str, checkpoint: LocalCheckpoint) -> None:
     """Take a style out of the bank of a local style encoder."""
+    from svp_diffusers.checkpoints.loading import load_style_encoder, save_style_encoder
     from svp_diffusers.errors import StyleError
-    from svp_diffusers.style.encode import load_style_encoder, save_style_encoder
 
     encoder = load_style_encoder(checkpoint)
     try:
@@ -206,7 +177,7 @@ def remove(name: str, checkpoint: Annotated[Path, typer.Option()]) -> None:
 
 
 def _load(texts: list[str], checkpoint: str | None) -> list[StyleDistribution]:
-    from svp_diffusers.style.encode import load_style_encoder
+    from svp_diffusers.checkpoints.loading import load_style_encoder
     from svp_diffusers.style.storage import check_same_space, find_style
 
     encoder = None if checkpoint is None else load_style_encoder(checkpoint)

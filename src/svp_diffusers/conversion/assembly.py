@@ -10,11 +10,11 @@ from transformers import AutoFeatureExtractor, AutoModel
 
 from svp_diffusers.checkpoints.scheduler import default_scheduler
 from svp_diffusers.conversion.configs import read_unet_config
+from svp_diffusers.conversion.head_guider import convert_head_guider
 from svp_diffusers.conversion.motion import convert_motion_adapter
 from svp_diffusers.conversion.state_dicts import read_weights
 from svp_diffusers.conversion.v_express import (
     convert_audio_projector,
-    convert_head_guider,
     convert_reference_unet,
     convert_temporal_unet,
 )

@@ -2,6 +2,7 @@
 
 import inspect
 import json
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,19 @@ from diffusers import UNet2DConditionModel
 
 from svp_diffusers.errors import CheckpointError
 from svp_diffusers.models.temporal_unet_svp import TemporalUNet
+
+# The UNet of Stable Diffusion 1.5, which published nets grew out of.
+STABLE_DIFFUSION: Mapping[str, Any] = {
+    "sample_size": 64,
+    "in_channels": 4,
+    "out_channels": 4,
+    "down_block_types": (*("CrossAttnDownBlock2D",) * 3, "DownBlock2D"),
+    "up_block_types": ("UpBlock2D", *("CrossAttnUpBlock2D",) * 3),
+    "block_out_channels": (320, 640, 1280, 1280),
+    "layers_per_block": 2,
+    "cross_attention_dim": 768,
+    "attention_head_dim": 8,  # the number of heads: see `temporal_unet_config`
+}
 
 
 def read_unet_config(path: str | Path) -> dict[str, Any]:
@@ -37,11 +51,14 @@ def read_unet_config(path: str | Path) -> dict[str, Any]:
 
 
 def temporal_unet_config(unet_config: Mapping[str, Any]) -> dict[str, Any]:
-    """Translate the configuration of a 2-D UNet into that of the `TemporalUNet` it grows into."""
+    """Translate the configuration of a 2-D UNet into that of the `TemporalUNet` it grows into.
+
+    The names of a published 3-D UNet's blocks are understood too.
+    """
     known = inspect.signature(TemporalUNet.__init__).parameters
     config = {key: value for key, value in unet_config.items() if key in known}
     for key in ("down_block_types", "up_block_types"):
-        config[key] = tuple(name.replace("2D", "Motion") for name in unet_config[key])
+        config[key] = tuple(re.sub(r"[23]D$", "Motion", name) for name in unet_config[key])
     # diffusers 2-D UNets store the number of heads under the name of their size.
     config["num_attention_heads"] = (
         unet_config.get("num_attention_heads") or unet_config["attention_head_dim"]

@@ -18,8 +18,8 @@ from torch import Tensor, nn
 from svp_diffusers.conversion.state_dicts import StateDict, load_exactly
 from svp_diffusers.conversion.tflite import Weight, read_tflite_weights
 from svp_diffusers.errors import CheckpointError
+from svp_diffusers.expression.arkit import ARKIT_BLENDSHAPES
 from svp_diffusers.models.face_landmarker_svp import MESH_VERTICES, FaceLandmarker
-from svp_diffusers.style.arkit import ARKIT_BLENDSHAPES
 
 # Each network of ours, and its file in the bundle.
 NETWORKS = {

@@ -1,7 +1,9 @@
 """Reading published weight files and accounting for every key of them."""
 
+import zipfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors.torch import load_file
@@ -17,23 +19,54 @@ def read_weights(path: str | Path) -> StateDict:
     Raises:
         CheckpointError: if the file is missing, damaged, or holds anything but tensors.
     """
-    path = Path(path)
+    weights = _read(Path(path))
+    if not _holds_tensors(weights):
+        raise CheckpointError(f"{path} does not hold a plain dict of tensors.")
+    return dict(weights)
+
+
+def read_container(path: str | Path, part: str) -> tuple[StateDict, dict[str, Any]]:
+    """Read a pickled dict that has the weights, a dict of tensors, in one of its entries.
+
+    Args:
+        path: of the file.
+        part: the key of that entry.
+
+    Returns:
+        The weights, and the other entries.
+
+    Raises:
+        CheckpointError: if the file is missing or damaged, or has no weights there.
+    """
+    entries = _read(Path(path))
+    if not isinstance(entries, Mapping) or not _holds_tensors(entries.get(part)):
+        found = list(entries)[:3] if isinstance(entries, Mapping) else type(entries).__name__
+        raise CheckpointError(f"{path} has no dict of tensors named {part!r}; it holds {found}.")
+    return dict(entries[part]), {key: value for key, value in entries.items() if key != part}
+
+
+def _read(path: Path) -> Any:
     if not path.is_file():
         raise CheckpointError(f"No weight file at {path}: give the path of a published file.")
     try:
         if path.suffix == ".safetensors":
             return load_file(path)
-        weights = torch.load(path, map_location="cpu", weights_only=True)
+        # Mapped, so that only what is converted is read; files of before PyTorch 1.6 cannot be.
+        mapped = zipfile.is_zipfile(path)
+        return torch.load(path, map_location="cpu", weights_only=True, mmap=mapped)
     except Exception as error:
         raise CheckpointError(
             f"{path} cannot be read as weights ({error}). It must be safetensors, or a PyTorch "
             "file holding only a dict of tensors; download it again if it was cut."
         ) from error
-    if not isinstance(weights, Mapping) or not all(
-        isinstance(value, torch.Tensor) for value in weights.values()
-    ):
-        raise CheckpointError(f"{path} does not hold a plain dict of tensors.")
-    return dict(weights)
+
+
+def _holds_tensors(weights: Any) -> bool:
+    return (
+        isinstance(weights, Mapping)
+        and bool(weights)
+        and all(isinstance(value, torch.Tensor) for value in weights.values())
+    )
 
 
 def rename(weights: StateDict, new_name: Callable[[str], str | None], source: str) -> StateDict:
@@ -62,7 +95,7 @@ def load_exactly(
     """Load weights into a model, with no key left over, none lacking and every shape right.
 
     Args:
-        model: the model to fill in place.
+        model: the model to fill in place; one without memory ("meta") takes the very tensors.
         weights: named as in `model`.
         source: what the weights came from, for the message.
         may_be_missing: says of a key of `model` that the source is known not to have it.
@@ -84,4 +117,6 @@ def load_exactly(
             f"{source} does not fit {type(model).__name__}; {len(problems)} keys differ:"
             f"\n  {listed}"
         )
-    model.load_state_dict(weights, strict=False)  # the keys were all accounted for above
+    without_memory = any(weight.is_meta for weight in model.parameters())
+    # The keys were all accounted for above.
+    model.load_state_dict(weights, strict=False, assign=without_memory)

@@ -10,45 +10,14 @@ from typing import Any
 
 import torch
 
-from svp_diffusers.conversion.configs import temporal_unet_config
-from svp_diffusers.conversion.motion import (
-    check_position_tables,
-    diffusers_motion_key,
-    is_motion_key,
-    position_tables,
-)
 from svp_diffusers.conversion.state_dicts import StateDict, load_exactly, rename
+from svp_diffusers.conversion.unets import load_reference_unet, load_temporal_unet
 from svp_diffusers.errors import CheckpointError
 from svp_diffusers.models.audio_projector_svp import AudioProjector
-from svp_diffusers.models.head_guider_svp import HeadKeypointGuider
 from svp_diffusers.models.reference_unet_svp import ReferenceUNet
 from svp_diffusers.models.temporal_unet_svp import TemporalUNet
 
 _LEGACY_AUDIO = re.compile(r"^(.*\.attn2)\.processor\.to_(q|k|v|out)_aud\.(weight|bias)$")
-_STYLE = ("attn_style.", "norm_style.", "style_projection.")
-
-
-def convert_head_guider(
-    weights: StateDict, source: str = "the keypoint guider"
-) -> HeadKeypointGuider:
-    """Convert `v_kps_guider.bin`; every size is read off the weights.
-
-    Raises:
-        CheckpointError: if the keys do not fit.
-    """
-    if "conv_in.weight" not in weights or "conv_out.weight" not in weights:
-        raise CheckpointError(f"{source} has no conv_in or conv_out: it is not a keypoint guider.")
-    first = weights["conv_in.weight"]
-    downsamplers = [key for key in weights if re.fullmatch(r"blocks\.\d*[13579]\.weight", key)]
-    downsamplers.sort(key=lambda key: int(key.split(".")[1]))
-    model = HeadKeypointGuider(
-        conditioning_embedding_channels=weights["conv_out.weight"].shape[0],
-        conditioning_channels=first.shape[1],
-        block_out_channels=(first.shape[0], *(weights[key].shape[0] for key in downsamplers)),
-        keypoint_layout="v3",
-    )
-    load_exactly(model, rename(weights, lambda key: f"embedding.{key}", source), source)
-    return model
 
 
 def convert_audio_projector(
@@ -112,11 +81,7 @@ def convert_reference_unet(
     Raises:
         CheckpointError: if the keys do not fit.
     """
-    model = ReferenceUNet.from_config(dict(unet_config))
-    outputs = ("conv_norm_out.", "conv_out.")
-    kept = rename(weights, lambda key: None if key.startswith(outputs) else key, source)
-    load_exactly(model, kept, source)
-    return model
+    return load_reference_unet(weights, unet_config, source)
 
 
 def convert_temporal_unet(
@@ -143,29 +108,15 @@ def convert_temporal_unet(
     Raises:
         CheckpointError: if the keys do not fit, or there are no motion modules in either file.
     """
-    spatial = {key: value for key, value in weights.items() if not is_motion_key(key)}
-    motion = motion_weights or {key: value for key, value in weights.items() if is_motion_key(key)}
-    if not motion:
-        raise CheckpointError(f"{source} has no motion modules: give the motion module file too.")
-    tables = position_tables(motion)
-    model = TemporalUNet.from_config(
-        {
-            **temporal_unet_config(unet_config),
-            "motion_num_attention_heads": motion_num_attention_heads,
-            "motion_max_seq_length": tables[0].shape[1] if tables else 32,
-            "style_dim": style_dim,
-        }
-    )
-    renamed = rename(_current_audio_attention(spatial), _reference_key, source)
-    renamed.update(rename(motion, diffusers_motion_key, source))
-    load_exactly(
-        model,
-        renamed,
+    return load_temporal_unet(
+        _current_audio_attention(weights),
+        unet_config,
         source,
-        lambda key: key.endswith("pos_embed.pe") or any(part in key for part in _STYLE),
+        motion_weights,
+        new_name=_reference_key,
+        motion_num_attention_heads=motion_num_attention_heads,
+        style_dim=style_dim,
     )
-    check_position_tables(tables, model, source)
-    return model
 
 
 def _reference_key(key: str) -> str:

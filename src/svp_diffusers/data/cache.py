@@ -1,11 +1,10 @@
-"""Latents and audio embeddings computed once: training then needs no VAE and no speech encoder.
+"""Latents, audio embeddings and styles computed once: training then needs none of the encoders.
 
-A cached dataset is a dataset like any other whose clips hold `latents`, `audio_embeddings` and, of
-those that have a reference, `reference_latents` instead of pictures. It fits only training with the
-very VAE and audio encoder that made it: their fingerprint is in every clip's metadata.
+A cached dataset is a dataset like any other whose clips hold `latents`, `audio_embeddings`, `style`
+and, of those that have a reference, `reference_latents` instead of pictures. It fits only training
+with the very encoders that made it: their fingerprints are in every clip's metadata.
 """
 
-import hashlib
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
@@ -14,11 +13,17 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-from torch import nn
 
+from svp_diffusers.checkpoints.fingerprint import fingerprint_weights
 from svp_diffusers.data.clips import ClipSample, StoredClip, encode_clip
 from svp_diffusers.data.loader import ClipDataset
 from svp_diffusers.data.shards import ShardWriter
+from svp_diffusers.data.styles import (
+    SpeakerAverages,
+    average_dataset,
+    encode_clip_style,
+    fingerprint_style_encoder,
+)
 from svp_diffusers.data.workers import map_in_order
 from svp_diffusers.errors import CheckpointError, ConfigurationError, DatasetError
 
@@ -35,29 +40,34 @@ def cache_dataset(
     workers: int = 1,
     report_progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> None:
-    """Write a copy of a dataset with latents and audio embeddings in place of the frames.
+    """Write a copy of a dataset with latents, audio embeddings and styles in place of the frames.
 
     Latents are the mode of the VAE's distribution times its scaling factor, embeddings those of
-    `pipeline.encode_audio`; both are what the pipeline itself uses, stored as float16.
+    `pipeline.encode_audio`; both are what the pipeline itself uses, stored as float16. Styles are
+    of the embeddings and of expressions, which a style encoder with speaker centring takes relative
+    to the speaker's mean over the whole dataset.
 
     Args:
         dataset: with frames.
         output: folder of the new dataset.
         make_pipeline: see `load_encoders`; must pickle if there are several workers. The pipeline
-            needs `vae`, `audio_encoder` and `feature_extractor` only, on the device to use.
+            needs `vae`, `audio_encoder`, `feature_extractor` and `style_encoder` only, on the
+            device to use.
         batch_size: frames encoded at once.
         clips: how many, from the first on; all by default.
         workers: processes, each with a pipeline of its own.
         report_progress: called with the number of clips done and of all.
 
     Raises:
-        DatasetError: the dataset is cached already, or the output holds one.
+        DatasetError: the dataset is cached already, the output holds one, or a clip lacks what the
+            style encoder takes.
         ConfigurationError: frames that the VAE cannot halve often enough.
         OutputError: the output cannot be written.
     """
     total = len(dataset) if clips is None else min(clips, len(dataset))
     threads = max(1, torch.get_num_threads() // workers)  # more than there are cores slow all down
-    make_function = partial(_prepare, make_pipeline, batch_size, threads)
+    averages = average_dataset(dataset)
+    make_function = partial(_prepare, make_pipeline, batch_size, threads, averages)
     with ShardWriter(output) as writer:
         stored = (dataset[index] for index in range(total))
         for done, clip in enumerate(map_in_order(make_function, stored, workers), start=1):
@@ -66,14 +76,14 @@ def cache_dataset(
 
 
 def load_encoders(folder: Path, device: torch.device) -> "SVPTalkingHeadPipeline":
-    """Load a checkpoint without its denoising half, in float32.
+    """Load the encoders of a checkpoint, in float32, without its denoising half.
 
     Raises:
         CheckpointError: a weight file is missing or damaged.
     """
     from svp_diffusers.pipelines.pipeline_svp_talking_head import SVPTalkingHeadPipeline
 
-    unneeded = ("unet", "reference_unet", "head_guider", "audio_projector", "style_encoder")
+    unneeded = ("unet", "reference_unet", "head_guider", "audio_projector")
     try:
         pipeline = SVPTalkingHeadPipeline.from_pretrained(str(folder), **dict.fromkeys(unneeded))
     except Exception as error:
@@ -82,30 +92,26 @@ def load_encoders(folder: Path, device: torch.device) -> "SVPTalkingHeadPipeline
     return pipeline.to(device)
 
 
-def fingerprint_weights(module: nn.Module) -> str:
-    """The first 16 hexadecimal digits of a SHA-256 over names, shapes and values of the weights."""
-    digest = hashlib.sha256()
-    for name, tensor in sorted(module.state_dict().items()):
-        digest.update(f"{name} {tuple(tensor.shape)}".encode())
-        digest.update(tensor.detach().float().cpu().numpy().tobytes())
-    return digest.hexdigest()[:16]
-
-
 def _prepare(
-    make_pipeline: Callable[[], "SVPTalkingHeadPipeline"], batch_size: int, threads: int
+    make_pipeline: Callable[[], "SVPTalkingHeadPipeline"],
+    batch_size: int,
+    threads: int,
+    averages: SpeakerAverages,
 ) -> Callable[[StoredClip], StoredClip]:
     torch.set_num_threads(threads)
     pipeline = make_pipeline()
     fingerprint = {
         "vae": fingerprint_weights(pipeline.vae),
         "audio_encoder": fingerprint_weights(pipeline.audio_encoder),
+        "style_encoder": fingerprint_style_encoder(pipeline.style_encoder),
     }
-    return partial(_cache_clip, pipeline, batch_size, fingerprint)
+    return partial(_cache_clip, pipeline, batch_size, averages, fingerprint)
 
 
 def _cache_clip(
     pipeline: "SVPTalkingHeadPipeline",
     batch_size: int,
+    averages: SpeakerAverages,
     fingerprint: dict[str, str],
     clip: StoredClip,
 ) -> StoredClip:
@@ -119,16 +125,17 @@ def _cache_clip(
             f"{pipeline.vae_scale_factor}"
         )
     reference = sample.reference
+    heard = replace(sample, audio_embeddings=_encode_audio(sample, pipeline))
     cached = encode_clip(
         replace(
-            sample,
+            heard,
             frames=None,
             latents=encode_frames(sample.frames, pipeline.vae, batch_size),
             reference=None,
             reference_latents=(
                 None if reference is None else encode_frames(reference[None], pipeline.vae, 1)[0]
             ),
-            audio_embeddings=_encode_audio(sample, pipeline),
+            style=encode_clip_style(heard, pipeline.style_encoder, averages),
             metadata={**sample.metadata, "cached_with": fingerprint},
         )
     )

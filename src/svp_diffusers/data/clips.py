@@ -2,8 +2,8 @@
 
 A clip keyed `K` is stored in the WebDataset convention as consecutive tar members `K.json`,
 `K.flac`, `K.head_keypoints.npy`, `K.expression.npy`, and either `K.reference.jpg`, `K.000000.jpg`,
-`K.000001.jpg`, ... or, once cached, `K.reference_latents.npy`, `K.latents.npy` and
-`K.audio_embeddings.npy`. Nothing is pickled. Our choice.
+`K.000001.jpg`, ... or, once cached, `K.reference_latents.npy`, `K.latents.npy`,
+`K.audio_embeddings.npy` and `K.style.npy`. Nothing is pickled. Our choice.
 """
 
 import io
@@ -18,12 +18,15 @@ import numpy as np
 from PIL import Image
 
 from svp_diffusers.errors import DatasetError
+from svp_diffusers.expression.track import Expressions
 
 SAMPLING_RATE = 16_000
 AUDIO_EMBEDDING_RATE = 50
 """Vectors a second of cached audio embeddings: wav2vec2's own rate."""
 SPLITS = ("train", "validation", "test")
 HEAD_KEYPOINT_LAYOUTS = {"head8": 8, "v3": 3}
+FRAME_NAME = re.compile(r"\d{6}\.jpg")
+"""Members that are frames; they come last, in their order."""
 _KEY = re.compile(r"[A-Za-z0-9_-]+(/[A-Za-z0-9_-]+)*")
 _ARRAYS = ("head_keypoints", "expression", "latents", "audio_embeddings")
 
@@ -46,8 +49,11 @@ class ClipSample:
         reference: `(H, W, 3)` uint8 RGB, a picture of the same person in another speaking style,
             the head posed as in frame 0, or None. It belongs to the whole clip: every span has it.
         reference_latents: `(c, h, w)` float16, its latents once the clip is cached, or None.
+        style: `(2, style_dim)` float32, mean and standard deviation of its style distribution once
+            the clip is cached, or None. It belongs to the whole clip, too.
         metadata: JSON values; `split` ("train", "validation" or "test") is required, and speaker,
-            emotion, identity, sentence, licence, consent, source are the usual others.
+            emotion, identity, sentence, licence, consent, source are the usual others (see
+            `find_person` for what tells people apart).
     """
 
     key: str
@@ -62,6 +68,7 @@ class ClipSample:
     audio_embeddings: np.ndarray | None = None
     reference: np.ndarray | None = None
     reference_latents: np.ndarray | None = None
+    style: np.ndarray | None = None
 
     @property
     def number_of_frames(self) -> int:
@@ -78,6 +85,12 @@ class ClipSample:
             return None
         points = self.head_keypoints.shape[1]
         return next(name for name, number in HEAD_KEYPOINT_LAYOUTS.items() if number == points)
+
+    def track_expression(self) -> Expressions | None:
+        """The expression as a track, at the clip's own frame rate; raises `ExpressionError`."""
+        if self.expression is None or self.expression_space is None:
+            return None
+        return Expressions(self.expression, self.expression_space, self.fps, self.key)
 
 
 @dataclass(frozen=True)
@@ -143,15 +156,11 @@ class StoredClip:
                 f"frames {start}:{stop} are not inside clip {self.key!r} of "
                 f"{self.number_of_frames} frames"
             )
-        try:
-            arrays = {name: self._array(name) for name in _ARRAYS}
-            pictured = pictures and arrays["latents"] is None
-            frames = self._frames(start, stop) if pictured else None
-            referenced = pictures and "reference.jpg" in self.members
-            reference = self._picture("reference") if referenced else None
-            reference_latents = self._array("reference_latents")
-        except (KeyError, OSError, ValueError) as error:
-            raise self._damaged(error) from error
+        arrays = {name: self.array(name) for name in _ARRAYS}
+        pictured = pictures and arrays["latents"] is None
+        frames = self._frames(start, stop) if pictured else None
+        referenced = pictures and "reference.jpg" in self.members
+        reference = self.picture("reference") if referenced else None
         waveform = self.decode_waveform() if sound else np.zeros(0, np.float32)
         embeddings = arrays.pop("audio_embeddings")
         return ClipSample(
@@ -167,22 +176,39 @@ class StoredClip:
                 else _cut(embeddings, start / self.fps, stop / self.fps, AUDIO_EMBEDDING_RATE)
             ),
             reference=reference,
-            reference_latents=reference_latents,
+            reference_latents=self.array("reference_latents"),
+            style=self.array("style"),
             **{name: None if a is None else a[start:stop] for name, a in arrays.items()},
         )
 
     def _damaged(self, error: Exception) -> DatasetError:
         return DatasetError(f"clip {self.key!r} is damaged ({error}); run `svp data verify`")
 
-    def _array(self, name: str) -> np.ndarray | None:
+    def array(self, name: str) -> np.ndarray | None:
+        """The array stored as the member `name`, or None.
+
+        Raises:
+            DatasetError: it is damaged.
+        """
         data = self.members.get(f"{name}.npy")
-        return None if data is None else np.load(io.BytesIO(data), allow_pickle=False)
+        try:
+            return None if data is None else np.load(io.BytesIO(data), allow_pickle=False)
+        except (OSError, ValueError) as error:
+            raise self._damaged(error) from error
 
     def _frames(self, start: int, stop: int) -> np.ndarray:
-        return np.stack([self._picture(f"{index:06d}") for index in range(start, stop)])
+        return np.stack([self.picture(f"{index:06d}") for index in range(start, stop)])
 
-    def _picture(self, name: str) -> np.ndarray:
-        return np.array(Image.open(io.BytesIO(self.members[f"{name}.jpg"])))
+    def picture(self, name: str) -> np.ndarray:
+        """The picture `(H, W, 3)` uint8 stored as the member `name`, e.g. "000012".
+
+        Raises:
+            DatasetError: it is missing or damaged.
+        """
+        try:
+            return np.array(Image.open(io.BytesIO(self.members[f"{name}.jpg"])))
+        except (KeyError, OSError, ValueError) as error:
+            raise self._damaged(error) from error
 
 
 def encode_clip(sample: ClipSample, quality: int = 95) -> StoredClip:
@@ -210,7 +236,7 @@ def encode_clip(sample: ClipSample, quality: int = 95) -> StoredClip:
         "metadata": dict(sample.metadata),
     }
     members = {"flac": _encode_waveform(sample.waveform)}
-    for name in (*_ARRAYS, "reference_latents"):
+    for name in (*_ARRAYS, "reference_latents", "style"):
         array = getattr(sample, name)
         if array is not None:
             members[f"{name}.npy"] = _encode_array(array)
@@ -248,6 +274,9 @@ def _check(sample: ClipSample) -> None:
     keypoints = sample.head_keypoints
     if keypoints is not None and keypoints.shape[1:] not in ((8, 2), (3, 2)):
         fail(f"head_keypoints must be (f, 8, 2) or (f, 3, 2), not {keypoints.shape}")
+    style = sample.style
+    if style is not None and (style.ndim != 2 or len(style) != 2 or not np.isfinite(style).all()):
+        fail(f"style must be finite, a mean and a standard deviation, not {style.shape}")
     if (sample.expression is None) != (sample.expression_space is None):
         fail("expression and expression_space go together")
     _check_reference(sample.reference, frames, "reference", fail)

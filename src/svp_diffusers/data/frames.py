@@ -1,14 +1,12 @@
 """Single frames of a dataset of talking clips, in any order."""
 
-import io
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
 import torch
-from PIL import Image
 from torch import Tensor
 
-from svp_diffusers.data.clips import StoredClip
 from svp_diffusers.data.loader import ClipDataset
 from svp_diffusers.errors import ConfigurationError, DatasetError
 
@@ -63,13 +61,31 @@ class FrameDataset:
         return int(self._ends[-1])
 
     def read(self, indices: np.ndarray) -> FrameBatch:
-        """Read the frames with these numbers `(n,)`; of a clip, only the frames asked for are
-        decompressed."""
+        """Read the frames with these numbers `(n,)`, and nothing else of their clips.
+
+        Raises:
+            DatasetError: a frame cannot be read, or is damaged.
+        """
         clips = np.searchsorted(self._ends, indices, side="right")
         frames = indices - (self._ends[clips] - np.diff(self._ends, prepend=0)[clips])
-        stored = {clip: self.clips[clip] for clip in np.unique(clips)}
-        read = [_decode_frame(stored[c], f) for c, f in zip(clips, frames, strict=True)]
+        read: list[tuple[np.ndarray, ...]] = [()] * len(indices)
+        for clip in np.unique(clips):
+            (places,) = np.nonzero(clips == clip)
+            for place, values in zip(
+                places, self._read_clip(int(clip), frames[places]), strict=True
+            ):
+                read[place] = values
         return FrameBatch(*(np.stack(values) for values in zip(*read, strict=True)))
+
+    def _read_clip(self, clip: int, frames: np.ndarray) -> Iterator[tuple[np.ndarray, ...]]:
+        """Picture, head keypoints and expression of each of these frames."""
+        stored = self.clips.read_members(clip, {f"{frame:06d}.jpg" for frame in frames.tolist()})
+        pictures = [stored.picture(f"{frame:06d}") for frame in frames.tolist()]
+        keypoints, expression = (
+            self.clips.open_array(clip, name).read_rows(frames)
+            for name in ("head_keypoints", "expression")
+        )
+        return zip(pictures, keypoints, expression, strict=True)
 
     def spread(self, number: int) -> np.ndarray:
         """`number` frame numbers at equal distances over the split, or all if there are fewer."""
@@ -114,17 +130,3 @@ class FrameDataset:
 def to_pixels(frames: np.ndarray) -> Tensor:
     """Frames (n, H, W, 3) uint8 as (n, 3, H, W) float32 in [-1, 1]."""
     return torch.from_numpy(frames).permute(0, 3, 1, 2).float() / 127.5 - 1
-
-
-def _decode_frame(clip: StoredClip, index: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    try:
-        picture = Image.open(io.BytesIO(clip.members[f"{index:06d}.jpg"]))
-        keypoints, expression = (
-            np.load(io.BytesIO(clip.members[f"{name}.npy"]), allow_pickle=False)[index]
-            for name in ("head_keypoints", "expression")
-        )
-        return np.asarray(picture), keypoints, expression
-    except (KeyError, IndexError, OSError, ValueError) as error:
-        raise DatasetError(
-            f"clip {clip.key!r} is damaged ({error}); run `svp data verify`"
-        ) from error

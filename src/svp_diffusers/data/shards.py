@@ -1,21 +1,24 @@
 """Datasets on disk: tar shards in the WebDataset convention, and one `index.json` with checksums.
 
 The shards are plain tar files that the `webdataset` library and `tar` itself can read. The index
-adds what a stream of tar files lacks: for every clip the byte range it occupies and its metadata,
-so that a loader can pick clips in any order, and for every shard its SHA-256. Equal clips written
-in equal order give equal bytes. Our choice.
+adds what a stream of tar files lacks: for every clip its metadata, the byte range it occupies and
+those of its members, so that clips and single frames can be read in any order, and for every shard
+its SHA-256. Equal clips written in equal order give equal bytes. Our choice.
 """
 
 import hashlib
 import io
 import json
+import math
 import tarfile
+from array import array
+from collections.abc import Sequence
 from contextlib import ExitStack
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from svp_diffusers.data.clips import ClipSample, StoredClip, encode_clip, encode_header
+from svp_diffusers.data.clips import FRAME_NAME, ClipSample, StoredClip, encode_clip, encode_header
 from svp_diffusers.errors import DatasetError
 from svp_diffusers.media.manifest import hash_file
 from svp_diffusers.media.output import atomic_path
@@ -52,13 +55,29 @@ class ShardEntry:
 
 @dataclass(frozen=True)
 class ClipEntry:
-    """Where a clip lies (shard, byte range) and its header (fps, frames, metadata, ...)."""
+    """Where a clip lies (shard, byte range) and its header (fps, frames, metadata, ...).
+
+    sizes: (name, bytes) of its members in their order, all but the frames; none in an index that
+        an older release wrote.
+    frame_sizes: bytes of its JPEG frames, which come last.
+    """
 
     key: str
     shard: str
     offset: int
     bytes: int
     header: dict[str, Any]
+    sizes: tuple[tuple[str, int], ...] = ()
+    frame_sizes: Sequence[int] = field(default_factory=lambda: array("I"))
+
+    def locate(self) -> dict[str, tuple[int, int]]:
+        """First byte and the one after the last, in the shard, of every member by its name."""
+        places, start = {}, self.offset
+        frames = ((f"{number:06d}.jpg", size) for number, size in enumerate(self.frame_sizes))
+        for name, size in (*self.sizes, *frames):
+            places[name] = (start + tarfile.BLOCKSIZE, start + tarfile.BLOCKSIZE + size)
+            start += tarfile.BLOCKSIZE * (1 + math.ceil(size / tarfile.BLOCKSIZE))
+        return places
 
 
 @dataclass(frozen=True)
@@ -73,7 +92,7 @@ class DatasetIndex:
         content = {
             "format": _FORMAT,
             "shards": [asdict(shard) for shard in self.shards],
-            "clips": [asdict(clip) for clip in self.clips],
+            "clips": [{**vars(clip), "frame_sizes": list(clip.frame_sizes)} for clip in self.clips],
         }
         return json.dumps(content | {"sha256": _digest(content)}, sort_keys=True) + "\n"
 
@@ -95,8 +114,15 @@ def parse_index(text: str, where: str) -> DatasetIndex:
         raise DatasetError(f"{where} was changed after it was written; copy the dataset again")
     return DatasetIndex(
         tuple(ShardEntry(**shard) for shard in content["shards"]),
-        tuple(ClipEntry(**clip) for clip in content["clips"]),
+        tuple(_parse_entry(**clip) for clip in content["clips"]),
     )
+
+
+def _parse_entry(
+    sizes: Sequence[Sequence[Any]] = (), frame_sizes: Sequence[int] = (), **others: Any
+) -> ClipEntry:
+    named = tuple((str(name), int(size)) for name, size in sizes)
+    return ClipEntry(**others, sizes=named, frame_sizes=array("I", frame_sizes))
 
 
 def read_index(directory: Path) -> DatasetIndex:
@@ -194,16 +220,30 @@ class _OpenShard:
 
     def append(self, clip: StoredClip) -> ClipEntry:
         offset = self.bytes
-        for name, data in {"json": encode_header(clip.header), **clip.members}.items():
+        for name, data in _list_members(clip).items():
             member = tarfile.TarInfo(f"{clip.key}.{name}")
             member.size = len(data)
             self.tar.addfile(member, io.BytesIO(data))
         self.clips += 1
-        return ClipEntry(clip.key, self.path.name, offset, self.bytes - offset, dict(clip.header))
+        size = self.bytes - offset
+        return ClipEntry(
+            clip.key, self.path.name, offset, size, dict(clip.header), *measure_members(clip)
+        )
 
     def describe(self) -> ShardEntry:
         size = self.path.stat().st_size
         return ShardEntry(self.path.name, self.split, size, self.clips, hash_file(self.path))
+
+
+def measure_members(clip: StoredClip) -> tuple[tuple[tuple[str, int], ...], Sequence[int]]:
+    """`sizes` and `frame_sizes` of a clip's entry in the index."""
+    sizes = {name: len(data) for name, data in _list_members(clip).items()}
+    frames = [sizes.pop(name) for name in clip.members if FRAME_NAME.fullmatch(name)]
+    return tuple(sizes.items()), array("I", frames)
+
+
+def _list_members(clip: StoredClip) -> dict[str, bytes]:
+    return {"json": encode_header(clip.header), **clip.members}
 
 
 def parse_clip(data: bytes, entry: ClipEntry) -> StoredClip:

@@ -1,7 +1,6 @@
 """Clips to learn and judge styles from: expressions and audio features, in memory."""
 
 import csv
-from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
@@ -11,12 +10,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from svp_diffusers.data.loader import ClipDataset
+from svp_diffusers.data.people import find_speaker
 from svp_diffusers.errors import DatasetError
-from svp_diffusers.expression.coefficients import Expressions, read_expressions
+from svp_diffusers.expression.coefficients import read_expressions
+from svp_diffusers.expression.track import Expressions, average_speakers
 from svp_diffusers.media.audio import read_audio, to_mono
 from svp_diffusers.media.input import check_input
 from svp_diffusers.speech.features import AudioFeatures
-from svp_diffusers.style.encode import average_expression
 
 COLUMNS = ("expressions", "audio", "fps", "speaker", "style")
 
@@ -71,17 +71,9 @@ def read_style_clips(
 
 def center_speakers(clips: Sequence[StyleClip]) -> list[StyleClip]:
     """Subtract from every clip the average expression of its speaker over these clips."""
-    by_speaker: dict[str, list[Expressions]] = defaultdict(list)
-    for clip in clips:
-        by_speaker[clip.speaker].append(clip.expressions)
-    averages = {speaker: average_expression(own) for speaker, own in by_speaker.items()}
+    averages = average_speakers((clip.speaker, clip.expressions) for clip in clips)
     return [
-        replace(
-            clip,
-            expressions=replace(
-                clip.expressions, values=clip.expressions.values - averages[clip.speaker]
-            ),
-        )
+        replace(clip, expressions=clip.expressions.center("speaker", averages[clip.speaker]))
         for clip in clips
     ]
 
@@ -116,17 +108,14 @@ def _read_shards(source: str, split: str, audio_features: AudioFeatures) -> list
     dataset = ClipDataset(source, split)
     clips = []
     for index in range(len(dataset)):
-        sample = dataset[index].decode(pictures=False)
-        missing = [name for name in ("speaker", "emotion") if name not in sample.metadata]
-        if sample.expression is None or sample.expression_space is None or missing:
+        sample = dataset.read_members(index, ("expression.npy", "flac")).decode(pictures=False)
+        expressions, speaker = sample.track_expression(), find_speaker(sample.metadata)
+        if expressions is None or speaker is None or "emotion" not in sample.metadata:
             raise DatasetError(f"clip {sample.key} lacks expressions, its speaker or its emotion")
-        expressions = Expressions(
-            sample.expression, sample.expression_space, sample.fps, sample.key
-        )
         clips.append(
             StyleClip(
                 key=sample.key,
-                speaker=str(sample.metadata["speaker"]),
+                speaker=speaker,
                 style=str(sample.metadata["emotion"]),
                 expressions=expressions.resample(),
                 audio=audio_features(sample.waveform),

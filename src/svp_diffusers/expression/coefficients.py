@@ -1,73 +1,22 @@
 """Reading expression coefficients: files in, `(frames, dim)` at 25 frames per second out."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 
 from svp_diffusers.errors import ExpressionError
 from svp_diffusers.expression.arkit import ARKIT_BLENDSHAPES
+from svp_diffusers.expression.track import Expressions
 from svp_diffusers.media.input import check_input
 
-EXPRESSION_FPS = Fraction(25)
-EXPRESSION_SPACES = {"bfm64": 64, "arkit52": len(ARKIT_BLENDSHAPES)}
 # Columns of Deep3DFaceRecon's `coeff` (also PIRenderer's): identity, then expression, then others.
 DEEP3D_COLUMNS = 257
 DEEP3D_EXPRESSION = slice(80, 144)
 # Frame rates of files that do not say theirs: MEAD's, and what Live Link Face records by default.
 DEFAULT_MAT_FPS = Fraction(25)
 DEFAULT_CSV_FPS = Fraction(60)
-
-
-@dataclass(frozen=True)
-class Expressions:
-    """Expression coefficients of one recording.
-
-    values: (frames, dim) float32, finite
-    space: "bfm64" (64 Deep3DFaceRecon coefficients) or "arkit52" (ARKit names and order, 0..1)
-    fps: frames per second
-    source: where they came from, for messages
-
-    Raises `ExpressionError` for an unknown space, a wrong shape, or values that are not finite.
-    """
-
-    values: NDArray[np.float32]
-    space: str
-    fps: Fraction
-    source: str
-
-    def __post_init__(self) -> None:
-        if self.space not in EXPRESSION_SPACES:
-            raise ExpressionError(
-                f"{self.source} declares expression space {self.space!r}; "
-                f"known are {', '.join(EXPRESSION_SPACES)}"
-            )
-        dim = EXPRESSION_SPACES[self.space]
-        if self.values.ndim != 2 or self.values.shape[1] != dim or not len(self.values):
-            raise ExpressionError(
-                f"{self.source} must hold (frames, {dim}) {self.space} coefficients, "
-                f"not {self.values.shape}"
-            )
-        finite = np.isfinite(self.values).all(axis=1)
-        if not finite.all():
-            raise ExpressionError(
-                f"{self.source} has NaN or infinite coefficients, first in frame "
-                f"{int(finite.argmin())}; cut or repair those frames"
-            )
-        if self.fps <= 0:
-            raise ExpressionError(f"{self.source} has a frame rate of {self.fps}")
-
-    def resample(self, fps: Fraction = EXPRESSION_FPS) -> "Expressions":
-        """The same motion at another frame rate, by linear interpolation (our choice)."""
-        if fps == self.fps:
-            return self
-        frames = max(1, round(len(self.values) * fps / self.fps))
-        times = np.arange(frames) * float(self.fps / fps)  # in frames of the original
-        columns = [np.interp(times, np.arange(len(self.values)), c) for c in self.values.T]
-        return replace(self, values=np.stack(columns, axis=1).astype(np.float32), fps=fps)
 
 
 def read_expressions(path: str | Path, fps: Fraction | None = None) -> Expressions:

@@ -78,7 +78,7 @@ def make_demo(
 def request_demo(
     output: Path, audio: Path = SPEECH[0], model: str | None = None, seed: int = 0
 ) -> GenerationRequest:
-    """What `svp generate` is asked for to make the demo's first video."""
+    """The request of `svp generate` that makes the demo's first video."""
     return GenerationRequest(
         image=PORTRAITS[0],
         audio=audio,

@@ -3,10 +3,8 @@
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, replace
 from fractions import Fraction
-from functools import partial
 from itertools import count
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -15,28 +13,25 @@ from numpy.typing import NDArray
 from svp_diffusers.checkpoints.loading import (
     find_checkpoint,
     load_pipeline,
+    name_checkpoint,
     outline_style_encoder,
     read_config,
     select_device,
 )
-from svp_diffusers.errors import ConfigurationError, StyleError
-from svp_diffusers.generation.portrait import (
-    KeypointImages,
-    prepare_head_motion,
-    prepare_portrait,
-)
-from svp_diffusers.generation.request import GenerationRequest, check_request
+from svp_diffusers.generation.checks import check_overwritten, check_request, choose_size
+from svp_diffusers.generation.head_motion import KeypointImages, prepare_head_motion
+from svp_diffusers.generation.portrait import prepare_portrait
+from svp_diffusers.generation.request import GenerationRequest
+from svp_diffusers.generation.styles import check_styles, load_styles
 from svp_diffusers.media.audio import Recording, check_speech, read_audio, to_mono
 from svp_diffusers.media.faces import FaceDetector
 from svp_diffusers.media.image import read_image
-from svp_diffusers.media.input import check_input
-from svp_diffusers.media.manifest import hash_folder, write_manifest
+from svp_diffusers.media.landmarks import LandmarkFaceDetector
+from svp_diffusers.media.manifest import Provenance, hash_folder, write_manifest
 from svp_diffusers.media.video import parse_fps, write_video
-from svp_diffusers.models.style_encoder_svp import StyleDistribution
 from svp_diffusers.pipelines.pipeline_svp_talking_head import SVPTalkingHeadPipeline
 from svp_diffusers.pipelines.speech_svp import count_frames
-from svp_diffusers.style.clip import encode_clip
-from svp_diffusers.style.parse import parse_style
+from svp_diffusers.style.parse import StyleEntry, format_styles, parse_style
 
 Progress = Callable[[str, int, int], None]
 """Told what is going on, how many steps of it are done, and how many there are."""
@@ -52,7 +47,7 @@ def generate_video(
     Args:
         request: what to make.
         on_progress: told of every step.
-        detector: finds faces; InsightFace by default.
+        detector: finds the portrait's face; the package's own networks by default.
 
     Returns:
         The files: the video; or, for several performances, the side-by-side video and each one.
@@ -70,19 +65,23 @@ def generate_video(
     device = select_device(request.device)
     folder = find_checkpoint(request.model)
     layout = read_config(folder, "head_guider")["keypoint_layout"]
-    size = check_size(request, read_config(folder, "unet"))
-    check_style_argument(request, folder, recording.duration)
+    unet = read_config(folder, "unet")
+    size = choose_size(request, unet["sample_size"], unet["motion_max_seq_length"])
+    outline = outline_style_encoder(folder)
+    styles = parse_style(request.style, outline.style_bank)
+    check_styles(styles, outline, recording.duration)
+    check_overwritten([each.file for each in styles if each.file is not None], outputs)
+    detector = detector or LandmarkFaceDetector()
     portrait = prepare_portrait(request, picture, size, layout, detector)
-    motion = prepare_head_motion(request, portrait, fps, num_frames, layout, detector)
+    motion = prepare_head_motion(request, portrait, fps, num_frames, layout)
 
     pipeline = load_pipeline(folder, device, request.dtype)
-    request = fill_defaults(request, pipeline)
-    style = encode_style_argument(request, folder, pipeline)
     pipeline.set_progress_bar_config(disable=True)
+    request = fill_defaults(request, pipeline, size)
     latents, _ = pipeline(
-        portrait.image,
+        portrait.crop.image,
         waveform,
-        style,
+        load_styles(styles, pipeline),
         head_keypoints=None if motion is None else KeypointImages(motion, size),
         height=size,
         width=size,
@@ -103,18 +102,15 @@ def generate_video(
         return_dict=False,
         callback_on_step_end=_report_steps(on_progress),
     )
-    checkpoint = {
-        "source": request.model or "svp-tiny",
-        "sha256": hash_folder(folder),
-    }
-    write_outputs(request, outputs, pipeline, latents, recording, fps, checkpoint, on_progress)
+    provenance = describe_run(request, styles, folder)
+    write_outputs(outputs, pipeline, latents, recording, fps, provenance, on_progress)
     return outputs
 
 
 def fill_defaults(
-    request: GenerationRequest, pipeline: SVPTalkingHeadPipeline
+    request: GenerationRequest, pipeline: SVPTalkingHeadPipeline, size: int
 ) -> GenerationRequest:
-    """Put the checkpoint's own values where nothing was asked for; the manifest shows them."""
+    """Put what is used where nothing was asked for: the manifest shows it."""
     guidance_scale, audio_guidance_scale, style_guidance_scale = pipeline.fill_guidance_scales(
         request.guidance_scale, request.audio_guidance_scale, request.style_guidance_scale
     )
@@ -124,76 +120,18 @@ def fill_defaults(
         guidance_scale=guidance_scale,
         audio_guidance_scale=audio_guidance_scale,
         style_guidance_scale=style_guidance_scale,
+        size=size,
+        device=str(pipeline.device),
     )
-
-
-def check_size(request: GenerationRequest, unet_config: dict[str, Any]) -> int:
-    """Give the side of the video in pixels, and check it and the context against the checkpoint.
-
-    Raises:
-        ConfigurationError: if the checkpoint cannot make it.
-    """
-    longest = unet_config["motion_max_seq_length"]
-    if request.context_length > longest:
-        raise ConfigurationError(
-            f"--context-length {request.context_length} is beyond the {longest} frames that this "
-            "checkpoint's motion modules know."
-        )
-    size: int = request.size if request.size is not None else 8 * unet_config["sample_size"]
-    if size % 8 or not 64 <= size <= 2048:
-        raise ConfigurationError(
-            f"--size must be a multiple of 8 from 64 to 2048 pixels; got {size}."
-        )
-    return size
-
-
-def check_style_argument(request: GenerationRequest, folder: Path, duration: float) -> None:
-    """Check a style against the checkpoint's configuration and the length of the speech.
-
-    Raises:
-        StyleError: if it is unknown, malformed, of another style encoder, or begins after the end.
-        MediaError: if its file is missing.
-    """
-    if request.style is None:
-        return
-    outline = outline_style_encoder(folder)
-
-    def stand_in(path: Path) -> StyleDistribution:
-        check_input(path)
-        return outline.prior()
-
-    parsed = parse_style(request.style, outline, stand_in)
-    if isinstance(parsed, list) and parsed[-1][0] >= duration:
-        raise StyleError(
-            f"The style schedule starts a style at {parsed[-1][0]:g} s, but the speech ends at "
-            f"{duration:.2f} s."
-        )
-
-
-def encode_style_argument(
-    request: GenerationRequest, folder: Path, pipeline: SVPTalkingHeadPipeline
-) -> Any:
-    """Turn the style argument into what the pipeline takes, encoding clips."""
-    if request.style is None:
-        return None
-    encoder = pipeline.style_encoder
-    encode = partial(
-        encode_clip,
-        encoder,
-        face_landmarker=request.face_landmarker,
-        audio_encoder=folder if encoder.config.audio_features == "wav2vec2" else None,
-    )
-    return parse_style(request.style, encoder, encode)
 
 
 def write_outputs(
-    request: GenerationRequest,
     outputs: Sequence[Path],
     pipeline: SVPTalkingHeadPipeline,
     latents: Sequence[torch.Tensor],
     recording: Recording,
     fps: Fraction,
-    checkpoint: dict[str, str],
+    provenance: Provenance,
     on_progress: Progress,
 ) -> None:
     """Decode and write every video a few frames at a time, then its manifest."""
@@ -205,13 +143,22 @@ def write_outputs(
             pipeline, group, lambda: on_progress("writing", next(done), total)
         )
         write_video(path, frames, fps, recording, {"title": path.stem})
-        write_manifest(
-            path,
-            seed=request.seed,
-            arguments=asdict(request),
-            inputs=request.inputs(),
-            checkpoint=checkpoint,
-        )
+        write_manifest(path, provenance)
+
+
+def describe_run(
+    request: GenerationRequest, styles: Sequence[StyleEntry], folder: Path
+) -> Provenance:
+    """What the manifest says of a request, all of whose values are filled in."""
+    files = [entry.file for entry in styles if entry.file is not None]
+    source = name_checkpoint(request.model)
+    return Provenance(
+        seed=request.seed,
+        arguments={**asdict(request), "model": source, "style": format_styles(styles)},
+        inputs={**request.files(), **({"style": files} if files else {})},
+        checkpoint={"source": source, "sha256": hash_folder(folder)},
+        machine={"device": str(request.device), "threads": torch.get_num_threads()},
+    )
 
 
 def decode_side_by_side(
@@ -231,10 +178,13 @@ def decode_side_by_side(
             on_frame()
 
 
-def _report_steps(on_progress: Progress) -> Callable[..., dict[str, Any]]:
+def _report_steps(on_progress: Progress) -> Callable[..., dict[str, torch.Tensor]]:
     def report(
-        pipeline: SVPTalkingHeadPipeline, step: int, timestep: Any, tensors: dict[str, Any]
-    ) -> dict[str, Any]:
+        pipeline: SVPTalkingHeadPipeline,
+        step: int,
+        timestep: torch.Tensor,
+        tensors: dict[str, torch.Tensor],
+    ) -> dict[str, torch.Tensor]:
         on_progress("denoising", step + 1, pipeline.num_timesteps)
         return tensors
 

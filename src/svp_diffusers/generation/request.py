@@ -1,88 +1,17 @@
-"""What a user asks of `svp generate`, and the checks that open no file."""
+"""What a user asks of `svp generate` and `svp style encode`.
 
-import math
-from dataclasses import dataclass
+The fields are the commands' options, and their metadata says what each means (see
+`svp_diffusers.cli.options`). Nothing heavy is imported here, so that `--help` answers at once.
+"""
+
+from dataclasses import dataclass, field
 from pathlib import Path
 
-from svp_diffusers.checkpoints.loading import DTYPES
 from svp_diffusers.errors import ConfigurationError
-from svp_diffusers.media.input import check_input
-from svp_diffusers.media.manifest import get_manifest_path
-from svp_diffusers.media.output import check_output
 
-
-@dataclass(frozen=True)
-class GenerationRequest:
-    """What the user asked for; see `svp generate --help` for each.
-
-    Attributes:
-        image: file of the portrait.
-        audio: file of the speech; any container with sound.
-        output: file of the video, .mp4.
-        model: a checkpoint's folder or Hub id; None for svp-tiny.
-        style: None for the prior, else what `parse_style` understands.
-        style_temperature: factor on the style's standard deviation.
-        num_styles: performances; more than one are also written side by side.
-        face_landmarker: MediaPipe model file, for a style taken from a video.
-        head_video: video whose head motion is taken over.
-        head_keypoints: `.npy` of head keypoints, one set a frame, instead of a video.
-        head_keypoints_fps: frame rate of `head_keypoints`.
-        portrait_keypoints: `.npy` with the portrait's own keypoints, in pixels of the picture.
-        bbox: left, top, right, bottom of the face, in pixels of the picture.
-        detect_face: find the face with InsightFace.
-        face_index: which of several faces; 0 is the largest.
-        seed: of the style's draw and the noise.
-        steps: denoising steps; None for the checkpoint's own number.
-        size: side of the square video in pixels; None for the checkpoint's own.
-        fps: frame rate, "25", "23.976" or "24000/1001".
-        guidance_scale, audio_guidance_scale, style_guidance_scale: see the pipeline.
-        reference_attention_scale, audio_attention_scale, style_attention_scale: likewise.
-        context_length, context_overlap: likewise.
-        device: None for the best there is.
-        dtype: "float32", "bfloat16" or "float16".
-    """
-
-    image: Path
-    audio: Path
-    output: Path
-    model: str | None = None
-    style: str | None = None
-    style_temperature: float = 1.0
-    num_styles: int = 1
-    face_landmarker: Path | None = None
-    head_video: Path | None = None
-    head_keypoints: Path | None = None
-    head_keypoints_fps: str = "25"
-    portrait_keypoints: Path | None = None
-    bbox: tuple[float, float, float, float] | None = None
-    detect_face: bool = False
-    face_index: int | None = None
-    seed: int = 0
-    steps: int | None = None
-    size: int | None = None
-    fps: str = "25"
-    guidance_scale: float | None = None
-    audio_guidance_scale: float | None = None
-    style_guidance_scale: float | None = None
-    reference_attention_scale: float = 1.0
-    audio_attention_scale: float = 1.0
-    style_attention_scale: float = 1.0
-    context_length: int = 24
-    context_overlap: int = 4
-    device: str | None = None
-    dtype: str = "float32"
-
-    def inputs(self) -> dict[str, Path]:
-        """List the files that are read, by the role they play."""
-        files = {
-            "image": self.image,
-            "audio": self.audio,
-            "face_landmarker": self.face_landmarker,
-            "head_video": self.head_video,
-            "head_keypoints": self.head_keypoints,
-            "portrait_keypoints": self.portrait_keypoints,
-        }
-        return {role: path for role, path in files.items() if path is not None}
+PORTRAIT, STYLE, HEAD = "Portrait", "Style", "Head motion"
+DIFFUSION, MACHINE = "Diffusion", "Machine"
+OUTPUT_FLAGS = ("-o", "--output")
 
 
 def parse_bbox(text: str) -> tuple[float, float, float, float]:
@@ -100,54 +29,159 @@ def parse_bbox(text: str) -> tuple[float, float, float, float]:
     return left, top, right, bottom
 
 
-def check_request(request: GenerationRequest) -> list[Path]:
-    """Check all that can be checked without opening a file, and name the outputs.
+@dataclass(frozen=True)
+class GenerationRequest:
+    """A video to make, and how; the arguments and options of `svp generate`."""
 
-    Raises:
-        ConfigurationError: if a value is impossible or two contradict each other.
-        MediaError: if a file is missing or empty.
-        OutputError: if an output cannot be written there.
-    """
-    limits: list[tuple[str, float | None, float]] = [
-        ("steps", request.steps, 1),
-        ("num_styles", request.num_styles, 1),
-        ("seed", request.seed, 0),
-        ("style_temperature", request.style_temperature, 0),
-        ("guidance_scale", request.guidance_scale, 0),
-        ("audio_guidance_scale", request.audio_guidance_scale, 0),
-        ("style_guidance_scale", request.style_guidance_scale, 0),
-        ("reference_attention_scale", request.reference_attention_scale, 0),
-        ("audio_attention_scale", request.audio_attention_scale, 0),
-        ("style_attention_scale", request.style_attention_scale, 0),
-        ("context_overlap", request.context_overlap, 0),
-        ("context_length", request.context_length, request.context_overlap + 1),
-    ]
-    for name, value, least in limits:
-        if value is not None and not (math.isfinite(value) and value >= least):
-            option = name.replace("_", "-")
-            raise ConfigurationError(f"--{option} must be {least} or more, got {value}.")
-    if request.dtype not in DTYPES:
-        known = ", ".join(DTYPES)
-        raise ConfigurationError(f"--dtype must be one of {known}; got {request.dtype!r}.")
-    if request.head_video and request.head_keypoints:
-        raise ConfigurationError("Give --head-video or --head-keypoints, not both.")
-    finds = request.detect_face or request.face_index is not None
-    if finds and request.bbox is not None:
-        raise ConfigurationError("--bbox says where the face is: leave out --detect-face.")
-    if request.output.suffix.lower() != ".mp4":
-        raise ConfigurationError(f"The output must end in .mp4; got {request.output.name!r}.")
-    for path in request.inputs().values():
-        check_input(path)
-    outputs = [request.output]
-    if request.num_styles > 1:
-        outputs += [
-            request.output.with_stem(f"{request.output.stem}-{number}")
-            for number in range(1, request.num_styles + 1)
-        ]
-    inputs = {path.resolve() for path in request.inputs().values()}
-    for path in outputs:
-        check_output(path)
-        check_output(get_manifest_path(path))
-        if path.resolve() in inputs:
-            raise ConfigurationError(f"{path} is an input: write the video elsewhere.")
-    return outputs
+    image: Path = field(metadata={"help": "Picture of the portrait."})
+    audio: Path = field(metadata={"help": "Speech, in any file that has sound."})
+    output: Path = field(metadata={"help": "The video to write, .mp4.", "flags": OUTPUT_FLAGS})
+    model: str | None = field(
+        default=None,
+        metadata={"help": "Folder or Hub id of a checkpoint. Default: svp-tiny, for drawn people."},
+    )
+    style: str | None = field(
+        default=None,
+        metadata={
+            "help": "A name of the bank, from_audio, a style file, a clip, or a schedule such as "
+            "0:neutral,2.5:happy. Default: drawn from the prior.",
+            "panel": STYLE,
+        },
+    )
+    style_temperature: float = field(
+        default=1.0, metadata={"help": "0 is the style's mean.", "panel": STYLE}
+    )
+    num_styles: int = field(
+        default=1,
+        metadata={
+            "help": "Performances of the line; several are also written side by side.",
+            "panel": STYLE,
+        },
+    )
+    detect_face: bool = field(
+        default=True,
+        metadata={
+            "help": "Find the face and cut the portrait around it; else take the picture's middle.",
+            "panel": PORTRAIT,
+        },
+    )
+    face_index: int | None = field(
+        default=None, metadata={"help": "Which face; 0 is the largest.", "panel": PORTRAIT}
+    )
+    bbox: tuple[float, float, float, float] | None = field(
+        default=None,
+        metadata={
+            "help": "The face by hand: left,top,right,bottom in pixels.",
+            "panel": PORTRAIT,
+            "parse": parse_bbox,
+        },
+    )
+    portrait_keypoints: Path | None = field(
+        default=None,
+        metadata={
+            "help": "The portrait's head keypoints by hand: .npy (8, 2), x and y in pixels of the "
+            "picture: 4 on the edge of the face from left to right (jaw 0, 1, 15, 16 of the 68 "
+            "landmarks), bridge of the nose 27, 28, centres of the left and right eye.",
+            "panel": PORTRAIT,
+        },
+    )
+    head_video: Path | None = field(
+        default=None, metadata={"help": "Take over the head's motion of a video.", "panel": HEAD}
+    )
+    head_keypoints: Path | None = field(
+        default=None, metadata={"help": "Take over the motion of keypoints, .npy.", "panel": HEAD}
+    )
+    head_keypoints_fps: str = field(
+        default="25", metadata={"help": "Frame rate of those keypoints.", "panel": HEAD}
+    )
+    seed: int = field(default=0, metadata={"help": "Of style and noise.", "panel": DIFFUSION})
+    steps: int | None = field(
+        default=None,
+        metadata={"help": "Denoising steps. Default: the checkpoint's.", "panel": DIFFUSION},
+    )
+    size: int | None = field(
+        default=None,
+        metadata={"help": "Side in pixels. Default: the checkpoint's.", "panel": DIFFUSION},
+    )
+    fps: str = field(
+        default="25",
+        metadata={"help": "Frames a second: 25, 23.976, 30000/1001.", "panel": DIFFUSION},
+    )
+    guidance_scale: float | None = field(
+        default=None,
+        metadata={
+            "help": "On all conditions; 1 is none. Default: the checkpoint's.",
+            "panel": DIFFUSION,
+        },
+    )
+    audio_guidance_scale: float | None = field(
+        default=None, metadata={"help": "On the audio by itself.", "panel": DIFFUSION}
+    )
+    style_guidance_scale: float | None = field(
+        default=None, metadata={"help": "On the style by itself.", "panel": DIFFUSION}
+    )
+    reference_attention_scale: float = field(
+        default=1.0, metadata={"help": "Weight of the portrait.", "panel": DIFFUSION}
+    )
+    audio_attention_scale: float = field(
+        default=1.0, metadata={"help": "Weight of the audio.", "panel": DIFFUSION}
+    )
+    style_attention_scale: float = field(
+        default=1.0, metadata={"help": "Weight of the style.", "panel": DIFFUSION}
+    )
+    context_length: int = field(
+        default=24, metadata={"help": "Frames denoised together.", "panel": DIFFUSION}
+    )
+    context_overlap: int = field(
+        default=4, metadata={"help": "Frames that windows share.", "panel": DIFFUSION}
+    )
+    device: str | None = field(
+        default=None, metadata={"help": "cpu, cuda, mps. Default: the best.", "panel": MACHINE}
+    )
+    dtype: str = field(
+        default="float32", metadata={"help": "float32, bfloat16 or float16.", "panel": MACHINE}
+    )
+
+    def files(self) -> dict[str, Path]:
+        """List the files that are read, by the role they play; those of the style are not here."""
+        files = {
+            "image": self.image,
+            "audio": self.audio,
+            "head_video": self.head_video,
+            "head_keypoints": self.head_keypoints,
+            "portrait_keypoints": self.portrait_keypoints,
+        }
+        return {role: path for role, path in files.items() if path is not None}
+
+
+@dataclass(frozen=True)
+class StyleRequest:
+    """A style to take from a clip; the arguments and options of `svp style encode`."""
+
+    clip: Path = field(metadata={"help": ".mat/.npz/.csv coefficients, video or audio."})
+    output: Path = field(metadata={"help": "Where to write.", "flags": OUTPUT_FLAGS})
+    checkpoint: str | None = field(
+        default=None,
+        metadata={
+            "help": "Folder or Hub id of a style encoder, or of a pipeline that has one. Default: "
+            "svp-tiny."
+        },
+    )
+    audio: Path | None = field(default=None, metadata={"help": "Sound of a coefficient file."})
+    fps: str | None = field(
+        default=None, metadata={"help": "Frame rate of coefficients: 25 for .mat, 60 for .csv."}
+    )
+    voice_only: bool = field(default=False, metadata={"help": "Use a video's sound alone."})
+    audio_encoder: str | None = field(
+        default=None,
+        metadata={
+            "help": "Speech encoder, for styles that hear wav2vec2. Default: the checkpoint's own."
+        },
+    )
+    speaker_clip: list[Path] | None = field(
+        default=None,
+        metadata={"help": "Coefficients of the speaker, for encoders with speaker centring."},
+    )
+    name: str | None = field(
+        default=None, metadata={"help": "Name of the style; default: OUTPUT's."}
+    )

@@ -3,22 +3,21 @@
 import warnings
 from pathlib import Path
 
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, UnidentifiedImageError
 
 from svp_diffusers.errors import MediaError
 from svp_diffusers.media.input import check_input
+from svp_diffusers.pipelines.images_svp import to_rgb
 
 # Our choice: with fewer pixels a face has no eyes to speak of.
 MINIMUM_SIDE = 64
 
 
 def read_image(path: str | Path) -> Image.Image:
-    """The picture as 8-bit RGB, turned upright as its EXIF orientation says.
+    """The picture as 8-bit RGB, as a viewer shows it (see `to_rgb`).
 
     Raises `MediaError` when the file is missing, empty, not an image, damaged, animated, huge
-    (Pillow's decompression bomb limit), smaller than 64 pixels on a side, really transparent (an
-    opaque alpha channel is dropped, losslessly), or in another colour space than RGB, grey or
-    palette with 8 bits.
+    (Pillow's decompression bomb limit), or smaller than 64 pixels on a side.
     """
     path = check_input(path)
     try:
@@ -43,15 +42,4 @@ def read_image(path: str | Path) -> Image.Image:
         ) from error
     except (OSError, SyntaxError) as error:
         raise MediaError(f"{path} is damaged or cut short: {error}; save it again") from error
-    return _convert_to_rgb(ImageOps.exif_transpose(image), path)
-
-
-def _convert_to_rgb(image: Image.Image, path: Path) -> Image.Image:
-    if image.has_transparency_data:
-        opaque = image.convert("RGBA")
-        if opaque.getchannel("A").getextrema() != (255, 255):
-            raise MediaError(f"{path} is partly transparent; flatten it onto a background")
-        image = opaque
-    elif image.mode not in ("1", "L", "P", "RGB"):
-        raise MediaError(f"{path} is in {image.mode} mode; convert it to RGB with 8 bits")
-    return image.convert("RGB")
+    return to_rgb(image)

@@ -3,11 +3,11 @@
 import hashlib
 import json
 import platform
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from fractions import Fraction
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any
 
 from svp_diffusers.errors import ConfigurationError
 from svp_diffusers.media.mark import DIGITAL_SOURCE_TYPE
@@ -16,20 +16,28 @@ from svp_diffusers.media.output import atomic_path
 PACKAGES = ("svp-diffusers", "torch", "diffusers", "transformers", "numpy", "scipy", "pillow", "av")
 
 
-def write_manifest(
-    video: str | Path,
-    *,
-    seed: int,
-    arguments: Mapping[str, Any],
-    inputs: Mapping[str, str | Path],
-    checkpoint: Mapping[str, str],
-) -> Path:
-    """Write `<video>.json` beside a finished video and return its path.
+@dataclass(frozen=True)
+class Provenance:
+    """What made a video.
 
-    seed: of the `torch.Generator`
-    arguments: every argument of the run, defaults included; JSON values, paths and fractions
-    inputs: the files that were read, by the role they played ("image", "audio", ...)
-    checkpoint: where it came from and its hash, for example {"source": ..., "sha256": ...}
+    Attributes:
+        seed: of the `torch.Generator`.
+        arguments: every argument of the run with the value used, defaults included: JSON values,
+            paths and fractions. Of a path the manifest says the name only, not where it lay.
+        inputs: the files that were read, by the role they played ("image", "audio", "style", ...).
+        checkpoint: where it came from and its hash: {"source": ..., "sha256": ...}.
+        machine: what else the numbers depend on: {"device": ..., "threads": ...}.
+    """
+
+    seed: int
+    arguments: Mapping[str, object]
+    inputs: Mapping[str, Path | Sequence[Path]]
+    checkpoint: Mapping[str, str]
+    machine: Mapping[str, str | int]
+
+
+def write_manifest(video: str | Path, provenance: Provenance) -> Path:
+    """Write `<video>.json` beside a finished video and return its path.
 
     It holds the versions of the packages that touch the numbers, and the SHA-256 of every input and
     of the video. Raises `ConfigurationError` for an argument JSON cannot hold, `OutputError` when
@@ -40,10 +48,14 @@ def write_manifest(
         "digitalSourceType": DIGITAL_SOURCE_TYPE,
         "versions": {"python": platform.python_version(), **_installed_versions()},
         "platform": platform.platform(),
-        "checkpoint": dict(checkpoint),
-        "seed": seed,
-        "arguments": dict(arguments),
-        "inputs": {role: _describe(Path(path)) for role, path in inputs.items()},
+        "machine": dict(provenance.machine),
+        "checkpoint": dict(provenance.checkpoint),
+        "seed": provenance.seed,
+        "arguments": dict(provenance.arguments),
+        "inputs": {
+            role: _describe(files) if isinstance(files, Path) else [_describe(f) for f in files]
+            for role, files in provenance.inputs.items()
+        },
         "output": _describe(video),
     }
     try:
@@ -83,7 +95,7 @@ def hash_folder(folder: str | Path) -> str:
 
 
 def _describe(path: Path) -> dict[str, str | int]:
-    return {"path": str(path), "bytes": path.stat().st_size, "sha256": hash_file(path)}
+    return {"name": path.name, "bytes": path.stat().st_size, "sha256": hash_file(path)}
 
 
 def _installed_versions() -> dict[str, str | None]:
@@ -96,7 +108,9 @@ def _installed_versions() -> dict[str, str | None]:
     return versions
 
 
-def _to_json(value: Any) -> str:
-    if isinstance(value, Path | Fraction):
+def _to_json(value: object) -> str:
+    if isinstance(value, Path):
+        return value.name
+    if isinstance(value, Fraction):
         return str(value)
     raise TypeError(f"{value!r} is a {type(value).__name__}")

@@ -20,8 +20,10 @@ class SpaceToDepthAutoencoderKL(AutoencoderKL):
 
     Args:
         patch_size: side of the square; height and width must be multiples of s.
-        in_channels, out_channels: of the pictures, before and after folding.
-        The others are those of `AutoencoderKL`.
+        in_channels: of the pictures, before they are folded.
+        out_channels: of the decoded pictures, after they are unfolded.
+
+    All other arguments are those of `AutoencoderKL`.
     """
 
     @register_to_config

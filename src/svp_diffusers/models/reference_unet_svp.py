@@ -1,11 +1,10 @@
 """The reference UNet of SVP: Stable Diffusion 1.5's UNet, read rather than run to its end.
 
 It sees the clean latents of the portrait and returns, for each spatial transformer, the tensor that
-enters its cross-attention. This file is self-contained, because a checkpoint on the Hub carries it
-beside its weights.
+enters one of its attentions. This file is self-contained, because a checkpoint on the Hub carries
+it beside its weights.
 """
 
-import functools
 from typing import Any
 
 import torch
@@ -17,7 +16,7 @@ __all__ = ["ModelMixin", "ReferenceUNet"]  # diffusers looks for `ModelMixin` be
 
 
 class ReferenceTransformerBlock(BasicTransformerBlock):
-    """A transformer block that also hands over what enters its cross-attention."""
+    """A transformer block that also hands over what enters its cross- or its self-attention."""
 
     def __init__(
         self,
@@ -25,12 +24,14 @@ class ReferenceTransformerBlock(BasicTransformerBlock):
         dim: int,
         num_attention_heads: int,
         attention_head_dim: int,
-        cross_attention_dim: int,
+        cross_attention_dim: int | None,
+        feature: str,
     ) -> None:
         super().__init__(
             dim, num_attention_heads, attention_head_dim, cross_attention_dim=cross_attention_dim
         )
         self.name = name
+        self.feature = feature
 
     def forward(
         self,
@@ -44,28 +45,43 @@ class ReferenceTransformerBlock(BasicTransformerBlock):
     ) -> torch.Tensor:
         """Apply the block to (batch, tokens, dim), and call `record` with its name and feature."""
         assert cross_attention_kwargs is not None
-        hidden_states = hidden_states + self.attn1(self.norm1(hidden_states))
-        feature = self.norm2(hidden_states)
-        cross_attention_kwargs["record"](self.name, feature)
-        hidden_states = hidden_states + self.attn2(feature, encoder_hidden_states)
+        record = cross_attention_kwargs["record"]
+        normed = self.norm1(hidden_states)
+        if self.feature == "self_attention":
+            record(self.name, normed)
+        hidden_states = hidden_states + self.attn1(normed)
+        if self.attn2 is not None:
+            normed = self.norm2(hidden_states)
+            if self.feature == "cross_attention":
+                record(self.name, normed)
+            hidden_states = hidden_states + self.attn2(normed, encoder_hidden_states)
         return hidden_states + self.ff(self.norm3(hidden_states))
 
 
 class ReferenceUNet(UNet2DConditionModel):
     """Maps the portrait's latents to one feature a spatial transformer (paper, section 3.2).
 
-    The arguments are those of `diffusers.UNet2DConditionModel`; `sample_size` and
-    `cross_attention_dim` default to Stable Diffusion 1.5's 64 and 768. The output layers do not
-    exist: nothing would read them.
+    The output layers do not exist: nothing would read them.
+
+    Args:
+        feature: the attention whose input is handed over: "cross_attention", as SVP and V-Express
+            do, or "self_attention", as AnimateAnyone does.
+        text_attention: whether there is a cross-attention; EchoMimic has none.
+        kwargs: those of `diffusers.UNet2DConditionModel`; `sample_size` and `cross_attention_dim`
+            default to Stable Diffusion 1.5's 64 and 768.
 
     Raises:
-        ValueError: if a transformer has more than one layer a block.
+        ValueError: if a transformer has more than one layer a block, or there is no such feature.
     """
 
-    # diffusers reads the names of the arguments off the signature.
-    @functools.wraps(UNet2DConditionModel.__init__)  # type: ignore[misc]
-    def __init__(self, **kwargs: Any) -> None:
+    def __init__(
+        self, *, feature: str = "cross_attention", text_attention: bool = True, **kwargs: Any
+    ) -> None:
         super().__init__(**{"sample_size": 64, "cross_attention_dim": 768, **kwargs})
+        self.register_to_config(feature=feature, text_attention=text_attention)
+        known = ("self_attention", "cross_attention") if text_attention else ("self_attention",)
+        if feature not in known:
+            raise ValueError(f"There is no feature {feature!r} in this net; known: {known}.")
         self.conv_norm_out = None
         self.conv_out = nn.Identity()
         for path, module in list(self.named_modules()):
@@ -82,8 +98,17 @@ class ReferenceUNet(UNet2DConditionModel):
                 dim=block.dim,
                 num_attention_heads=block.num_attention_heads,
                 attention_head_dim=block.attention_head_dim,
-                cross_attention_dim=block.cross_attention_dim,
+                cross_attention_dim=block.cross_attention_dim if text_attention else None,
+                feature=feature,
             )
+
+    @staticmethod
+    def _get_init_keys(input_class: type) -> set[str]:
+        """Names of the arguments, by which diffusers tells what of a configuration it may pass."""
+        keys: set[str] = UNet2DConditionModel._get_init_keys(input_class)
+        if issubclass(input_class, ReferenceUNet):
+            keys |= UNet2DConditionModel._get_init_keys(UNet2DConditionModel)
+        return keys
 
     @classmethod
     def from_unet2d(cls, unet: UNet2DConditionModel) -> "ReferenceUNet":
@@ -102,11 +127,15 @@ class ReferenceUNet(UNet2DConditionModel):
             raise ValueError(f"The 2-D UNet does not fit ReferenceUNet; differing keys: {unknown}")
         return model.to(unet.dtype)
 
-    def forward(self, sample: torch.Tensor) -> dict[str, torch.Tensor]:
-        """Read the portrait, at timestep 0 and without a prompt.
+    def forward(
+        self, sample: torch.Tensor, encoder_hidden_states: torch.Tensor | None = None
+    ) -> dict[str, torch.Tensor]:
+        """Read the portrait, at timestep 0.
 
         Args:
             sample: clean latents of the portrait (batch, channels, height, width).
+            encoder_hidden_states: what the text attention sees (batch, tokens,
+                cross_attention_dim); None is no prompt: one token of zeros.
 
         Returns:
             For each spatial transformer, by its name, a feature (batch, height * width, dim) at the
@@ -119,6 +148,8 @@ class ReferenceUNet(UNet2DConditionModel):
         def record(name: str, feature: torch.Tensor) -> None:
             features.setdefault(name, feature)
 
-        prompt = sample.new_zeros(sample.shape[0], 1, self.config.cross_attention_dim)
+        prompt = encoder_hidden_states
+        if prompt is None:
+            prompt = sample.new_zeros(sample.shape[0], 1, self.config.cross_attention_dim)
         super().forward(sample, 0, prompt, cross_attention_kwargs={"record": record})
         return features

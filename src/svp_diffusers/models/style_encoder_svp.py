@@ -342,7 +342,9 @@ class StyleEncoder(ModelMixin, ConfigMixin):
         audio_dim: size of the audio embeddings, at 50 per second.
         audio_features: what the embeddings are ("wav2vec2", "log-mel-80").
         style_dim: size of a style vector.
-        hidden_dim, num_layers, num_attention_heads: of both transformers.
+        hidden_dim: width of both transformers.
+        num_layers: of each of them.
+        num_attention_heads: of each of their layers.
         max_frames: longest window, in expression frames; longer clips are cut into equal windows.
         min_frames: fewest valid frames (an embedding is half a frame) to tell a style from.
         encoder_id: identifies the trained weights; every style of this encoder carries it.

@@ -7,45 +7,78 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
+from transformers import (
+    AutoConfig,
+    AutoFeatureExtractor,
+    AutoModel,
+    FeatureExtractionMixin,
+    PreTrainedModel,
+)
 
 from svp_diffusers.errors import CheckpointError, ConfigurationError
+from svp_diffusers.pipelines.speech_svp import encode_speech
 
 SAMPLING_RATE = 16000
 FEATURES_PER_SECOND = 50
 LOG_MEL_BANDS = 80
-# Self-attention of a speech encoder costs the square of the length.
-CHUNK_SECONDS = 30
 
 AudioFeatures = Callable[[NDArray[np.float32]], NDArray[np.float32]]
 """A waveform `(n,)` -> features `(t, dim)`, t = 50 a second."""
 
 
 def load_audio_features(name: str, audio_encoder: str | Path | None = None) -> AudioFeatures:
-    """The feature extractor called `name`.
+    """The audio features called `name`, with the speech encoder that they need, if any.
 
     Args:
-        name: "log-mel-80", which needs no weights, or "wav2vec2": the last hidden states of a
-            transformers speech encoder, linearly resampled to 50 a second as the pipeline does.
-        audio_encoder: folder or Hub id of that encoder with its `preprocessor_config.json`, or
-            folder of a pipeline that has one.
+        name: see `choose_audio_features`.
+        audio_encoder: see `load_speech_encoder`.
 
     Raises:
         ConfigurationError: an unknown name, or an encoder missing or given where none is used.
         CheckpointError: the encoder cannot be loaded.
     """
+    if audio_encoder is None:
+        return choose_audio_features(name)
     if name == "log-mel-80":
-        if audio_encoder is not None:
-            raise ConfigurationError("log-mel-80 features use no audio encoder; leave it away")
+        raise ConfigurationError("log-mel-80 features use no audio encoder; leave it away")
+    return choose_audio_features(name, *load_speech_encoder(audio_encoder))
+
+
+def choose_audio_features(
+    name: str,
+    audio_encoder: PreTrainedModel | None = None,
+    feature_extractor: FeatureExtractionMixin | None = None,
+) -> AudioFeatures:
+    """The audio features called `name`.
+
+    Args:
+        name: "log-mel-80", which needs no weights, or "wav2vec2": what `encode_speech` gives, as
+            the pipeline hears it.
+        audio_encoder: speech encoder of "wav2vec2".
+        feature_extractor: that belongs to it.
+
+    Raises:
+        ConfigurationError: an unknown name, or an encoder that is missing.
+    """
+    if name == "log-mel-80":
         return extract_log_mel
     if name != "wav2vec2":
         raise ConfigurationError(f"unknown audio features {name!r}; known: log-mel-80, wav2vec2")
-    if audio_encoder is None:
+    if audio_encoder is None or feature_extractor is None:
         raise ConfigurationError(
             "this style encoder hears wav2vec2 features: give the audio encoder that it was "
-            "trained with (--audio-encoder FOLDER; the audio_encoder folder of its pipeline)"
+            "trained with (--audio-encoder, or as --checkpoint the pipeline that has both)"
         )
-    return _load_speech_encoder(audio_encoder)
+
+    @torch.no_grad()
+    def extract(waveform: NDArray[np.float32]) -> NDArray[np.float32]:
+        embeddings = encode_speech(torch.from_numpy(waveform), audio_encoder, feature_extractor)
+        features: NDArray[np.float32] = embeddings.float().cpu().numpy()
+        return features
+
+    return extract
 
 
 def extract_log_mel(waveform: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -61,38 +94,43 @@ def extract_log_mel(waveform: NDArray[np.float32]) -> NDArray[np.float32]:
         n_mels=LOG_MEL_BANDS,
     )
     features: NDArray[np.float32] = np.log(mel + 1e-5).T.astype(np.float32)
-    return features[: _number_of_features(waveform)]
+    return features[: max(1, round(len(waveform) * FEATURES_PER_SECOND / SAMPLING_RATE))]
 
 
-def _load_speech_encoder(folder: str | Path) -> AudioFeatures:
-    import torch
-    from transformers import AutoFeatureExtractor, AutoModel
+def load_speech_encoder(source: str | Path) -> tuple[PreTrainedModel, FeatureExtractionMixin]:
+    """Load a speech encoder, in float32, and its feature extractor.
 
-    is_pipeline = (Path(folder) / "audio_encoder").is_dir()
-    model_folder, extractor_folder = (
-        ("audio_encoder", "feature_extractor") if is_pipeline else ("", "")
-    )
+    Args:
+        source: folder or Hub id of a transformers speech encoder with its
+            `preprocessor_config.json`, or of a pipeline that has one; or the folder `audio_encoder`
+            of such a pipeline.
+
+    Raises:
+        CheckpointError: if it cannot be loaded.
+    """
+    folder = Path(source)
+    extractor: str | Path = source
+    model_folder = extractor_folder = ""
+    if _is_pipeline(source):
+        model_folder, extractor_folder = "audio_encoder", "feature_extractor"
+    elif folder.name == "audio_encoder" and (folder.parent / "feature_extractor").is_dir():
+        extractor, extractor_folder = folder.parent, "feature_extractor"
     try:
-        model = AutoModel.from_pretrained(str(folder), subfolder=model_folder).eval()
-        extractor = AutoFeatureExtractor.from_pretrained(str(folder), subfolder=extractor_folder)
+        return (
+            AutoModel.from_pretrained(
+                str(source), subfolder=model_folder, dtype=torch.float32
+            ).eval(),
+            AutoFeatureExtractor.from_pretrained(str(extractor), subfolder=extractor_folder),
+        )
     except (OSError, ValueError) as error:
-        raise CheckpointError(f"{folder} is no speech encoder: {error}") from error
-
-    @torch.no_grad()
-    def extract(waveform: NDArray[np.float32]) -> NDArray[np.float32]:
-        size = CHUNK_SECONDS * SAMPLING_RATE
-        pieces = []
-        for chunk in np.array_split(waveform, max(1, -(-len(waveform) // size))):
-            values = extractor(chunk, sampling_rate=SAMPLING_RATE, return_tensors="pt").input_values
-            hidden = model(values).last_hidden_state.transpose(1, 2)
-            hidden = torch.nn.functional.interpolate(
-                hidden, size=_number_of_features(chunk), mode="linear"
-            )
-            pieces.append(hidden[0].T.numpy())
-        return np.concatenate(pieces)
-
-    return extract
+        raise CheckpointError(f"{source} is no speech encoder: {error}") from error
 
 
-def _number_of_features(waveform: NDArray[np.float32]) -> int:
-    return max(1, round(len(waveform) * FEATURES_PER_SECOND / SAMPLING_RATE))
+def _is_pipeline(source: str | Path) -> bool:
+    if Path(source).exists():
+        return (Path(source) / "audio_encoder").is_dir()
+    try:
+        AutoConfig.from_pretrained(str(source), subfolder="audio_encoder")
+    except (OSError, ValueError):
+        return False
+    return True

@@ -1,7 +1,5 @@
 """From a clip's expressions and/or voice to its style."""
 
-import tempfile
-from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -9,71 +7,11 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from svp_diffusers.errors import (
-    CheckpointError,
-    ConfigurationError,
-    ExpressionError,
-    MediaError,
-    OutputError,
-)
-from svp_diffusers.expression.coefficients import Expressions
+from svp_diffusers.errors import ConfigurationError, ExpressionError, MediaError
+from svp_diffusers.expression.track import Expressions
 from svp_diffusers.media.audio import Recording, check_speech, to_mono
 from svp_diffusers.models.style_encoder_svp import StyleDistribution, StyleEncoder
 from svp_diffusers.speech.features import AudioFeatures
-
-
-def load_style_encoder(checkpoint: str | Path) -> StyleEncoder:
-    """Load the style encoder of a folder or Hub repository: the pipeline's in it, or itself.
-
-    Raises `CheckpointError` when there is none, or its weights are not those of the model.
-    """
-    try:
-        encoder, info = StyleEncoder.from_pretrained(
-            str(checkpoint), subfolder=_find_subfolder(str(checkpoint)), output_loading_info=True
-        )
-    except (OSError, ValueError, RuntimeError) as error:
-        raise CheckpointError(f"{checkpoint} holds no style encoder: {error}") from error
-    wrong = [*info["missing_keys"], *info["unexpected_keys"], *info["mismatched_keys"]]
-    if wrong:
-        raise CheckpointError(
-            f"{checkpoint} holds no complete style encoder: {len(wrong)} weights are missing or "
-            f"unknown, first {wrong[0]}"
-        )
-    loaded: StyleEncoder = encoder.eval()
-    return loaded
-
-
-def _find_subfolder(checkpoint: str) -> str | None:
-    try:
-        StyleEncoder.load_config(checkpoint, subfolder="style_encoder")
-    except OSError:
-        return None
-    return "style_encoder"
-
-
-def save_style_encoder(encoder: StyleEncoder, checkpoint: str | Path) -> None:
-    """Write an encoder back to the local folder where `load_style_encoder` found it.
-
-    Raises `OutputError` when it cannot be written.
-    """
-    folder = Path(checkpoint)
-    if (folder / "style_encoder").is_dir():
-        folder = folder / "style_encoder"
-    try:
-        with tempfile.TemporaryDirectory(prefix=".partial-", dir=folder.parent) as temporary:
-            encoder.save_pretrained(temporary)
-            for file in Path(temporary).iterdir():
-                file.replace(folder / file.name)
-    except OSError as error:
-        raise OutputError(f"{folder} cannot be written: {error}") from error
-
-
-def average_expression(recordings: Sequence[Expressions]) -> NDArray[np.float32]:
-    """Mean expression `(dim,)` of one speaker: the mean of the recordings' means.
-
-    Recordings count alike whatever their length (our choice).
-    """
-    return np.mean([recording.values.mean(axis=0) for recording in recordings], axis=0)
 
 
 @torch.no_grad()
@@ -105,10 +43,8 @@ def encode_style(
     values: dict[str, torch.Tensor] = {}
     if expressions is not None:
         check_expressions(encoder, expressions)
-        centred = center_expressions(
-            expressions.values, config.expression_centring, speaker_average
-        )
-        values["expression"] = torch.from_numpy(centred)
+        centred = expressions.center(config.expression_centring, speaker_average)
+        values["expression"] = torch.from_numpy(centred.values)
     if recording is not None:
         if audio_features is None:
             raise ConfigurationError("give the audio features to encode a recording with")
@@ -145,24 +81,3 @@ def check_expressions(encoder: StyleEncoder, expressions: Expressions) -> None:
             f"{expressions.source} has {len(expressions.values)} frames at 25 frames per second; "
             f"a style needs at least {config.min_frames}"
         )
-
-
-def center_expressions(
-    values: NDArray[np.float32], centring: str, speaker_average: NDArray[np.float32] | None
-) -> NDArray[np.float32]:
-    """Subtract the speaker's average if the encoder's config asks for it, and only then.
-
-    Raises `ConfigurationError` when it is asked for and missing, or given and not asked for.
-    """
-    if centring == "none":
-        if speaker_average is not None:
-            raise ConfigurationError(
-                "this style encoder takes expressions as they are; give no speaker recordings"
-            )
-        return values
-    if speaker_average is None:
-        raise ConfigurationError(
-            "this style encoder takes expressions relative to the speaker's average: give "
-            "recordings of the speaker, best in several moods (--speaker-clip, repeatable)"
-        )
-    return values - speaker_average

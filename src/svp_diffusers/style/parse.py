@@ -1,59 +1,81 @@
-"""What a user writes after `--style` -> what the pipeline takes."""
+"""What a user writes after `--style`: a name, a file, or a schedule of those."""
 
 import re
-from collections.abc import Callable
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
 from svp_diffusers.errors import StyleError
-from svp_diffusers.models.style_encoder_svp import StyleDistribution, StyleEncoder
+from svp_diffusers.pipelines.style_schedule_svp import StyleSchedule
 from svp_diffusers.style.clip import AUDIO_SUFFIXES, COEFFICIENT_SUFFIXES
-from svp_diffusers.style.schedule import StyleSchedule
-from svp_diffusers.style.storage import check_style, find_style
 
 VIDEO_SUFFIXES = (".mp4", ".mov", ".mkv", ".webm", ".avi", ".m4v")
-ParsedStyle = StyleDistribution | list[tuple[float, StyleDistribution]] | Literal["from_audio"]
+CLIP_SUFFIXES = COEFFICIENT_SUFFIXES + AUDIO_SUFFIXES + VIDEO_SUFFIXES
 _SCHEDULE_ENTRY = re.compile(r"\s*(\d+(?:\.\d*)?|\.\d+)\s*:\s*(\S.*?)\s*")
 
 
-def parse_style(
-    text: str, encoder: StyleEncoder, encode: Callable[[Path], StyleDistribution]
-) -> ParsedStyle:
-    """Understand a `--style` argument.
+@dataclass(frozen=True)
+class StyleEntry:
+    """One style of a schedule; a style that does not change is a schedule of one entry.
+
+    Attributes:
+        start: seconds at which it begins to fade in.
+        text: a name of the bank, "prior" or "from_audio", or the path of a file.
+        file: the style file, or the clip (coefficients, audio or video) whose style it is; None
+            for a name.
+    """
+
+    start: float
+    text: str
+    file: Path | None
+
+    @property
+    def is_style_file(self) -> bool:
+        """Whether the style is read from a file, and not taken from a clip."""
+        return self.file is not None and self.file.suffix == ".safetensors"
+
+
+def parse_style(text: str | None, names: Collection[str]) -> list[StyleEntry]:
+    """Understand a `--style` argument; no file is opened.
 
     Args:
         text: a name of the bank ("happy"), "prior", "from_audio", a `.style.safetensors` file, a
-            clip (coefficients, audio or video), or a schedule of those: "0:neutral,2.5:happy".
-        encoder: the style encoder of the checkpoint that will generate.
-        encode: how to encode a clip, usually `functools.partial(encode_clip, encoder, ...)`.
-
-    Returns:
-        One style; or a schedule as (seconds, style) pairs; or "from_audio" as it stands.
+            clip, or a schedule of those: "0:neutral,2.5:happy". None is the prior.
+        names: of the style bank. They go before files.
 
     Raises:
-        StyleError: an unknown name, a malformed schedule, or the style of another encoder.
-        MediaError, ExpressionError: a file that is missing or cannot be encoded.
+        StyleError: an unknown name, or a malformed schedule.
     """
-    if text == "from_audio":
-        return "from_audio"
-    entries = [_SCHEDULE_ENTRY.fullmatch(part) for part in text.split(",")]
-    if not any(entries):
-        return _parse_single(text, encoder, encode)
-    keys = []
-    for part, entry in zip(text.split(","), entries, strict=True):
-        if entry is None:
-            raise StyleError(f"{part!r} in the style schedule is not SECONDS:STYLE, as 2.5:happy")
-        keys.append((float(entry[1]), _parse_single(entry[2], encoder, encode)))
-    StyleSchedule(keys)  # raises for a bad order
-    return keys
+    if text is None:
+        return []
+    parts = [_SCHEDULE_ENTRY.fullmatch(part) for part in text.split(",")]
+    if not any(parts):
+        return [_parse_entry(0.0, text, names)]
+    entries = []
+    for written, part in zip(text.split(","), parts, strict=True):
+        if part is None:
+            raise StyleError(
+                f"{written!r} in the style schedule is not SECONDS:STYLE, as 2.5:happy"
+            )
+        entries.append(_parse_entry(float(part[1]), part[2], names))
+    try:
+        StyleSchedule([(entry.start, entry.text) for entry in entries])
+    except ValueError as error:
+        raise StyleError(str(error)) from error
+    return entries
 
 
-def _parse_single(
-    text: str, encoder: StyleEncoder, encode: Callable[[Path], StyleDistribution]
-) -> StyleDistribution:
-    suffixes = COEFFICIENT_SUFFIXES + AUDIO_SUFFIXES + VIDEO_SUFFIXES
-    if text not in encoder.style_bank and text.lower().endswith(suffixes):
-        style = encode(Path(text))
-        check_style(encoder, style, text)
-        return style
-    return find_style(text, encoder)
+def _parse_entry(start: float, text: str, names: Collection[str]) -> StyleEntry:
+    if text in (*names, "prior", "from_audio"):
+        return StyleEntry(start, text, None)
+    if text.lower().endswith((*CLIP_SUFFIXES, ".safetensors")):
+        return StyleEntry(start, text, Path(text))
+    raise StyleError(f"unknown style {text!r}; known here: {', '.join([*names, 'prior'])}")
+
+
+def format_styles(entries: Sequence[StyleEntry]) -> str | None:
+    """The argument that `parse_style` read, of files only their names."""
+    names = [entry.text if entry.file is None else entry.file.name for entry in entries]
+    if len(names) > 1:
+        names = [f"{entry.start:g}:{name}" for entry, name in zip(entries, names, strict=True)]
+    return ",".join(names) or None

@@ -67,7 +67,14 @@ class Identity:
         upper_lip: thickness of the upper lip.
         lower_lip: thickness of the lower lip.
         ear_size: half height of an ear.
-        skin, hair, iris, lips, cloth, cloth_accent, background, background_low: colours.
+        skin: colour.
+        hair: colour, of brows and lashes too.
+        iris: colour.
+        lips: colour.
+        cloth: colour.
+        cloth_accent: colour of the details on the clothes.
+        background: colour at the top.
+        background_low: colour at the bottom.
         blush: opacity of the cheeks' colour, 0..1.
         freckles: 0 (none) to 1.
         hair_style: one of `HAIR_STYLES`.

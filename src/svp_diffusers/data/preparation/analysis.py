@@ -15,7 +15,8 @@ from svp_diffusers.data.preparation.settings import PreparationSettings, Reason,
 from svp_diffusers.data.preparation.shots import ShotDetector
 from svp_diffusers.data.preparation.sources import Source
 from svp_diffusers.errors import ExpressionError, MediaError
-from svp_diffusers.expression.coefficients import Expressions, read_expressions
+from svp_diffusers.expression.coefficients import read_expressions
+from svp_diffusers.expression.track import Expressions
 from svp_diffusers.media.audio import read_audio, to_mono
 from svp_diffusers.media.faces import FaceDetector
 from svp_diffusers.media.video import read_frames

@@ -20,7 +20,7 @@ class Source:
         path: the file.
         metadata: speaker, emotion, licence, consent, split, ... as given; `split` is always set.
         face_file: keypoints or boxes of its face, or None to detect it.
-        expression_file: expression coefficients, see `style.expressions.read_expressions`, or None.
+        expression_file: its coefficients for `expression.coefficients.read_expressions`, or None.
         notes: what the report should say beside the result.
     """
 

@@ -83,7 +83,8 @@ def format_report(report: StyleReport) -> str:
     """The report as Markdown tables."""
     methods = list(next(iter(report.figures.values())))
     lines = [
-        f"{report.clips} clips, {report.windows} windows; [95 % interval, bootstrap over clips]",
+        f"{report.clips} clips, {report.windows} windows; [95 % interval, over speakers, or over "
+        "clips where only one speaker is queried]",
         "",
         "| | " + " | ".join(methods) + " | chance | measured on |",
         "|---" * (len(methods) + 3) + "|",

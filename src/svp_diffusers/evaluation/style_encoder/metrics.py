@@ -1,15 +1,17 @@
 """Measures of how well vectors of windows tell styles, and of how sure that is.
 
-All intervals are those of `bootstrap`, over clips.
+All intervals are over the speakers that are queried, or over clips where that is only one: they
+then say nothing of other speakers.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from svp_diffusers.evaluation.style_encoder.representations import Representation
-from svp_diffusers.measures.intervals import bootstrap_interval
+from svp_diffusers.measures.intervals import estimate
 
 
 @dataclass(frozen=True)
@@ -69,7 +71,7 @@ def tell_speakers(representation: Representation, labels: WindowLabels) -> Figur
 
     speakers_of = {style: set(labels.speaker[labels.style == style]) for style in labels.style}
     shared = [style for style, speakers in speakers_of.items() if len(speakers) > 1]
-    right, clips, asked = [], [], set()
+    right, rows, asked = [], [], set()
     for style in shared:
         fit = np.isin(labels.style, shared) & (labels.style != style)
         test = (labels.style == style) & np.isin(labels.speaker, labels.speaker[fit])
@@ -80,11 +82,11 @@ def tell_speakers(representation: Representation, labels: WindowLabels) -> Figur
         )
         probe.fit(representation.vectors[fit], labels.speaker[fit])
         right.append(probe.predict(representation.vectors[test]) == labels.speaker[test])
-        clips.append(labels.clip[test])
+        rows.append(np.flatnonzero(test))
         asked |= set(labels.speaker[test])
     if not right:
         return None
-    return _accuracy(np.concatenate(right), np.concatenate(clips), 1 / len(asked))
+    return _accuracy(np.concatenate(right), np.concatenate(rows), labels, 1 / len(asked))
 
 
 def correlate_width_with_spread(
@@ -106,14 +108,13 @@ def correlate_width_with_spread(
     pairs = np.stack([widths, spreads], axis=1)
 
     def correlate(rows: NDArray[np.int64]) -> float:
-        if len(np.unique(rows)) < 3:
+        if len(rows) < 3:
             return float("nan")
         return float(spearmanr(pairs[rows, 0], pairs[rows, 1]).statistic)
 
-    everything = np.arange(len(clips))
-    return Figure(
-        correlate(everything), *bootstrap_interval(correlate, len(clips)), 0.0, len(clips)
-    )
+    first = [int(np.flatnonzero(labels.clip == clip)[0]) for clip in clips]
+    figure = estimate(correlate, _units(labels, first), (-1, 1))
+    return Figure(figure.value, figure.low, figure.high, 0.0, len(clips))
 
 
 def _retrieve(
@@ -129,18 +130,25 @@ def _retrieve(
     nearest = np.where(candidates, representation.distances, np.inf)[asked].argmin(axis=1)
     right = correct[asked][np.arange(len(nearest)), nearest]
     chance = ((candidates & correct)[asked].sum(axis=1) / candidates[asked].sum(axis=1)).mean()
-    return _accuracy(right, labels.clip[asked], float(chance))
+    return _accuracy(right, np.flatnonzero(asked), labels, float(chance))
 
 
-def _accuracy(right: NDArray[np.bool_], clips: NDArray[np.int64], chance: float) -> Figure:
-    groups = [right[clips == clip] for clip in np.unique(clips)]
-
-    def accuracy(rows: NDArray[np.int64]) -> float:
-        return float(np.concatenate([groups[row] for row in rows]).mean())
-
-    return Figure(
-        float(right.mean()), *bootstrap_interval(accuracy, len(groups)), chance, len(right)
+def _accuracy(
+    right: NDArray[np.bool_], windows: NDArray[np.int64], labels: WindowLabels, chance: float
+) -> Figure:
+    """The share of `right`, one value for each of the numbered `windows`."""
+    figure = estimate(
+        lambda rows: float(right[rows].mean()), _units(labels, windows.tolist()), (0, 1)
     )
+    return Figure(figure.value, figure.low, figure.high, chance, len(right))
+
+
+def _units(labels: WindowLabels, windows: Sequence[int]) -> list[str]:
+    """What is independent: the speaker of each window, or its clip if only one speaker is there."""
+    speakers = [str(labels.speaker[window]) for window in windows]
+    if len(set(speakers)) > 1:
+        return speakers
+    return [str(labels.clip[window]) for window in windows]
 
 
 def _equal(values: NDArray[np.generic]) -> NDArray[np.bool_]:

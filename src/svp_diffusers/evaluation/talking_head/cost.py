@@ -1,7 +1,7 @@
 """What a video costs: seconds a second of it, the wait for its first frame, and memory.
 
 Measured in a process of its own, so that the memory is that of generating one clip and nothing
-else. Brackets hold the fastest and the slowest run, not an interval of a bootstrap.
+else. Brackets hold the fastest and the slowest run, not an interval over people.
 """
 
 import itertools
@@ -120,5 +120,5 @@ def time_runs(run: Callable[[], None]) -> list[float]:
 
 
 def _row(measure: str, values: list[float]) -> Row:
-    figure = Estimate(statistics.median(values), min(values), max(values), 1)
+    figure = Estimate(statistics.median(values), min(values), max(values), people=1, clips=1)
     return Row("cost", measure, generated=figure)

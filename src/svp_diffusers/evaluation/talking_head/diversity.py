@@ -1,5 +1,6 @@
 """Does one line have many performances: spread over styles, and over noise, apart."""
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -46,16 +47,16 @@ def evaluate_diversity(
         )
         differences.append(int(np.abs(first - second).max()))
         on_progress("performances", number + 1, len(clips))
-    largest = max(differences)
+    largest, people = max(differences), clips.people
     return PartResult(
         [
-            _row("styles drawn from the clip's emotion, fixed noise", spreads["emotion"]),
-            _row("styles drawn from the prior, fixed noise", spreads["prior"]),
-            _row("noise, fixed style", spreads["noise"]),
+            _row("styles drawn from the clip's emotion, fixed noise", spreads["emotion"], people),
+            _row("styles drawn from the prior, fixed noise", spreads["prior"], people),
+            _row("noise, fixed style", spreads["noise"], people),
             Row(
                 "diversity",
                 "temperature 0 and a fixed seed, twice: largest difference of a pixel (0..255)",
-                generated=Estimate(largest, largest, largest, len(clips)),
+                generated=Estimate(largest, largest, largest, len(set(people)), len(clips)),
                 aim=Aim(0, 0),
             ),
         ],
@@ -69,5 +70,6 @@ def measure_spread(readings: Sequence[Reading]) -> float:
     return float(np.sqrt(coefficients.var(axis=0, ddof=1).mean()))
 
 
-def _row(measure: str, spreads: list[float]) -> Row:
-    return Row("diversity", f"spread over {measure}", generated=estimate_mean(spreads))
+def _row(measure: str, spreads: list[float], people: Sequence[str]) -> Row:
+    figure = estimate_mean(spreads, people, (0, math.inf))
+    return Row("diversity", f"spread over {measure}", generated=figure)

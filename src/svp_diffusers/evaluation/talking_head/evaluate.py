@@ -31,7 +31,7 @@ PARTS = ("lip_sync", "style", "diversity", "interpolation", "quality", "cost")
 
 @dataclass(frozen=True)
 class EvaluationSettings:
-    """What is measured, on how much. More clips make narrower intervals.
+    """What is measured, on how much. More people make narrower intervals.
 
     Args:
         parts: some of `PARTS`.
@@ -49,7 +49,7 @@ class EvaluationSettings:
     parts: Sequence[str] = PARTS
     clips: int = 64
     style_clips: int = 16
-    variation_clips: int = 8
+    variation_clips: int = 16
     training_clips: int = 256
     seed: int = 0
     options: dict[str, Any] = field(default_factory=dict)

@@ -1,5 +1,6 @@
 """Does the face go all the way between two styles, and only forward."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -53,8 +54,8 @@ def evaluate_interpolation(
     details: dict[str, Any] = {"weights": list(WEIGHTS), "curves": curves}
     return PartResult(
         [
-            _row("the coefficient that the emotion moves most", strongest_ranks),
-            _row("the share of the emotion's whole shift", share_ranks),
+            _row("the coefficient that the emotion moves most", strongest_ranks, clips.people),
+            _row("the share of the emotion's whole shift", share_ranks, clips.people),
         ],
         details,
     )
@@ -69,10 +70,10 @@ def rank_correlation(values: list[float]) -> float:
     return float(spearmanr(np.arange(len(values)), values).statistic)
 
 
-def _row(measure: str, ranks: list[float]) -> Row:
+def _row(measure: str, ranks: list[float], people: Sequence[str]) -> Row:
     return Row(
         "interpolation",
         f"neutral to emotion, Spearman of the weight with {measure}",
-        generated=estimate_mean(ranks),
+        generated=estimate_mean(ranks, people, (-1, 1)),
         aim=Aim(low=0.9),
     )

@@ -16,7 +16,7 @@ from svp_diffusers.evaluation.talking_head.measurements import (
 from svp_diffusers.evaluation.talking_head.reading import ExpressionReader
 from svp_diffusers.evaluation.talking_head.table import Aim, PartResult, Row
 from svp_diffusers.measures.correlation import correlate
-from svp_diffusers.measures.intervals import Estimate, estimate, estimate_mean
+from svp_diffusers.measures.intervals import Estimate, estimate_jumping, estimate_mean
 
 JAW = "jaw opening"
 SIGNALS = {
@@ -39,6 +39,7 @@ def evaluate_lip_sync(measured: Sequence[Measurement], reader: ExpressionReader)
     not move where the truth does have correlation 0.
     """
     rows: list[Row] = []
+    people = [clip.person for clip in measured]
     details: dict[str, Any] = {"lags": list(range(-MAX_LAG, MAX_LAG + 1))}
     for signal, names in SIGNALS.items():
         columns = reader.find(*names)
@@ -46,7 +47,10 @@ def evaluate_lip_sync(measured: Sequence[Measurement], reader: ExpressionReader)
             condition: np.stack([_correlate_clip(clip, condition, columns) for clip in measured])
             for condition in _CONDITIONS
         }
-        figures = {name: estimate_mean(curve[:, MAX_LAG]) for name, curve in curves.items()}
+        figures = {
+            name: estimate_mean(curve[:, MAX_LAG], people, (-1, 1))
+            for name, curve in curves.items()
+        }
         rows.append(
             Row(
                 "lip_sync",
@@ -68,9 +72,9 @@ def evaluate_lip_sync(measured: Sequence[Measurement], reader: ExpressionReader)
                 Row(
                     "lip_sync",
                     f"{signal}: lag of the highest correlation (frames, + is late)",
-                    generated=estimate_lag(curves[GENERATED]),
-                    reconstructed=estimate_lag(curves[RECONSTRUCTED]),
-                    true=estimate_lag(curves[TRUE]),
+                    generated=estimate_lag(curves[GENERATED], people),
+                    reconstructed=estimate_lag(curves[RECONSTRUCTED], people),
+                    true=estimate_lag(curves[TRUE], people),
                     aim=Aim(-1, 1),
                 )
             )
@@ -90,12 +94,17 @@ def correlate_at_lags(read: NDArray[np.float64], truth: NDArray[np.float64]) -> 
     return np.array([*reversed(early), *late])
 
 
-def estimate_lag(curves: NDArray[np.float64]) -> Estimate | None:
+def estimate_lag(curves: NDArray[np.float64], people: Sequence[str]) -> Estimate | None:
     """The lag at which the mean over clips of `(clips, lags)` correlations is highest."""
-    told = curves[_told(curves)]
-    if not len(told):
+    kept = np.flatnonzero(_told(curves))
+    if not len(kept):
         return None
-    return estimate(lambda rows: float(np.argmax(told[rows].mean(axis=0)) - MAX_LAG), len(told))
+    told = curves[kept]
+    return estimate_jumping(
+        lambda rows: float(np.argmax(told[rows].mean(axis=0)) - MAX_LAG),
+        np.asarray(people)[kept].tolist(),
+        (-MAX_LAG, MAX_LAG),
+    )
 
 
 def average_curve(curves: NDArray[np.float64]) -> list[float]:

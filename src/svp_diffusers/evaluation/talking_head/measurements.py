@@ -37,6 +37,7 @@ class Measurement:
     """One clip: rig coefficients `(f, n)`, and by condition what was read and measured."""
 
     key: str
+    person: str
     emotion: str
     truth: NDArray[np.float64]
     readings: dict[str, Reading]
@@ -76,6 +77,7 @@ def measure_clips(
         measured.append(
             Measurement(
                 clip.key,
+                clip.person,
                 clip.emotion,
                 reader.select(clip.expression),
                 {condition: reader.read(each) for condition, each in frames.items()},

@@ -1,5 +1,6 @@
 """How good the pictures are: against truth, beside what the VAE alone loses."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import asdict
 
@@ -16,7 +17,6 @@ from svp_diffusers.evaluation.talking_head.table import Aim, PartResult, Row
 from svp_diffusers.measures.intervals import Estimate, estimate, estimate_mean
 from svp_diffusers.measures.pictures import measure_frechet_distance
 
-FRECHET_DRAWS = 200  # of the bootstrap: each takes two eigendecompositions
 _MEASURES = {
     "psnr": "PSNR (dB)",
     "psnr_outside_mouth": "PSNR outside the mouth (dB)",
@@ -36,12 +36,13 @@ def evaluate_quality(measured: Sequence[Measurement]) -> PartResult:
         )
         for name, label in _MEASURES.items()
     ]
+    people = [clip.person for clip in measured]
     loss = [clip.pictures[RECONSTRUCTED].psnr - clip.pictures[GENERATED].psnr for clip in measured]
     rows += [
         Row(
             "quality",
             "PSNR lost beyond the VAE's reconstruction (dB)",
-            generated=estimate_mean(loss),
+            generated=estimate_mean(loss, people),
             aim=Aim(high=3),
         ),
         Row(
@@ -66,18 +67,22 @@ def evaluate_quality(measured: Sequence[Measurement]) -> PartResult:
 
 
 def _average(measured: Sequence[Measurement], condition: str, name: str) -> Estimate | None:
-    return estimate_mean([getattr(clip.pictures[condition], name) for clip in measured])
+    values = [getattr(clip.pictures[condition], name) for clip in measured]
+    return estimate_mean(values, [clip.person for clip in measured])
 
 
 def _compare_motion(measured: Sequence[Measurement], condition: str) -> Estimate:
     """Sum over sum, so that a clip that hardly moves counts for little."""
     motion = np.array([clip.pictures[condition].motion for clip in measured])
     truth = np.array([clip.pictures[TRUE].motion for clip in measured])
-    return estimate(lambda rows: float(motion[rows].sum() / truth[rows].sum()), len(measured))
+    return estimate(
+        lambda rows: float(motion[rows].sum() / truth[rows].sum()),
+        [clip.person for clip in measured],
+        (0, math.inf),
+    )
 
 
 def _estimate_frechet(measured: Sequence[Measurement], condition: str) -> Estimate:
-    """Its interval lies high: a draw repeats clips, and fewer clips look further apart."""
     features = [clip.readings[condition].features for clip in measured]
     truths = [clip.readings[TRUE].features for clip in measured]
 
@@ -87,4 +92,4 @@ def _estimate_frechet(measured: Sequence[Measurement], condition: str) -> Estima
             np.concatenate([truths[row] for row in rows]),
         )
 
-    return estimate(measure, len(measured), FRECHET_DRAWS)
+    return estimate(measure, [clip.person for clip in measured], (0, math.inf))

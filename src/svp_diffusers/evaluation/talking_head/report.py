@@ -21,8 +21,10 @@ def format_report(report: Report, sources: dict[str, Any]) -> str:
     return "\n".join(
         [
             "Measured on procedural talkers of the test split, whose people, sentences and "
-            "speakers training never saw. Brackets hold 95 % intervals of a bootstrap over clips "
-            "(for costs: the fastest and the slowest run).",
+            "speakers training never saw. Brackets hold 95 % intervals that take people, not "
+            "clips, as independent (for costs: the fastest and the slowest run). An aim is "
+            "reached, or not reached, where the whole interval lies on that side of it; else it is "
+            "undecided: too few people to tell.",
             "",
             f"{', '.join(f'{name} {value}' for name, value in sources.items())}; seed "
             f"{settings.seed}; sampling: {sampling}.",

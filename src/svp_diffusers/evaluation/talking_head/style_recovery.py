@@ -24,6 +24,7 @@ from svp_diffusers.measures.intervals import Estimate, estimate, estimate_mean
 
 NEUTRAL = "neutral"
 FRAME_STEP = 5  # every which frame of a training clip is read
+ALL = slice(None)
 MOVED = 0.1  # true shift, of a range of 0..1, from which on an emotion moves a coefficient
 
 
@@ -32,18 +33,23 @@ class TrainingStyles:
     """What the styles of `n` training clips look like.
 
     Args:
+        people: `(n,)` who is seen.
         emotions: `(n,)` names.
         truth: `(n, coefficients)` rig coefficients, averaged over time.
         read: the same, read from VAE reconstructions of the frames.
     """
 
+    people: NDArray[np.str_]
     emotions: NDArray[np.str_]
     truth: NDArray[np.float64]
     read: NDArray[np.float64]
 
-    def shift(self, values: NDArray[np.float64], emotion: str) -> NDArray[np.float64]:
-        """How `values` differ from neutral ones on average, `(coefficients,)`."""
-        means = [values[self.emotions == name].mean(axis=0) for name in (emotion, NEUTRAL)]
+    def shift(
+        self, values: NDArray[np.float64], emotion: str, rows: NDArray[np.int64] | slice = ALL
+    ) -> NDArray[np.float64]:
+        """How `values` differ from neutral ones on average over `rows`, `(coefficients,)`."""
+        emotions, values = self.emotions[rows], values[rows]
+        means = [values[emotions == name].mean(axis=0) for name in (emotion, NEUTRAL)]
         return np.asarray(means[0] - means[1])
 
     def find_moved(self, emotion: str) -> NDArray[np.bool_]:
@@ -76,7 +82,8 @@ def read_training_styles(
         truth.append(reader.select(clip.expression).mean(axis=0))
         read.append(reader.read(frames).coefficients.mean(axis=0))
         on_progress("training clips", number + 1, len(clips))
-    return TrainingStyles(np.array(clips.emotions), np.array(truth), np.array(read))
+    people, emotions = np.array(clips.people), np.array(clips.emotions)
+    return TrainingStyles(people, emotions, np.array(truth), np.array(read))
 
 
 def fit_classifier(training: TrainingStyles) -> Any:
@@ -137,8 +144,8 @@ def evaluate_style(
             pictures.append([clip.reference, *row])
     said = classifier.predict(means.reshape(-1, len(reader.names))).reshape(len(clips), -1)
     requested = np.array(names)
-    rows = [_measure_recovery(said, requested, clips.emotions, measured, classifier)]
-    effects, details = _measure_effects(means, names, training, reader.names)
+    rows = [_measure_recovery(said, requested, clips, measured, classifier)]
+    effects, details = _measure_effects(means, clips.people, names, training, reader.names)
     confusion = [[int((said[:, i] == name).sum()) for name in names] for i in range(len(names))]
     details |= {"emotions": names, "requested by recognised": confusion}
     return PartResult([*rows, *effects], details), draw_grid(pictures)
@@ -147,27 +154,28 @@ def evaluate_style(
 def _measure_recovery(
     said: NDArray[np.str_],
     requested: NDArray[np.str_],
-    own: Sequence[str],
+    clips: TrueClips,
     measured: Sequence[Measurement],
     classifier: Any,
 ) -> Row:
     """The control asks of videos in a wrong style whether they show the right one, which the sound
     may give away: how often is the clip's own emotion seen, though another was requested?"""
     ceilings = {}
+    measured_people = [clip.person for clip in measured]
     for condition in (RECONSTRUCTED, TRUE):
         reads = np.stack([clip.readings[condition].coefficients.mean(axis=0) for clip in measured])
         right = classifier.predict(reads) == np.array([clip.emotion for clip in measured])
-        ceilings[condition] = estimate_mean(right.astype(float))
+        ceilings[condition] = estimate_mean(right.astype(float), measured_people, (0, 1))
     wrong = [
         (row == emotion)[requested != emotion].mean()
-        for row, emotion in zip(said, own, strict=True)
+        for row, emotion in zip(said, clips.emotions, strict=True)
     ]
     chance = 1 / len(requested)
     return Row(
         "style",
         f"requested style recovered among {len(requested)} (chance {chance:.3f})",
-        generated=estimate_mean((said == requested).mean(axis=1)),
-        control=estimate_mean(wrong),
+        generated=estimate_mean((said == requested).mean(axis=1), clips.people, (0, 1)),
+        control=estimate_mean(wrong, clips.people, (0, 1)),
         reconstructed=ceilings[RECONSTRUCTED],
         true=ceilings[TRUE],
         aim=Aim(low=0.85),
@@ -176,6 +184,7 @@ def _measure_recovery(
 
 def _measure_effects(
     means: NDArray[np.float64],
+    people: Sequence[str],
     names: list[str],
     training: TrainingStyles,
     coefficients: Sequence[str],
@@ -192,7 +201,7 @@ def _measure_effects(
         effect = np.array([project(each[moved], true_shift[moved]) for each in generated])
         ceiling = _measure_ceiling(training, name)
         effects.append(effect)
-        rows.append(_effect_row(name, estimate_mean(effect), ceiling))
+        rows.append(_effect_row(name, estimate_mean(effect, people), ceiling))
         read_shift = training.shift(training.read, name)
         shifts[name] = {
             coefficients[int(index)]: {
@@ -202,7 +211,7 @@ def _measure_effects(
             }
             for index in np.flatnonzero(moved)
         }
-    overall = _effect_row("all emotions", estimate_mean(np.mean(effects, axis=0)), None)
+    overall = _effect_row("all emotions", estimate_mean(np.mean(effects, axis=0), people), None)
     return [overall, *rows], {"shift from neutral": shifts}
 
 
@@ -210,10 +219,10 @@ def _measure_ceiling(training: TrainingStyles, emotion: str) -> Estimate:
     """The effect that is read of reconstructed training clips, which have all of it."""
     moved = training.find_moved(emotion)
     true_shift = training.shift(training.truth, emotion)[moved]
-    neutral = training.read[training.emotions == NEUTRAL].mean(axis=0)
-    own = training.read[training.emotions == emotion]
+    used = np.flatnonzero(np.isin(training.emotions, (emotion, NEUTRAL)))
     return estimate(
-        lambda rows: project((own[rows].mean(axis=0) - neutral)[moved], true_shift), len(own)
+        lambda rows: project(training.shift(training.read, emotion, used[rows])[moved], true_shift),
+        training.people[used].tolist(),
     )
 
 

@@ -8,6 +8,7 @@ from typing import Any
 from svp_diffusers.measures.intervals import Estimate
 
 COLUMNS = ("generated", "control", "reconstructed", "true")
+HEADINGS = ("generated", "control", "VAE reconstruction", "true frames")
 
 
 @dataclass(frozen=True)
@@ -17,9 +18,13 @@ class Aim:
     low: float = -math.inf
     high: float = math.inf
 
-    def is_reached(self, value: float) -> bool:
-        """Whether a figure is in the range."""
-        return self.low <= value <= self.high
+    def judge(self, figure: Estimate) -> str:
+        """Say of which side of the aim the whole interval is; "undecided" if it is on both."""
+        if self.low <= figure.low and figure.high <= self.high:
+            return "reached"
+        if figure.high < self.low or self.high < figure.low:
+            return "not reached"
+        return "undecided"
 
     def __str__(self) -> str:
         if self.low == self.high:
@@ -68,13 +73,14 @@ class PartResult:
 def format_table(rows: Sequence[Row]) -> str:
     """The rows as a table in Markdown."""
     lines = [
-        "| measure | generated | control | VAE reconstruction | true frames | aim | clips |",
-        "|---|---|---|---|---|---|---|",
+        f"| measure | {' | '.join(HEADINGS)} | aim | people | clips |",
+        "|---" * (len(HEADINGS) + 4) + "|",
     ]
     for row in rows:
         figures = [getattr(row, column) for column in COLUMNS]
-        number = next((str(figure.number) for figure in figures if figure is not None), "-")
-        cells = [row.measure, *map(_format_figure, figures), _format_aims(row), number]
+        first = next((figure for figure in figures if figure is not None), None)
+        numbers = ("-", "-") if first is None else (str(first.people), str(first.clips))
+        cells = [row.measure, *map(_format_figure, figures), _format_aims(row), *numbers]
         lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines)
 
@@ -99,6 +105,6 @@ def _format_aims(row: Row) -> str:
         (row.control, row.control_aim, "control "),
     ):
         if aim is not None:
-            reached = figure is not None and aim.is_reached(figure.value)
-            aims.append(f"{name}{aim}: {'reached' if reached else 'not reached'}")
+            verdict = "not measured" if figure is None else aim.judge(figure)
+            aims.append(f"{name}{aim}: {verdict}")
     return "; ".join(aims)

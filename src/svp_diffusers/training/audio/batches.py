@@ -63,7 +63,7 @@ def read_speech_clips(source: str, split: str) -> list[SpeechClip]:
     normalise = build_feature_extractor()
     clips = []
     for index in range(len(dataset)):
-        stored = dataset[index]
+        stored = dataset.read_members(index, ("flac",))
         if "phonemes" not in stored.metadata:
             raise DatasetError(
                 f"clip {stored.key!r} has no phonemes; the audio front-end learns from procedural "

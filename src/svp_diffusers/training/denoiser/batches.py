@@ -1,24 +1,23 @@
 """Batches of cached clips for the denoiser, a pure function of (seed, batch number)."""
 
+import warnings
 from collections import defaultdict
-from itertools import groupby, islice
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.random import Generator, default_rng
+from numpy.typing import NDArray
 from torch import Tensor
 
-from svp_diffusers.data.clips import ClipSample
 from svp_diffusers.data.loader import ClipDataset
+from svp_diffusers.data.people import find_person
+from svp_diffusers.data.styles import encode_styles, fingerprint_style_encoder
 from svp_diffusers.errors import ConfigurationError, DatasetError
 from svp_diffusers.models.style_encoder_svp import StyleEncoder
-from svp_diffusers.pipelines.pipeline_svp_talking_head import share_noise
+from svp_diffusers.pipelines.noise_svp import share_noise
 from svp_diffusers.pipelines.speech_svp import window_audio
 from svp_diffusers.training.denoiser.configuration import DenoisingConfiguration
-
-STYLES_AT_ONCE = 64
-"""Clips of one length that the style encoder sees together."""
 
 CONDITIONS = ("reference", "audio", "style", "head")
 
@@ -26,9 +25,14 @@ CONDITIONS = ("reference", "audio", "style", "head")
 class DenoisingBatches:
     """Draws clips, frames, noise, timesteps and what is left out.
 
+    Of a clip, only the frames that are drawn and what belongs to them are read. Warns how many
+    clips have neither a reference picture nor another clip of the same person to take one from: of
+    these, a frame of the clip itself is the reference. Warns, too, if the styles that the dataset
+    holds are not of this style encoder, and encodes them.
+
     Args:
         dataset: cached clips.
-        style_encoder: gives each clip its style distribution, once.
+        style_encoder: of the clips' styles.
         configuration: of the stage.
         num_pad_frames: of the audio projector.
         consecutive: take neighbouring frames, else any of the clip.
@@ -66,11 +70,13 @@ class DenoisingBatches:
                     f"clip {entry.key!r} has {entry.header['frames']} frames, fewer than "
                     f"frames_per_clip {configuration.frames_per_clip}"
                 )
-        self.styles = encode_styles(dataset, style_encoder)
-        self.by_identity: dict[str, list[int]] = defaultdict(list)
-        for index, entry in enumerate(dataset.entries):
-            identity = entry.header["metadata"].get("identity", entry.key)
-            self.by_identity[str(identity)].append(index)
+        self.styles = self._encode_styles(style_encoder)
+        self._clips_of: dict[str, list[int]] = defaultdict(list)
+        for index in range(len(dataset)):
+            person = find_person(self._metadata(index))
+            if person is not None:
+                self._clips_of[person].append(index)
+        self._warn_of_own_references()
 
     def __call__(self, number: int, rank: int, world_size: int) -> dict[str, Tensor]:
         """This process's clips of global batch `number`.
@@ -101,32 +107,40 @@ class DenoisingBatches:
         drawn = [self._draw_row(int(clips[row]), default_rng([*seed, row])) for row in rows]
         return {name: torch.stack([row[name] for row in drawn]) for name in drawn[0]}
 
-    def draw_reference(self, index: int, sample: ClipSample, generator: Generator) -> Tensor:
-        """Latents (c, h, w) of a picture of the person of clip `index`, which is `sample`."""
-        if sample.reference_latents is not None:
-            return torch.from_numpy(sample.reference_latents).float()
-        identity = str(sample.metadata.get("identity", sample.key))
-        others = [each for each in self.by_identity[identity] if each != index]
-        different = [each for each in others if self._emotion(each) != self._emotion(index)]
+    def read_style(self, index: int) -> tuple[Tensor, Tensor]:
+        """Mean and standard deviation (style_dim,) of the style of clip `index`."""
+        if self.styles is None:
+            mean, std = self._read_rows(index, "style", np.arange(2))
+        else:
+            mean, std = self.styles[index]
+        return torch.from_numpy(mean), torch.from_numpy(std)
+
+    def draw_reference(self, index: int, generator: Generator) -> Tensor:
+        """Latents (c, h, w) of a picture of the person of clip `index`."""
+        stored = self.dataset.read_members(index, ["reference_latents.npy"])
+        reference = stored.array("reference_latents")
+        if reference is not None:
+            return torch.from_numpy(reference).float()
+        others = self._find_others(index)
+        emotion = self._metadata(index).get("emotion")
+        different = [each for each in others if self._metadata(each).get("emotion") != emotion]
         candidates = different or others
         if candidates:
-            sample = self.dataset[int(generator.choice(candidates))].decode(sound=False)
-        assert sample.latents is not None
-        return torch.from_numpy(sample.latents[generator.integers(len(sample.latents))]).float()
+            index = int(generator.choice(candidates))
+        frame = generator.integers(self._length(index))
+        (latents,) = self._read_rows(index, "latents", np.array([frame]))
+        return torch.from_numpy(latents).float()
 
     def _draw_row(self, index: int, generator: Generator) -> dict[str, Tensor]:
         configuration = self.configuration
-        stored = self.dataset[index]
-        sample = stored.decode(sound=False)
-        frames = self._draw_frames(sample.number_of_frames, generator)
-        assert sample.latents is not None
-        assert sample.head_keypoints is not None
-        latents = torch.from_numpy(sample.latents[frames]).float().transpose(0, 1)
+        frames = self._draw_frames(self._length(index), generator)
+        latents = torch.from_numpy(self._read_rows(index, "latents", frames)).float()
+        latents = latents.transpose(0, 1)
         own, common = (
             torch.from_numpy(generator.standard_normal(shape, np.float32))
             for shape in (latents.shape, (len(latents), 1, *latents.shape[2:]))
         )
-        mean, std = self.styles[index]
+        mean, std = self.read_style(index)
         noise = torch.from_numpy(generator.standard_normal(len(mean), np.float32))
         lost = generator.random(len(CONDITIONS)) < [
             getattr(configuration, f"{name}_dropout") for name in CONDITIONS
@@ -135,9 +149,9 @@ class DenoisingBatches:
         row = {
             "latents": latents,
             "noise": share_noise(own, common, configuration.shared_noise),
-            "reference_latents": self.draw_reference(index, sample, generator),
-            "audio_windows": self._window_audio(sample)[frames],
-            "head_keypoints": torch.from_numpy(sample.head_keypoints[frames]),
+            "reference_latents": self.draw_reference(index, generator),
+            "audio_windows": self._window_audio(index, frames),
+            "head_keypoints": torch.from_numpy(self._read_rows(index, "head_keypoints", frames)),
             "style": mean + std * noise,
             "timesteps": torch.tensor(generator.random() ** configuration.timestep_power),
             **{
@@ -145,8 +159,8 @@ class DenoisingBatches:
                 for name, is_lost in zip(CONDITIONS, lost, strict=True)
             },
         }
-        if sample.expression is not None:
-            row["expression"] = torch.from_numpy(sample.expression[frames])
+        if self.dataset.entries[index].header["expression_space"] is not None:
+            row["expression"] = torch.from_numpy(self._read_rows(index, "expression", frames))
         return row
 
     def _draw_frames(self, length: int, generator: Generator) -> np.ndarray:
@@ -155,64 +169,64 @@ class DenoisingBatches:
             return np.arange(number) + generator.integers(length - number + 1)
         return np.sort(generator.choice(length, number, replace=False))
 
-    def _emotion(self, index: int) -> Any:
-        return self.dataset.entries[index].header["metadata"].get("emotion")
+    def _window_audio(self, index: int, frames: NDArray[np.int64]) -> Tensor:
+        """What `window_audio` gives these frames (n, window, dim), of the embeddings they need."""
+        length, window = self._length(index), 2 * self.num_pad_frames
+        stored = self.dataset.open_array(index, "audio_embeddings")
+        number, dim = stored.shape
+        step = number / (2 * length)  # embeddings between the vectors of a frame, of which it has 2
+        first = np.floor((2 * frames - window) * step).astype(int) - 1
+        last = np.ceil((2 * frames + window + 2) * step).astype(int) + 1
+        needed = np.zeros(number, bool)
+        for start, stop in zip(first.clip(0), last, strict=True):
+            needed[start:stop] = True
+        (rows,) = np.nonzero(needed)
+        embeddings = np.zeros((number, dim), np.float32)
+        embeddings[rows] = stored.read_rows(rows)
+        return window_audio(torch.from_numpy(embeddings), length, self.num_pad_frames)[frames]
 
-    def _window_audio(self, sample: ClipSample) -> Tensor:
-        embeddings = torch.from_numpy(sample.audio_embeddings).float()
-        return window_audio(embeddings, sample.number_of_frames, self.num_pad_frames)
-
-
-@torch.no_grad()
-def encode_styles(dataset: ClipDataset, encoder: StyleEncoder) -> list[tuple[Tensor, Tensor]]:
-    """Mean and standard deviation (style_dim,) of the style of every clip, by expression and voice.
-
-    Raises:
-        DatasetError: a clip lacks what the encoder needs.
-    """
-    means = average_speakers(dataset) if encoder.config.expression_centring == "speaker" else {}
-    inputs = (
-        _read_style_inputs(dataset[index].decode(sound=False), encoder, means)
-        for index in range(len(dataset))
-    )
-    styles: list[tuple[Tensor, Tensor]] = []
-    for _, group in groupby(inputs, key=lambda tensors: [tensor.shape for tensor in tensors]):
-        while clips := list(islice(group, STYLES_AT_ONCE)):
-            *expression, audio = (torch.stack(tensors) for tensors in zip(*clips, strict=True))
-            style = encoder(*expression, audio=audio)
-            styles += zip(style.mean, style.std, strict=True)
-    return styles
-
-
-def _read_style_inputs(
-    sample: ClipSample, encoder: StyleEncoder, means: dict[str, np.ndarray]
-) -> list[Tensor]:
-    """Expression (frames, expression_dim), if the clip has one, and audio embeddings (t, dim)."""
-    audio = torch.from_numpy(sample.audio_embeddings).float()
-    if audio.shape[-1] != encoder.config.audio_dim:
-        raise DatasetError(
-            f"clip {sample.key!r} is cached with audio embeddings of {audio.shape[-1]} numbers, "
-            f"the style encoder takes {encoder.config.audio_dim}"
+    def _encode_styles(self, encoder: StyleEncoder) -> list[NDArray[np.float32]] | None:
+        """None if the dataset holds the styles of this encoder."""
+        fingerprint = fingerprint_style_encoder(encoder)
+        missing = sum(
+            self._metadata(index).get("cached_with", {}).get("style_encoder") != fingerprint
+            for index in range(len(self.dataset))
         )
-    if sample.expression is None:
-        return [audio]
-    if sample.expression_space != encoder.config.expression_space:
-        raise DatasetError(
-            f"clip {sample.key!r} has {sample.expression_space} expressions, the style encoder "
-            f"takes {encoder.config.expression_space}"
+        if not missing:
+            return None
+        warnings.warn(
+            f"{missing} of the {len(self.dataset)} clips of {self.dataset.root} hold no style of "
+            "the pipeline's style encoder; all are encoded now, by every process at every start. "
+            "To do it once, run `svp data cache` with this pipeline",
+            stacklevel=3,
         )
-    average = means.get(str(sample.metadata.get("speaker")), 0.0)
-    return [torch.from_numpy(sample.expression - average).float(), audio]
+        return encode_styles(self.dataset, encoder)
 
+    def _warn_of_own_references(self) -> None:
+        alone = sum(
+            not self._find_others(index)
+            and not self.dataset.has_member(index, "reference_latents.npy")
+            for index in range(len(self.dataset))
+        )
+        if alone:
+            warnings.warn(
+                f"{alone} of the {len(self.dataset)} clips of {self.dataset.root} have no other "
+                "clip of the same person (`identity` or `speaker` in their metadata) to take a "
+                "reference from, and get a frame of their own, which gives their style away",
+                stacklevel=3,
+            )
 
-def average_speakers(dataset: ClipDataset) -> dict[str, np.ndarray]:
-    """The mean expression (expression_dim,) of every speaker."""
-    totals: dict[str, np.ndarray] = {}
-    frames: dict[str, int] = defaultdict(int)
-    for index in range(len(dataset)):
-        sample = dataset[index].decode(sound=False)
-        if sample.expression is not None:
-            speaker = str(sample.metadata.get("speaker"))
-            totals[speaker] = totals.get(speaker, 0.0) + sample.expression.sum(axis=0)
-            frames[speaker] += len(sample.expression)
-    return {speaker: total / frames[speaker] for speaker, total in totals.items()}
+    def _find_others(self, index: int) -> list[int]:
+        """The other clips of the person of clip `index`."""
+        person = find_person(self._metadata(index))
+        return [] if person is None else [i for i in self._clips_of[person] if i != index]
+
+    def _read_rows(self, index: int, name: str, rows: NDArray[np.int64]) -> NDArray[Any]:
+        return self.dataset.open_array(index, name).read_rows(rows)
+
+    def _metadata(self, index: int) -> dict[str, Any]:
+        metadata: dict[str, Any] = self.dataset.entries[index].header["metadata"]
+        return metadata
+
+    def _length(self, index: int) -> int:
+        return int(self.dataset.entries[index].header["frames"])

@@ -38,8 +38,8 @@ class ClipSampler:
         stored = held_out.dataset[0]
         longest = pipeline.unet.config.motion_max_seq_length
         self.clip = stored.decode(0, min(SAMPLED_FRAMES, stored.number_of_frames, longest))
-        self.reference_latents = held_out.draw_reference(0, self.clip, default_rng(self.seed))
-        self.style, _ = held_out.styles[0]
+        self.reference_latents = held_out.draw_reference(0, default_rng(self.seed))
+        self.style, _ = held_out.read_style(0)
 
     def sample(self, device: torch.device) -> ValidationVideo:
         """Sample the clip; the networks that are not trained are on the device meanwhile only.

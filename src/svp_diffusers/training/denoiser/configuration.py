@@ -11,14 +11,14 @@ class DenoisingConfiguration(LoopConfiguration):
 
     Data:
         data: dataset of cached clips (`svp data cache`), with the encoders of `pipeline`.
-        pipeline: folder of the pipeline whose weights training starts from.
+        pipeline: folder, Hub id or "svp-tiny": the pipeline whose weights training starts from.
         clips_per_batch, frames_per_clip: of a global batch.
         reference: the frame that shows the person is the clip's own reference picture where the
-            dataset has one, else a frame of another clip of the same identity, in another emotion
-            if there is one: a reference in the clip's own style gives it away, and the style input
-            is never learned.
+            dataset has one, else a frame of another clip of the same person, in another emotion if
+            there is one, else of the clip itself: a reference in the clip's own style gives it
+            away, and the style input is never learned.
 
-    Objective: squared error of the scheduler's target (velocity, or noise).
+    Objective: squared error of the scheduler's target (velocity, noise, or the sample).
         face_weight, mouth_weight, eye_weight: of latents in the face, and there at the mouth and at
             eyes and brows; the background has 1.
         loss_weighting: "none" weighs all timesteps alike; "min-snr" by min(SNR, 5), which for

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from svp_diffusers.data.frames import FrameDataset, to_pixels
 from svp_diffusers.data.loader import ClipDataset
-from svp_diffusers.errors import CheckpointError, ConfigurationError, DatasetError
+from svp_diffusers.errors import CheckpointError, ConfigurationError
 from svp_diffusers.expression.arkit import ARKIT_BLENDSHAPES
 from svp_diffusers.models.autoencoder_svp import SpaceToDepthAutoencoderKL
 from svp_diffusers.training.expression.configuration import ExpressionTrainingConfiguration
@@ -169,12 +169,10 @@ def _read_cached(clips: ClipDataset, number: int) -> tuple[np.ndarray, np.ndarra
     per_clip = max(1, -(-number // len(clips)))
     latents, expression = [], []
     for index in np.unique(np.linspace(0, len(clips) - 1, number).round().astype(int)).tolist():
-        sample = clips[index].decode()
-        if sample.latents is None or sample.expression is None:
-            raise DatasetError(f"clip {sample.key!r} lacks latents or expression")
-        frames = np.linspace(0, sample.number_of_frames - 1, per_clip).round().astype(int)
-        latents.append(sample.latents[frames])
-        expression.append(sample.expression[frames])
+        length = clips.entries[index].header["frames"]
+        frames = np.linspace(0, length - 1, per_clip).round().astype(int)
+        latents.append(clips.open_array(index, "latents").read_rows(frames))
+        expression.append(clips.open_array(index, "expression").read_rows(frames))
     return np.concatenate(latents), np.concatenate(expression)
 
 

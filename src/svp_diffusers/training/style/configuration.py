@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from svp_diffusers.expression.coefficients import EXPRESSION_SPACES
+from svp_diffusers.expression.track import EXPRESSION_SPACES
 from svp_diffusers.training.loop.configuration import LoopConfiguration, require
 
 

@@ -1,13 +1,13 @@
 """Training, stage 1: the style encoder (paper, section 3.1; every number is our choice)."""
 
-import hashlib
 from collections import defaultdict
 from pathlib import Path
 
 import torch
 
 from svp_diffusers.data.style_clips import StyleClip, center_speakers, read_style_clips
-from svp_diffusers.expression.coefficients import EXPRESSION_SPACES
+from svp_diffusers.data.styles import fingerprint_style_encoder
+from svp_diffusers.expression.track import EXPRESSION_SPACES
 from svp_diffusers.media.output import atomic_folder
 from svp_diffusers.models.style_encoder_svp import StyleDistribution, StyleEncoder
 from svp_diffusers.speech.features import load_audio_features
@@ -19,7 +19,10 @@ from svp_diffusers.training.style.objective import StyleObjective
 
 
 def train_style(
-    configuration: StyleTrainingConfiguration, resume: bool = False, push_to_hub: str | None = None
+    configuration: StyleTrainingConfiguration,
+    resume: bool = False,
+    push_to_hub: str | None = None,
+    private: bool = True,
 ) -> Path:
     """Train a style encoder, in one process or in many under `accelerate launch` or `torchrun`.
 
@@ -27,6 +30,7 @@ def train_style(
         configuration: all options.
         resume: go on from the newest checkpoint of `output_dir`, exactly as if never interrupted.
         push_to_hub: repository to push the trained encoder to.
+        private: how that repository is created.
 
     Returns:
         The folder of the trained encoder: moving average of the weights, a style bank with one
@@ -53,12 +57,12 @@ def train_style(
     train(objective, sampler.batch, configuration, run, accelerator)
     folder = run.path / "style_encoder"
     if accelerator.is_main_process:
-        encoder.register_to_config(encoder_id=fingerprint(encoder))
+        encoder.register_to_config(encoder_id=fingerprint_style_encoder(encoder))
         fill_style_bank(encoder, clips)
         with atomic_folder(folder) as temporary:
             encoder.save_pretrained(temporary)
         if push_to_hub is not None:
-            encoder.push_to_hub(push_to_hub)
+            encoder.push_to_hub(push_to_hub, private=private)
     return folder
 
 
@@ -106,15 +110,6 @@ def input_statistics(values: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     """Mean and standard deviation `(dim,)` of `(t, dim)`; 1 as that of a constant column."""
     std = values.std(dim=0)
     return values.mean(dim=0), torch.where(std > 1e-4, std, 1.0)
-
-
-def fingerprint(encoder: StyleEncoder) -> str:
-    """Sixteen hexadecimal digits that tell trained weights apart; the bank is no part of it."""
-    digest = hashlib.sha256()
-    for name, tensor in sorted(encoder.state_dict().items()):
-        if name != "bank":
-            digest.update(name.encode() + tensor.float().cpu().contiguous().numpy().tobytes())
-    return digest.hexdigest()[:16]
 
 
 @torch.no_grad()

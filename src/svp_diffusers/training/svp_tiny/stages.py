@@ -117,9 +117,7 @@ def stages(
     def cache() -> None:
         shutil.rmtree(cached, ignore_errors=True)
         clips = ["--clips", plan.cached_clips, "--workers", workers]
-        run_command(
-            ["data", "cache", data, "-o", cached, "--checkpoint", output / "encoders", *clips]
-        )
+        run_command(["data", "cache", data, "-o", cached, "--checkpoint", start, *clips])
 
     yield "talkers", data / INDEX_NAME, synthesise
     yield "vae", output / "vae/vae", training("vae", configure_vae(output, plan))
@@ -128,19 +126,18 @@ def stages(
         output / "audio/feature_extractor",
         training("audio", configure_audio(output, plan)),
     )
-    yield "encoders", output / "encoders", lambda: assemble(output, plan, None)
-    yield "latents", cached / INDEX_NAME, cache
-    yield (
-        "expression",
-        output / "expression/expression_encoder",
-        training("expression", configure_expression(output, plan)),
-    )
     yield (
         "style",
         output / "style/style_encoder",
         training("style", configure_style(output, plan)),
     )
-    yield "start", start, lambda: assemble(output, plan, output / "style/style_encoder")
+    yield "start", start, lambda: assemble(output, plan)
+    yield "latents and styles", cached / INDEX_NAME, cache
+    yield (
+        "expression",
+        output / "expression/expression_encoder",
+        training("expression", configure_expression(output, plan)),
+    )
     yield (
         "image",
         output / "image/pipeline",
@@ -288,21 +285,16 @@ def run_command(arguments: Sequence[object]) -> None:
         raise SVPError(f"svp {' '.join(map(str, arguments))} failed; what it printed is above")
 
 
-def assemble(output: Path, plan: TinyPlan, style_encoder: Path | None) -> None:
-    """Save the pipeline that training starts from; without a style encoder, for caching only."""
-    encoder = (
-        StyleEncoder.tiny()
-        if style_encoder is None
-        else StyleEncoder.from_pretrained(style_encoder)
-    )
+def assemble(output: Path, plan: TinyPlan) -> None:
+    """Save the pipeline that training starts from."""
     pipeline = assemble_svp_tiny(
         SpaceToDepthAutoencoderKL.from_pretrained(output / "vae/vae"),
         Wav2Vec2Model.from_pretrained(output / "audio/audio_encoder"),
         Wav2Vec2FeatureExtractor.from_pretrained(output / "audio/feature_extractor"),
-        encoder,
+        StyleEncoder.from_pretrained(output / "style/style_encoder"),
         plan.seed,
     )
-    save_checkpoint(pipeline, output / ("encoders" if style_encoder is None else "start"))
+    save_checkpoint(pipeline, output / "start")
 
 
 def finish(output: Path) -> None:

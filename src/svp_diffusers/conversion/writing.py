@@ -1,0 +1,52 @@
+"""Writing a converted checkpoint component by component, so that one at a time is in memory."""
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from svp_diffusers.media.output import atomic_folder
+from svp_diffusers.pipelines.pipeline_svp_talking_head import SVPTalkingHeadPipeline
+
+SHARD_SIZE = "2GB"  # safetensors copies a shard when it writes it
+
+
+def write_checkpoint(
+    output: Path,
+    components: Mapping[str, Callable[[], Any]],
+    card: str,
+    dtype: torch.dtype = torch.float32,
+    **settings: Any,
+) -> None:
+    """Make the components one after another, and save each before the next is made.
+
+    Args:
+        output: the folder, which appears when it is complete.
+        components: of the pipeline, each made by a call.
+        card: the text of its README.md.
+        dtype: of the weights.
+        settings: of the pipeline, for instance its guidance scale.
+
+    Raises:
+        CheckpointError: if a component cannot be made.
+        OutputError: if the folder cannot be written.
+    """
+    with atomic_folder(output) as folder:
+        outlines = {}
+        for name, make in components.items():
+            component: Any = make()
+            if isinstance(component, nn.Module):
+                component = component.to(dtype)
+                _save(component, folder / name)
+                component = component.to("meta")  # what is left of it is its configuration
+            else:
+                component.save_pretrained(folder / name)
+            outlines[name] = component
+        SVPTalkingHeadPipeline(**outlines, **settings).save_config(folder)
+        (folder / "README.md").write_text(card, encoding="utf-8")
+
+
+def _save(network: Any, folder: Path) -> None:
+    network.save_pretrained(folder, max_shard_size=SHARD_SIZE)

@@ -1,0 +1,98 @@
+"""What can be checked of a request before a weight is loaded."""
+
+import math
+from collections.abc import Sequence
+from pathlib import Path
+
+from svp_diffusers.checkpoints.loading import DTYPES
+from svp_diffusers.errors import ConfigurationError
+from svp_diffusers.generation.request import GenerationRequest
+from svp_diffusers.media.input import check_input
+from svp_diffusers.media.manifest import get_manifest_path
+from svp_diffusers.media.output import check_output
+
+
+def check_request(request: GenerationRequest) -> list[Path]:
+    """Check all that can be checked without opening a file, and name the outputs.
+
+    Raises:
+        ConfigurationError: if a value is impossible or two contradict each other.
+        MediaError: if a file is missing or empty.
+        OutputError: if an output cannot be written there.
+    """
+    limits: list[tuple[str, float | None, float]] = [
+        ("steps", request.steps, 1),
+        ("num_styles", request.num_styles, 1),
+        ("seed", request.seed, 0),
+        ("style_temperature", request.style_temperature, 0),
+        ("guidance_scale", request.guidance_scale, 0),
+        ("audio_guidance_scale", request.audio_guidance_scale, 0),
+        ("style_guidance_scale", request.style_guidance_scale, 0),
+        ("reference_attention_scale", request.reference_attention_scale, 0),
+        ("audio_attention_scale", request.audio_attention_scale, 0),
+        ("style_attention_scale", request.style_attention_scale, 0),
+        ("context_overlap", request.context_overlap, 0),
+        ("context_length", request.context_length, request.context_overlap + 1),
+    ]
+    for name, value, least in limits:
+        if value is not None and not (math.isfinite(value) and value >= least):
+            option = name.replace("_", "-")
+            raise ConfigurationError(f"--{option} must be {least} or more, got {value}.")
+    if request.dtype not in DTYPES:
+        known = ", ".join(DTYPES)
+        raise ConfigurationError(f"--dtype must be one of {known}; got {request.dtype!r}.")
+    if request.head_video and request.head_keypoints:
+        raise ConfigurationError("Give --head-video or --head-keypoints, not both.")
+    if request.face_index is not None and request.bbox is not None:
+        raise ConfigurationError("--bbox says where the face is: leave out --face-index.")
+    if not request.detect_face and (request.face_index is not None or request.bbox is not None):
+        raise ConfigurationError(
+            "--no-detect-face takes the picture's middle: leave out --face-index and --bbox."
+        )
+    if request.output.suffix.lower() != ".mp4":
+        raise ConfigurationError(f"The output must end in .mp4; got {request.output.name!r}.")
+    for path in request.files().values():
+        check_input(path)
+    outputs = [request.output]
+    if request.num_styles > 1:
+        outputs += [
+            request.output.with_stem(f"{request.output.stem}-{number}")
+            for number in range(1, request.num_styles + 1)
+        ]
+    for path in outputs:
+        check_output(path)
+        check_output(get_manifest_path(path))
+    check_overwritten(list(request.files().values()), outputs)
+    return outputs
+
+
+def check_overwritten(inputs: Sequence[Path], outputs: Sequence[Path]) -> None:
+    """Raise `ConfigurationError` if an output is one of the inputs."""
+    read = {path.resolve() for path in inputs}
+    for path in outputs:
+        if path.resolve() in read:
+            raise ConfigurationError(f"{path} is an input: write the video elsewhere.")
+
+
+def choose_size(request: GenerationRequest, sample_size: int, longest: int) -> int:
+    """Give the side of the video in pixels, and check it and the context against the checkpoint.
+
+    Args:
+        request: what to make.
+        sample_size: of the checkpoint's UNet, in latents.
+        longest: frames that its motion modules know.
+
+    Raises:
+        ConfigurationError: if the checkpoint cannot make it.
+    """
+    if request.context_length > longest:
+        raise ConfigurationError(
+            f"--context-length {request.context_length} is beyond the {longest} frames that this "
+            "checkpoint's motion modules know."
+        )
+    size = request.size if request.size is not None else 8 * sample_size
+    if size % 8 or not 64 <= size <= 2048:
+        raise ConfigurationError(
+            f"--size must be a multiple of 8 from 64 to 2048 pixels; got {size}."
+        )
+    return size

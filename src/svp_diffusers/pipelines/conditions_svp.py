@@ -1,0 +1,284 @@
+"""What a video is conditioned on: speech, portrait, style and head, encoded once for all steps.
+
+A checkpoint on the Hub carries this file beside its pipeline, which imports it.
+"""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from fractions import Fraction
+from typing import Any
+
+import torch
+from diffusers import AutoencoderKL, ModelMixin
+from diffusers.utils import logging
+from diffusers.video_processor import VideoProcessor
+from PIL import Image
+from torch.nn import functional as F
+from transformers import FeatureExtractionMixin, PreTrainedModel
+
+from .images_svp import HeadPictures, Portrait, read_portrait, stack_head_pictures
+from .speech_svp import Audio, encode_speech, prepare_waveform, window_audio
+from .style_schedule_svp import Distribution, Style, StyleSchedule
+from .windows_svp import divide_frames
+
+HEAD_FRAMES = 24  # whose keypoint pictures are drawn and encoded at once
+
+logger = logging.get_logger(__name__)
+
+
+@dataclass(frozen=True)
+class Conditions:
+    """Everything the UNet is given of one video, prepared once and read by every step."""
+
+    audio_tokens: torch.Tensor  # (frames, tokens, dim)
+    style: torch.Tensor  # (style_dim,) or (frames, style_dim)
+    reference_latents: torch.Tensor  # (1, channels, height, width)
+    reference_features: dict[str, torch.Tensor]  # each (1, tokens, dim)
+    head_features: torch.Tensor | None  # (1, channels, frames, height, width), or of one frame
+
+    @property
+    def num_frames(self) -> int:
+        """Length of the video."""
+        return len(self.audio_tokens)
+
+    def cut(self, start: int, stop: int) -> "Conditions":
+        """Those of a window of frames."""
+        head_features = self.head_features
+        if head_features is not None:
+            if head_features.shape[2] > 1:
+                head_features = head_features[:, :, start:stop]
+            head_features = head_features.to(self.audio_tokens.device)
+            head_features = head_features.expand(-1, -1, stop - start, -1, -1)
+        return replace(
+            self,
+            audio_tokens=self.audio_tokens[start:stop],
+            style=self.style[start:stop] if self.style.ndim == 2 else self.style,
+            head_features=head_features,
+        )
+
+
+class ConditionsMixin:
+    """The encoders of a pipeline, which has the components named here."""
+
+    config: Any
+    vae: AutoencoderKL
+    reference_unet: ModelMixin
+    unet: ModelMixin
+    head_guider: ModelMixin
+    audio_encoder: PreTrainedModel
+    feature_extractor: FeatureExtractionMixin
+    audio_projector: ModelMixin
+    style_encoder: ModelMixin
+    video_processor: VideoProcessor
+    decode_latents: Callable[[torch.Tensor], Iterator[torch.Tensor]]
+    _execution_device: torch.device
+
+    def prepare_waveform(self, audio: Audio, sampling_rate: int) -> torch.Tensor:
+        """Bring speech to the audio encoder's rate; see `speech_svp.prepare_waveform`."""
+        return prepare_waveform(audio, sampling_rate, self.feature_extractor.sampling_rate)
+
+    def encode_audio(self, waveform: torch.Tensor) -> torch.Tensor:
+        """Encode speech (samples,) to embeddings (time, dim); see `speech_svp.encode_speech`."""
+        return encode_speech(
+            waveform, self.audio_encoder, self.feature_extractor, self._execution_device
+        )
+
+    def project_audio(self, embeddings: torch.Tensor, num_frames: int) -> torch.Tensor:
+        """Turn embeddings (time, dim) into audio tokens (num_frames, tokens, dim)."""
+        num_pad_frames = self.audio_projector.config.num_pad_frames
+        windows = window_audio(embeddings, num_frames, num_pad_frames)
+        windows = windows.to(self.audio_projector.dtype)
+        return torch.cat([self.audio_projector(part) for part in windows.split(256)])
+
+    def prepare_image(self, image: Portrait, height: int, width: int) -> torch.Tensor:
+        """Bring the portrait to what the VAE takes.
+
+        Args:
+            image: a PIL image or the path of one, cropped about its centre to the aspect asked for;
+                an array (height, width, 3) or a tensor (3, height, width), resized, of floats in
+                [0, 1] or of uint8.
+            height: of the video.
+            width: of the video.
+
+        Returns:
+            Pixels (1, 3, height, width) in [-1, 1].
+
+        Raises:
+            ValueError: if the image cannot be read, or has another shape or range.
+        """
+        image = read_portrait(image)
+        resize_mode = "crop" if isinstance(image, Image.Image) else "default"
+        pixels = self.video_processor.preprocess(image, height, width, resize_mode=resize_mode)
+        return pixels.to(self._execution_device, self.vae.dtype)
+
+    def encode_image(self, image: Portrait, height: int, width: int) -> torch.Tensor:
+        """Encode the portrait with the VAE; the reference UNet then reads these latents.
+
+        Args:
+            image: as `prepare_image` takes it.
+            height: of the video.
+            width: of the video.
+
+        Returns:
+            Latents (1, channels, height / 8, width / 8), scaled for the UNets.
+        """
+        pixels = self.prepare_image(image, height, width)
+        latents: torch.Tensor = self.vae.encode(pixels).latent_dist.mode()
+        return (latents * self.vae.config.scaling_factor).to(self.reference_unet.dtype)
+
+    def measure_portrait(
+        self,
+        image: Portrait,
+        latents: torch.Tensor,
+        height: int,
+        width: int,
+    ) -> float:
+        """How well the VAE gives the portrait back, which says whether it was trained on such.
+
+        Args:
+            image: as `prepare_image` takes it.
+            latents: its own, of `encode_image`.
+            height: of the video.
+            width: of the video.
+
+        Returns:
+            Peak signal-to-noise ratio in decibels.
+        """
+        pixels = self.video_processor.denormalize(self.prepare_image(image, height, width))
+        given_back = next(self.decode_latents(latents.transpose(0, 1)))
+        error = F.mse_loss(given_back.float().clamp(0, 1), pixels.float())
+        return float(-10 * torch.log10(error))
+
+    def check_portrait(
+        self,
+        image: Portrait,
+        latents: torch.Tensor,
+        height: int,
+        width: int,
+    ) -> None:
+        """Warn of a portrait unlike those of the training; the arguments of `measure_portrait`."""
+        measured = self.measure_portrait(image, latents, height, width)
+        if measured < self.config.min_portrait_psnr:
+            logger.warning(
+                f"This portrait is unlike those that the checkpoint was trained on: its VAE gives "
+                f"it back at {measured:.1f} dB, below {self.config.min_portrait_psnr:g} dB. The "
+                "video will not look like the portrait. Use a picture of the kind that the "
+                "checkpoint's card names, or a checkpoint trained on such pictures."
+            )
+
+    def encode_style(
+        self,
+        style: Style,
+        embeddings: torch.Tensor,
+        num_frames: int,
+        fps: float | Fraction,
+        temperature: float = 1.0,
+        generator: torch.Generator | None = None,
+    ) -> torch.Tensor:
+        """Draw the style vector, or vectors, of one video.
+
+        Args:
+            style: as in `__call__`.
+            embeddings: of the speech (time, dim), read by "from_audio".
+            num_frames: length of the video.
+            fps: its frames a second.
+            temperature: factor on the standard deviation; 0 gives the mean.
+            generator: of the draw.
+
+        Returns:
+            (style_dim,), or (num_frames, style_dim) for a style that changes.
+
+        Raises:
+            ValueError: if the style is unknown, malformed or of another style encoder.
+        """
+        if isinstance(style, (list, tuple)):
+            schedule = StyleSchedule(style)
+            schedule.check_end(num_frames, fps)
+            rest = (embeddings, num_frames, fps, temperature, generator)
+            vectors = [self.encode_style(each, *rest) for _, each in schedule.keys]
+            return schedule.blend(vectors, num_frames, fps)
+        style_dim = self.style_encoder.config.style_dim
+        if isinstance(style, torch.Tensor):
+            if style.shape not in ((style_dim,), (num_frames, style_dim)):
+                raise ValueError(
+                    f"A style tensor must be ({style_dim},) or ({num_frames}, {style_dim}), one a "
+                    f"frame; got {tuple(style.shape)}."
+                )
+            return style.to(self._execution_device, self.unet.dtype)
+        if style is None:
+            distribution: Distribution = self.style_encoder.prior()
+        elif isinstance(style, str) and style == "from_audio":
+            distribution = self._style_from_audio(embeddings)
+        elif isinstance(style, str):
+            distribution = self.style_encoder.get_style(style)
+        else:
+            distribution = self._check_style(style)
+        distribution = distribution.to(self._execution_device, self.unet.dtype)
+        drawn: torch.Tensor = distribution.sample(1, temperature, generator)[0]
+        return drawn
+
+    def _style_from_audio(self, embeddings: torch.Tensor) -> Distribution:
+        config = self.style_encoder.config
+        if config.audio_features != "wav2vec2" or config.audio_dim != embeddings.shape[-1]:
+            raise ValueError(
+                'style="from_audio" needs a style encoder trained on the embeddings of this '
+                f"pipeline's audio encoder ({embeddings.shape[-1]} numbers); this one takes "
+                f"{config.audio_dim} numbers of {config.audio_features}."
+            )
+        return self.style_encoder(audio=embeddings[None].to(self.style_encoder.dtype))[0]
+
+    def _check_style(self, style: object) -> Distribution:
+        if not isinstance(style, Distribution):
+            raise ValueError(
+                "`style` must be None, a name, 'from_audio', a StyleDistribution, a tensor or a "
+                f"schedule [(seconds, style), ...]; got {type(style).__name__}."
+            )
+        if style.mean.ndim != 1:
+            raise ValueError(
+                f"`style` must be one distribution, got a batch {tuple(style.mean.shape)}; "
+                "take one of it by its index."
+            )
+        self.style_encoder.check_style(style)
+        return style
+
+    def check_head_keypoints(
+        self, head_keypoints: HeadPictures, num_frames: int, height: int, width: int
+    ) -> None:
+        """Check that there is one keypoint image, or one a frame, of the size of the video.
+
+        Raises:
+            ValueError: if not.
+        """
+        if len(head_keypoints) not in (1, num_frames):
+            raise ValueError(
+                f"`head_keypoints` must have one image for a still head, or {num_frames}, one a "
+                f"frame; got {len(head_keypoints)}."
+            )
+        first = stack_head_pictures(head_keypoints[:1])
+        if tuple(first.shape[1:]) != (3, height, width):
+            raise ValueError(
+                f"`head_keypoints` must be images (3, {height}, {width}); got "
+                f"{tuple(first.shape[1:])}."
+            )
+
+    def encode_head(self, images: HeadPictures, start: int, stop: int) -> torch.Tensor:
+        """Features (1, channels, frames, h, w) of the keypoint images of a window of frames."""
+        still = len(images) == 1
+        window = stack_head_pictures(images[:1] if still else images[start:stop])
+        window = window.to(self._execution_device, self.head_guider.dtype)
+        features: torch.Tensor = self.head_guider(window.transpose(0, 1)[None])
+        return features.expand(-1, -1, stop - start, -1, -1) if still else features
+
+    def encode_heads(self, images: HeadPictures) -> torch.Tensor:
+        """Features of all keypoint images, a few frames at a time, kept in main memory.
+
+        Those of full size take 2.6 MB a frame in half precision.
+
+        Args:
+            images: as in `__call__`.
+
+        Returns:
+            (1, channels, frames, height / 8, width / 8) on the CPU.
+        """
+        windows = divide_frames(len(images), HEAD_FRAMES)
+        return torch.cat([self.encode_head(images, *window).cpu() for window in windows], dim=2)

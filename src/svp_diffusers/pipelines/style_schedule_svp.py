@@ -1,0 +1,105 @@
+"""Styles over time: one video that goes from neutral to happy to angry.
+
+A checkpoint on the Hub carries this file beside its pipeline, which imports it.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+from itertools import pairwise
+from typing import Protocol, runtime_checkable
+
+import torch
+
+STYLE_FADE_SECONDS = 0.4  # between the styles of a schedule (our choice)
+
+
+@runtime_checkable
+class Distribution(Protocol):
+    """A `StyleDistribution`, known by what it does: its file is not this checkpoint's to import."""
+
+    @property
+    def mean(self) -> torch.Tensor:
+        """(style_dim,)."""
+
+    def to(self, device: torch.device, dtype: torch.dtype) -> "Distribution":
+        """The same elsewhere."""
+
+    def sample(self, n: int, temperature: float, generator: torch.Generator | None) -> torch.Tensor:
+        """Style vectors (n, style_dim)."""
+
+
+SingleStyle = str | torch.Tensor | Distribution | None
+"""A name, "from_audio", style vectors, a distribution, or None for the prior."""
+
+Style = SingleStyle | Sequence[tuple[float, SingleStyle]]
+"""One style, or a schedule of them: (seconds, style)."""
+
+
+@dataclass(frozen=True)
+class StyleSchedule:
+    """Styles with the seconds at which they begin to fade in.
+
+    Attributes:
+        keys: (seconds, style) in order of time; the first begins at 0.
+        fade: seconds until a style has replaced the one before.
+
+    Raises:
+        ValueError: for a schedule that is empty, malformed or unordered, or without a fade.
+    """
+
+    keys: Sequence[tuple[float, SingleStyle]]
+    fade: float = STYLE_FADE_SECONDS
+
+    def __post_init__(self) -> None:
+        if not self.keys or not all(isinstance(key, tuple) and len(key) == 2 for key in self.keys):
+            raise ValueError(
+                f"A style schedule is a list of (seconds, style), of one at least; got {self.keys}."
+            )
+        if self.seconds[0] != 0:
+            raise ValueError(
+                "A style schedule begins at 0 seconds, as in 0:neutral,2.5:happy or "
+                f'[(0.0, "neutral"), (2.5, "happy")]; got {self.seconds[0]:g}.'
+            )
+        if not all(before < after for before, after in pairwise(self.seconds)):
+            raise ValueError(f"The times of a style schedule must increase; got {self.seconds}.")
+        if not self.fade > 0:
+            raise ValueError(f"A cross-fade takes more than 0 seconds; got {self.fade:g}.")
+
+    @property
+    def seconds(self) -> list[float]:
+        """When the styles begin."""
+        return [float(start) for start, _ in self.keys]
+
+    def check_end(self, num_frames: int, fps: float | Fraction) -> None:
+        """Check that every style begins before the video ends.
+
+        Raises:
+            ValueError: if one does not.
+        """
+        if self.seconds[-1] * fps >= num_frames:
+            raise ValueError(
+                f"The style schedule starts a style at {self.seconds[-1]} s, but the video ends at "
+                f"{float(num_frames / fps):.2f} s."
+            )
+
+    def blend(
+        self, vectors: Sequence[torch.Tensor], num_frames: int, fps: float | Fraction
+    ) -> torch.Tensor:
+        """Fade from one style to the next, linearly: the Wasserstein-2 geodesic of Gaussians.
+
+        Args:
+            vectors: one a key, each (style_dim,) or (num_frames, style_dim): what is drawn from the
+                styles, or their means, or their standard deviations.
+            num_frames: of the video.
+            fps: its frames a second.
+
+        Returns:
+            (num_frames, style_dim).
+        """
+        seconds = torch.arange(num_frames, device=vectors[0].device) / float(fps)
+        blended = vectors[0].expand(num_frames, -1)
+        for start, vector in zip(self.seconds[1:], vectors[1:], strict=True):
+            fade = ((seconds - start) / self.fade).clamp(0, 1).to(vector.dtype)
+            blended = torch.lerp(blended, vector.expand(num_frames, -1), fade[:, None])
+        return blended
