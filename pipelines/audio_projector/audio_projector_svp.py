@@ -11,7 +11,7 @@ from torch import nn
 from torch.nn import functional as F
 
 # diffusers looks for `ModelMixin` beside a component.
-__all__ = ["AudioProjector", "AudioTokenMLP", "ModelMixin"]
+__all__ = ["AudioProjector", "AudioTokenMLP", "ModelMixin", "StateTokens"]
 
 
 class AudioProjector(ModelMixin, ConfigMixin):
@@ -105,3 +105,28 @@ class AudioTokenMLP(ModelMixin, ConfigMixin):
         tokens = self.proj3(hidden).unflatten(1, (self.config.num_tokens, -1))
         normed: torch.Tensor = self.norm(tokens)
         return normed
+
+
+class StateTokens(ModelMixin, ConfigMixin):
+    """Takes the states of a window as audio tokens, as EchoMimic and LatentSync do.
+
+    Args:
+        num_states: states a moment, those of the layers of the speech encoder; each has a gain,
+            one until it is trained.
+    """
+
+    @register_to_config
+    def __init__(self, num_states: int = 5) -> None:
+        super().__init__()
+        self.gains = nn.Parameter(torch.ones(num_states))
+
+    def forward(self, windows: torch.Tensor) -> torch.Tensor:
+        """Line up the states of one window a frame.
+
+        Args:
+            windows: (batch * frames, moments, num_states, dim).
+
+        Returns:
+            Audio tokens (batch * frames, moments * num_states, dim).
+        """
+        return (windows * self.gains[:, None]).flatten(1, 2)

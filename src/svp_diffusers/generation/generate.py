@@ -45,7 +45,7 @@ def generate_video(
 
     Args:
         request: what to make.
-        on_progress: told of every step.
+        on_progress: called at every step.
         detector: finds faces; InsightFace by default.
 
     Returns:
