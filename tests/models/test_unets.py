@@ -17,7 +17,7 @@ from svp_diffusers.media.keypoints import draw_head_keypoints
 from svp_diffusers.models.audio_projector_svp import AudioProjector
 from svp_diffusers.models.head_guider_svp import HeadKeypointGuider
 from svp_diffusers.models.reference_unet_svp import ReferenceUNet
-from svp_diffusers.models.temporal_unet_svp import TemporalUNet
+from svp_diffusers.models.temporal_unet_svp import RegionalAudio, TemporalUNet
 
 FRAMES = 3
 ROUNDING = 1e-5  # the same arithmetic in another order, fp32, on values near 1
@@ -404,3 +404,171 @@ def test_a_silenced_net_hears_nothing_until_it_is_trained() -> None:
     heard = unet.condition_embedding.linear_1.weight.grad
     assert heard is not None
     assert heard[:, :32].abs().max() > 0
+
+
+OPTIONS: dict[str, dict[str, Any]] = {
+    "self": {"reference_attention": "self"},
+    "clip norms": {"clip_group_norm": True},
+    "context": {"reference_attention": "self", "num_context_frames": 2},
+    "regions": {"regional_audio_dim": 24},
+    "motion norms": {"motion_norm_num_groups": 4},
+}
+
+
+def build_with(option: str) -> TemporalUNet:
+    unet = TemporalUNet(
+        **SIZES,
+        down_block_types=("CrossAttnDownBlockMotion", "DownBlockMotion"),
+        up_block_types=("UpBlockMotion", "CrossAttnUpBlockMotion"),
+        num_attention_heads=2,
+        motion_num_attention_heads=2,
+        style_dim=16,
+        **OPTIONS[option],
+    )
+    initialise(unet, seeded())
+    return unet.eval()
+
+
+def inputs_with(option: str, reference: ReferenceUNet) -> dict[str, Any]:
+    given = inputs(reference, batch=1)
+    if option == "context":
+        features = reference(draw(2, 4, 8, 8, seed=5))
+        given["context_features"] = {name: each[None] for name, each in features.items()}
+    if option == "regions":
+        masks = [draw(1, 3, size, size, seed=6).sigmoid() for size in (8, 4)]
+        given["regional_audio"] = RegionalAudio(draw(FRAMES, 6, 24, seed=7), masks)
+    return given
+
+
+def hand_over_self_attention(**options: Any) -> ReferenceUNet:
+    reference = ReferenceUNet(
+        **SIZES,
+        down_block_types=("CrossAttnDownBlock2D", "DownBlock2D"),
+        up_block_types=("UpBlock2D", "CrossAttnUpBlock2D"),
+        attention_head_dim=2,
+        feature="self_attention",
+        **options,
+    )
+    initialise(reference, seeded())
+    return reference.eval()
+
+
+@pytest.mark.parametrize("option", OPTIONS)
+def test_options_of_published_nets_are_saved(option: str, tmp_path: Path) -> None:
+    unet = build_with(option)
+    with torch.no_grad():
+        given = inputs_with(option, hand_over_self_attention())
+        expected = unet(**given).sample
+        unet.save_pretrained(tmp_path)
+        loaded = TemporalUNet.from_pretrained(tmp_path).eval()
+        assert torch.equal(loaded(**given).sample, expected)
+
+
+def test_reference_features_beside_the_self_attention_may_be_left_out() -> None:
+    unet = build_with("self")
+    assert not any("reference" in name for name, _ in unet.named_parameters())
+    with torch.no_grad():
+        given = inputs_with("self", hand_over_self_attention())
+        without = unet(**{**given, "reference_features": None}).sample
+        assert (unet(**given).sample - without).abs().mean() > 1e-3
+        a_frame = {
+            name: feature.repeat_interleave(FRAMES, dim=0)
+            for name, feature in given["reference_features"].items()
+        }
+        repeated = unet(**{**given, "reference_features": a_frame}).sample
+        assert (unet(**given).sample - repeated).abs().max() < ROUNDING
+        with pytest.raises(ValueError, match="no scale"):
+            unet(**given, reference_attention_scale=0.5)
+
+
+def test_norms_over_the_clip_let_frames_see_each_other() -> None:
+    unet = build_with("clip norms")
+    unet.enable_motion_modules(False)
+    with torch.no_grad():
+        given = inputs_with("clip norms", hand_over_self_attention())
+        changed = given["sample"].clone()
+        changed[:, :, -1] += 1
+        first = unet(**given).sample[:, :, 0]
+        assert (unet(**{**given, "sample": changed}).sample[:, :, 0] - first).abs().max() > 1e-3
+
+
+def test_earlier_frames_reach_the_clip_through_the_motion_modules() -> None:
+    unet = build_with("context")
+    with torch.no_grad():
+        given = inputs_with("context", hand_over_self_attention())
+        expected = unet(**given).sample
+        assert expected.shape == given["sample"].shape
+        other = {name: -feature for name, feature in given["context_features"].items()}
+        assert (unet(**{**given, "context_features": other}).sample - expected).abs().mean() > 1e-3
+        with pytest.raises(ValueError, match="context_features"):
+            unet(**{**given, "context_features": None})
+        unet.enable_motion_modules(False)  # then nothing reads them
+        without = unet(**given).sample
+        assert torch.equal(unet(**{**given, "context_features": other}).sample, without)
+
+
+def test_each_region_hears_the_audio_where_its_mask_is() -> None:
+    unet = build_with("regions")
+    with torch.no_grad():
+        given = inputs_with("regions", hand_over_self_attention())
+        audio = given["regional_audio"]
+        expected = unet(**given).sample
+        for region in range(3):
+            scales = [0.0 if each == region else 1.0 for each in range(3)]
+            changed = unet(**{**given, "regional_audio": audio._replace(scales=scales)}).sample
+            assert (changed - expected).abs().mean() > 1e-4, region
+        nowhere = audio._replace(masks=[torch.zeros_like(each) for each in audio.masks])
+        unmasked = unet(**{**given, "regional_audio": nowhere}).sample
+        deaf = nowhere._replace(tokens=audio.tokens + 1)
+        assert torch.equal(unet(**{**given, "regional_audio": deaf}).sample, unmasked)
+        with pytest.raises(ValueError, match="regional_audio"):
+            unet(**{**given, "regional_audio": None})
+
+
+def test_a_picture_a_frame_stands_beside_the_noisy_latents() -> None:
+    unet = TemporalUNet(
+        **SIZES,
+        down_block_types=("CrossAttnDownBlockMotion", "DownBlockMotion"),
+        up_block_types=("UpBlockMotion", "CrossAttnUpBlockMotion"),
+        num_attention_heads=2,
+        motion_num_attention_heads=2,
+        reference_channels=9,
+    )
+    initialise(unet, seeded())
+    call = {
+        "sample": draw(2, 4, FRAMES, 8, 8),
+        "timestep": 5,
+        "encoder_hidden_states": draw(2 * FRAMES, 5, 32),
+    }
+    portrait = draw(1, 9, 8, 8, seed=1)
+    pictures = portrait[:, :, None].expand(2, 9, FRAMES, 8, 8).clone()
+    with torch.no_grad():
+        shared = unet(**call, reference_latents=portrait).sample
+        assert torch.equal(unet(**call, reference_latents=pictures).sample, shared)
+        pictures[:, :, 1] += 1
+        assert (unet(**call, reference_latents=pictures).sample - shared).abs().mean() > 1e-3
+
+
+def test_a_reference_net_without_text_attention(tmp_path: Path) -> None:
+    reference = hand_over_self_attention(text_attention=False)
+    blocks = [name for name in reference.state_dict() if ".transformer_blocks." in name]
+    assert not any("attn2" in name or "norm2" in name for name in blocks)
+    latents = draw(1, 4, 8, 8)
+    reference.save_pretrained(tmp_path)
+    loaded = ReferenceUNet.from_pretrained(tmp_path).eval()
+    with torch.no_grad():
+        for name, feature in reference(latents).items():
+            assert torch.equal(loaded(latents)[name], feature)
+    with pytest.raises(ValueError, match="no feature"):
+        ReferenceUNet(text_attention=False)
+
+
+def test_a_reference_net_reads_the_tokens_that_it_is_given() -> None:
+    reference = hand_over_self_attention()
+    latents = draw(1, 4, 8, 8)
+    with torch.no_grad():
+        prompted = reference(latents, draw(1, 3, 32))
+        assert any(
+            (prompted[name] - feature).abs().max() > 1e-3
+            for name, feature in reference(latents).items()
+        )

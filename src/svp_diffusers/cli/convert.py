@@ -2,17 +2,33 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 if TYPE_CHECKING:
+    from svp_diffusers.conversion.published import Published
     from svp_diffusers.pipelines.pipeline_svp_talking_head import SVPTalkingHeadPipeline
 
 app = typer.Typer(help="Turn published checkpoints into ours.", no_args_is_help=True)
 
 Output = Annotated[Path, typer.Option("-o", "--output", help="Folder of the checkpoint to write.")]
+FromHub = Annotated[
+    bool, typer.Option("--from-hub", help="Fetch what is not given from the Hub, to its cache.")
+]
+Repository = Annotated[str | None, typer.Option(help="Another repository on the Hub.")]
+Revision = Annotated[str | None, typer.Option(help="A commit, tag or branch of it.")]
+Vae = Annotated[
+    str | None,
+    typer.Option(help="Folder or Hub id. Default: the family's, or stabilityai/sd-vae-ft-mse."),
+]
+UnetConfig = Annotated[
+    Path | None, typer.Option(help="config.json of another UNet than Stable Diffusion 1.5's.")
+]
+MotionHeads = Annotated[int, typer.Option(help="Heads of the motion modules.")]
+Dtype = Annotated[str, typer.Option(help="Of the weights: float32, float16 or bfloat16.")]
 AudioEncoder = Annotated[
     str | None,
     typer.Option(help="Folder or Hub id. Default: facebook/wav2vec2-base-960h."),
@@ -62,6 +78,61 @@ def convert_v_express(
     )
 
 
+@app.command("echomimic")
+def convert_echomimic(
+    output: Output,
+    from_hub: FromHub = False,
+    denoising_unet: Annotated[Path | None, typer.Option(help="denoising_unet.pth")] = None,
+    motion_module: Annotated[Path | None, typer.Option(help="motion_module.pth")] = None,
+    reference_unet: Annotated[Path | None, typer.Option(help="reference_unet.pth")] = None,
+    face_locator: Annotated[Path | None, typer.Option(help="face_locator.pth")] = None,
+    whisper: Annotated[Path | None, typer.Option(help="whisper_tiny.pt")] = None,
+    vae: Vae = None,
+    accelerated: Annotated[
+        bool, typer.Option(help="The _acc files: 6 steps, no guidance.")
+    ] = False,
+    dtype: Dtype = "float32",
+    repository: Repository = None,
+    revision: Revision = None,
+    unet_config: UnetConfig = None,
+    motion_heads: MotionHeads = 8,
+) -> None:
+    """Convert EchoMimic v1 (Apache-2.0): a portrait speaks, head and face move."""
+    from svp_diffusers.checkpoints.loading import DTYPES
+    from svp_diffusers.conversion.assembly import DEFAULT_VAE
+    from svp_diffusers.conversion.echomimic import (
+        ACCELERATED,
+        PUBLISHED,
+        EchoMimicFiles,
+        write_echomimic,
+    )
+    from svp_diffusers.hub.converted_cards import render_converted_card
+
+    _check_folder(output)
+    _check_dtype(dtype)
+    given = {
+        "denoising_unet": denoising_unet,
+        "motion_module": motion_module,
+        "reference_unet": reference_unet,
+        "face_locator": face_locator,
+        "whisper": whisper,
+    }
+    published = PUBLISHED
+    if accelerated:
+        published = replace(published, files={**published.files, **ACCELERATED})
+    paths, source = _find_files(given, published, from_hub, repository, revision)
+    vae = vae or (str(paths["vae"].parent) if "vae" in paths else DEFAULT_VAE)
+    files = EchoMimicFiles(
+        **{name: paths[name] for name in given},
+        vae=vae,
+        unet_config=unet_config,
+        motion_heads=motion_heads,
+    )
+    card = render_converted_card("echomimic", output.name, source)
+    write_echomimic(files, output, card, accelerated, DTYPES[dtype])
+    _report(output, "a portrait and speech to a video; style is untrained")
+
+
 @app.command("sd15")
 def convert_sd15(
     stable_diffusion: Annotated[str, typer.Argument(help="Folder or Hub id.")],
@@ -99,6 +170,53 @@ def _start(
             stable_diffusion, motion_adapter, audio_encoder or DEFAULT_AUDIO_ENCODER
         ),
         output,
+    )
+
+
+def _find_files(
+    given: dict[str, Path | None],
+    published: Published,
+    from_hub: bool,
+    repository: str | None,
+    revision: str | None,
+) -> tuple[dict[str, Path], str]:
+    """The path of each file, given by hand or fetched from the Hub, and where they came from."""
+    from svp_diffusers.conversion.published import describe_files, fetch_files, list_files
+    from svp_diffusers.errors import ConfigurationError
+
+    by_hand = {name: path for name, path in given.items() if path is not None}
+    if not from_hub:
+        missing = [f"--{name.replace('_', '-')}" for name in given if name not in by_hand]
+        if missing:
+            raise ConfigurationError(
+                f"{', '.join(missing)} missing: give the files, or --from-hub to fetch them from "
+                f"{published.repository}."
+            )
+        return by_hand, "given by hand"
+    published = replace(
+        published,
+        repository=repository or published.repository,
+        revision=revision or published.revision,
+        files={name: path for name, path in published.files.items() if name not in by_hand},
+    )
+    commit, sizes = list_files(published)
+    typer.echo(describe_files(published, sizes), err=True)
+    return {**by_hand, **fetch_files(published, commit)}, f"{published.repository} at {commit}"
+
+
+def _check_dtype(dtype: str) -> None:
+    from svp_diffusers.checkpoints.loading import DTYPES
+    from svp_diffusers.errors import ConfigurationError
+
+    if dtype not in DTYPES:
+        raise ConfigurationError(f"--dtype is one of {', '.join(DTYPES)}; got {dtype!r}.")
+
+
+def _report(output: Path, does: str) -> None:
+    size = sum(file.stat().st_size for file in output.rglob("*") if file.is_file())
+    typer.echo(
+        f"{output}: saved, {size / 1e9:.2f} GB ({does}). Next:\n"
+        f"  svp generate --model {output} --image portrait.png --audio speech.wav -o video.mp4"
     )
 
 

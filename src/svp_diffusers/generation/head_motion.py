@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from svp_diffusers.errors import FaceError
 from svp_diffusers.generation.portrait import POINTS, Portrait
 from svp_diffusers.generation.request import GenerationRequest
-from svp_diffusers.media.faces import FaceDetector, InsightFaceDetector, track_head
+from svp_diffusers.media.face_track import follow_face
 from svp_diffusers.media.keypoints import (
     draw_keypoints,
     fit_motion,
@@ -25,7 +25,6 @@ def prepare_head_motion(
     fps: Fraction,
     num_frames: int,
     layout: str,
-    detector: FaceDetector | None,
 ) -> NDArray[np.float32] | None:
     """Give the head's keypoints in pixels of the portrait: (num_frames or 1, points, 2), or None.
 
@@ -38,7 +37,7 @@ def prepare_head_motion(
     """
     if request.head_video is not None:
         frames = read_frames(request.head_video, fps)
-        driver = track_head(frames, detector or InsightFaceDetector(), layout)
+        driver = follow_face(frames, fps, request.head_video.name).get_keypoints(layout)
     elif request.head_keypoints is not None:
         driver = resample_keypoints(
             read_keypoints(request.head_keypoints, POINTS[layout]),
@@ -49,8 +48,8 @@ def prepare_head_motion(
         return None if portrait.keypoints is None else portrait.keypoints[None]
     if portrait.keypoints is None:
         raise FaceError(
-            "To take over a head's motion we must know the portrait's own keypoints: add "
-            "--detect-face, or give them with --portrait-keypoints."
+            "To take over a head's motion the portrait's own keypoints must be known: leave out "
+            "--no-detect-face, or give them with --portrait-keypoints."
         )
     return fit_motion(retarget(driver, portrait.keypoints), num_frames)
 

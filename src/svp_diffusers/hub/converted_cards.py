@@ -1,0 +1,51 @@
+"""The cards of converted checkpoints: what they are made of, and what was never trained."""
+
+from dataclasses import replace
+
+from svp_diffusers.hub.cards import CardDescription, render_card
+
+USE_RESTRICTIONS = (
+    "the use restrictions of CreativeML OpenRAIL-M (its Attachment A) travel with weights that "
+    "grew out of Stable Diffusion 1.5: among others, not to defame, harass or deceive people, not "
+    "to exploit minors, not to break the law"
+)
+_UNTRAINED = (
+    "The style attention and the style encoder are new and untrained: until they are trained, "
+    "style changes nothing."
+)
+_NEVER_SEEN = "The conversion is proven by numbers on small networks of the same code."
+
+CONVERTED = {
+    "echomimic": CardDescription(
+        "local/echomimic",
+        limits=f"converted from EchoMimic v1, and not trained any further. {_UNTRAINED}",
+        base_model="BadToBest/EchoMimic",
+        license="other",
+        license_name="apache-2.0-with-openrail-m-use-restrictions",
+        license_link="https://huggingface.co/BadToBest/EchoMimic/blob/main/LICENSE",
+        licenses={
+            "unet, reference_unet, head_guider (EchoMimic)": "Apache-2.0; its README adds academic "
+            f"research; {USE_RESTRICTIONS}",
+            "audio_encoder (Whisper tiny)": "MIT",
+            "vae (sd-vae-ft-mse)": "MIT",
+            "style_encoder": "untrained",
+        },
+        training="by EchoMimic's authors (arXiv 2407.08136); `svp convert echomimic` only renamed "
+        f"the weights. {_NEVER_SEEN}",
+        bias="EchoMimic's authors trained on HDTF, CelebV-HQ and clips of their own. It works less "
+        "well for people and languages that these lack.",
+    ),
+}
+
+
+def render_converted_card(family: str, name: str, source: str) -> str:
+    """Render the card of a converted checkpoint.
+
+    Args:
+        family: a name of `CONVERTED`.
+        name: of the checkpoint.
+        source: where its files came from.
+    """
+    description = CONVERTED[family]
+    training = f"{description.training} Files: {source}."
+    return str(render_card(replace(description, repo_id=f"local/{name}", training=training)))
