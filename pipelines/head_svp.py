@@ -66,6 +66,7 @@ class HeadMixin:
             _, keypoints = self._locate_head(pixels[0])
         return image, draw_keypoints(keypoints[None], height, width)
 
+    @torch.no_grad()
     def _locate_head(self, pixels: torch.Tensor) -> tuple[np.ndarray, np.ndarray]:
         """Box (4,) and head keypoints (points, 2) of the largest face of (3, height, width)."""
         assert self.face_landmarker is not None

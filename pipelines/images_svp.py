@@ -130,7 +130,7 @@ def read_portrait(image: Portrait) -> Image.Image | torch.Tensor:
             "`image` must be a PIL image, a path, an array (height, width, 3) or a tensor "
             f"(3, height, width); got {type(image).__name__}."
         )
-    pixels = torch.as_tensor(image)
+    pixels = torch.tensor(image) if isinstance(image, np.ndarray) else image
     if pixels.ndim == 4 and len(pixels) == 1:
         pixels = pixels[0]
     if isinstance(image, np.ndarray) and pixels.ndim == 3:
