@@ -213,7 +213,7 @@ class HeadMotionModel(ModelMixin, ConfigMixin):
         num_inference_steps: int,
     ) -> Iterator[tuple[int, Tensor]]:
         """Yield runs of knots (n, 6) with the number of their first; each begins with the last
-        three of the run before, so that the curve goes on.
+        three of the run before, so that the curve is continuous.
 
         What a window has made beyond the knots that are kept is blended into the next one.
         """

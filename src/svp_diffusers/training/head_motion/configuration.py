@@ -24,7 +24,7 @@ class HeadMotionTrainingConfiguration(LoopConfiguration):
 
     Batches:
         batch_size: windows of a global batch.
-        first_share: of windows that begin at the start; the others go on from a window before.
+        first_share: of windows that begin at the start; the others continue a window before.
 
     Optimisation: see `LoopConfiguration`.
     """

@@ -34,7 +34,7 @@ class MotionClip:
     Args:
         poses: `(frames, 6)` at 25 frames a second, see `HeadMotionModel`.
         embeddings: `(t, audio_dim)` of its speech, 50 a second.
-        style: of this performance, as the checkpoint's style encoder sees and hears it.
+        style: of this performance, as the checkpoint's style encoder encodes it.
         waveform: `(n,)`, 16 kHz.
         emotion: in which it is said.
     """
@@ -112,7 +112,7 @@ def perform_clips(
         takes: performances of each.
         seconds: length of each.
         seed: everything follows from it.
-        on_progress: told of each utterance: the task, how many are done, and of how many.
+        on_progress: called at each utterance with the task, the number done, and the total.
 
     Raises:
         MissingDependencyError: the extra `data` is not installed.
