@@ -153,7 +153,7 @@ def head_motion(
         typer.Option(help="Folder or Hub id of the pipeline it is for. Default: svp-tiny."),
     ] = None,
     utterances: Annotated[int, typer.Option(help="Of talkers that no training has seen.")] = 64,
-    takes: Annotated[int, typer.Option(help="Performances of each.")] = 2,
+    takes: Annotated[int, typer.Option(help="Performances of each.")] = 5,
     seconds: Annotated[float, typer.Option(help="Length of each.")] = 12.0,
     seed: Annotated[int, typer.Option(help="Of performances and motion.")] = 2,
 ) -> None:
