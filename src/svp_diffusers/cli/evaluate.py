@@ -24,7 +24,7 @@ def style(
         list[str] | None, typer.Option(help="Ask about this speaker's windows only; repeatable.")
     ] = None,
     audio_encoder: Annotated[
-        str | None, typer.Option(help="Speech encoder, for styles that hear wav2vec2.")
+        str | None, typer.Option(help="Speech encoder, for wav2vec2 styles.")
     ] = None,
 ) -> None:
     """Retrieval, identity leakage and calibration of a style encoder, beside two baselines."""
@@ -75,7 +75,7 @@ def tiny(
         int, typer.Option(help="Of the test split, for diversity and interpolation.")
     ] = 16,
     training_clips: Annotated[
-        int, typer.Option(help="Of the train split, that tell what a style looks like.")
+        int, typer.Option(help="Of the train split, that define each style's expressions.")
     ] = 256,
     steps: Annotated[
         int | None, typer.Option(help="Denoising steps. Default: the checkpoint's.")
@@ -153,7 +153,7 @@ def head_motion(
         typer.Option(help="Folder or Hub id of the pipeline it is for. Default: svp-tiny."),
     ] = None,
     utterances: Annotated[int, typer.Option(help="Of talkers that no training has seen.")] = 64,
-    takes: Annotated[int, typer.Option(help="Performances of each.")] = 5,
+    takes: Annotated[int, typer.Option(help="Performances of each.")] = 2,
     seconds: Annotated[float, typer.Option(help="Length of each.")] = 12.0,
     seed: Annotated[int, typer.Option(help="Of performances and motion.")] = 2,
 ) -> None:

@@ -16,7 +16,7 @@ TOKEN_DIM = 128
 CHANNELS = (64, 96, 128)
 NUM_INFERENCE_STEPS, GUIDANCE_SCALE, SHARED_NOISE = 2, 2.0, 1.0
 """Defaults of a call: few steps are best for a small net, and one noise for all frames keeps the
-picture still. Guidance is on audio and style, not on the portrait, whose colours it would spoil."""
+picture still. Guidance is on audio and style; on the portrait it would distort colours."""
 
 
 def assemble_svp_tiny(
