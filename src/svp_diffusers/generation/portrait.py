@@ -17,7 +17,20 @@ from svp_diffusers.media.faces import (
 )
 from svp_diffusers.media.keypoints import read_keypoints
 
-POINTS = {"head8": 8, "v3": 3}  # keypoints of each layout
+POINTS = {"head8": 8, "v3": 3}  # keypoints of each layout that has some
+
+
+def check_layout(layout: str) -> None:
+    """Refuse keypoints where the checkpoint takes none.
+
+    Raises:
+        FaceError: if its guider is shown something else.
+    """
+    if layout not in POINTS:
+        raise FaceError(
+            f"This checkpoint's guider is shown the {layout}, not head keypoints: leave out "
+            "--portrait-keypoints, --head-keypoints and --head-video."
+        )
 
 
 @dataclass(frozen=True)
@@ -27,10 +40,13 @@ class Portrait:
     Attributes:
         image: (size, size) RGB.
         keypoints: (points, 2) in pixels of `image`, or None if nobody said where they are.
+        face: left, top, right, bottom of the face's box as shares of `image`, where it is shown to
+            the model and known.
     """
 
     image: Image.Image
     keypoints: NDArray[np.float32] | None
+    face: tuple[float, ...] | None = None
 
 
 def prepare_portrait(
@@ -47,6 +63,7 @@ def prepare_portrait(
     """
     given = None
     if request.portrait_keypoints is not None:
+        check_layout(layout)
         given = read_keypoints(request.portrait_keypoints, POINTS[layout])[0]
         inside = (given >= 0).all() and (given <= picture.size).all()
         if not inside:
@@ -59,7 +76,8 @@ def prepare_portrait(
     elif request.detect_face or request.face_index is not None:
         found = (detector or InsightFaceDetector()).detect(picture)
         face = select_face(found, request.face_index)
-        given = face.get_keypoints(layout) if given is None else given
+        if layout in POINTS and given is None:
+            given = face.get_keypoints(layout)
     else:
         side = min(picture.size)
         left, top = (picture.width - side) // 2, (picture.height - side) // 2
@@ -68,4 +86,7 @@ def prepare_portrait(
         corner = np.array([left, top], dtype=np.float32)
         return Portrait(image, None if given is None else (given - corner) * size / side)
     crop = crop_around_face(picture, face.bbox, size)
+    if layout == "face":
+        corners = crop.map_points(face.bbox.reshape(2, 2)) / size
+        return Portrait(crop.image, None, tuple(map(float, corners.flatten())))
     return Portrait(crop.image, None if given is None else crop.map_points(given))
