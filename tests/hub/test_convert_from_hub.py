@@ -74,6 +74,7 @@ def test_one_command_and_a_video(
     assert video.stat().st_size > 0
 
 
+@pytest.mark.slow
 def test_interrupted_and_repeated_it_ends_the_same(
     published: str, parity: Path, tmp_path: Path, client_environment: Environment
 ) -> None:
