@@ -63,3 +63,8 @@ def test_the_claimed_versions_of_python_are_those_of_the_test_matrix() -> None:
     tested = yaml.safe_load(workflow)["jobs"]["test"]["strategy"]["matrix"]["python"]
     assert tested == claimed
     assert project["requires-python"] == f">={claimed[0]}"
+
+
+def test_the_citation_names_the_version_of_the_package() -> None:
+    citation = yaml.safe_load((ROOT / "CITATION.cff").read_text(encoding="utf-8"))
+    assert citation["version"] == svp_diffusers.__version__

@@ -9,8 +9,8 @@ from svp_diffusers.data.preparation.run import prepare
 from svp_diffusers.data.preparation.settings import PreparationSettings
 from svp_diffusers.data.preparation.sources import Source, list_sources
 
-# The drawn videos hum instead of speaking.
-SETTINGS = PreparationSettings(size=64, minimum_speech=0.0)
+# The drawn videos hum instead of speaking, and their squares have no expression.
+SETTINGS = PreparationSettings(size=64, minimum_speech=0.0, estimate_expressions=False)
 
 
 def run_here(jobs):

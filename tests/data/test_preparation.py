@@ -24,8 +24,8 @@ from svp_diffusers.data.preparation.recording import prepare_video
 from svp_diffusers.data.preparation.run import prepare
 from svp_diffusers.data.preparation.sources import Source, list_sources
 from svp_diffusers.data.shards import verify
-from svp_diffusers.errors import DatasetError, ExpressionError
-from svp_diffusers.expression.track import Expressions
+from svp_diffusers.errors import DatasetError, FaceError
+from svp_diffusers.media.face_track import FaceTrack
 
 pytest.importorskip("scenedetect", reason="the extra `data` is not installed")
 pytest.importorskip("silero_vad", reason="the extra `data` is not installed")
@@ -315,22 +315,22 @@ def test_expressions_of_another_length_are_refused(tmp_path):
     assert "lasts 60 frames at 25 fps, the video 75" in outcome.parts[0].detail
 
 
-def test_expressions_are_estimated_on_the_cropped_frames(tmp_path, monkeypatch):
+def test_expressions_are_seen_in_the_cropped_frames(tmp_path, monkeypatch):
     seen = []
 
-    def estimate(frames, fps, model, source):
+    def follow(frames, fps, source, landmarker):
         seen.extend(frames)
-        if model.name == "blind.task":
-            raise ExpressionError("no face in frame 3 of the clip")
-        return Expressions(np.zeros((len(frames), 52), np.float32), "arkit52", fps, source)
+        if source != "the clip" or len(seen) > 75:
+            raise FaceError("no face is seen in the clip")
+        zeros = np.zeros((len(frames), 52), np.float32)
+        return FaceTrack(zeros, np.zeros((1, 8, 2)), np.zeros((1, 3, 2)), ())
 
-    monkeypatch.setattr(f"{prepare_video.__module__}.estimate_expressions", estimate)
+    monkeypatch.setattr(f"{prepare_video.__module__}.follow_face", follow)
     video = write_video(tmp_path / "a.mp4", draw_frames(75), sound=make_sound(3))
-    settings = replace(SETTINGS, face_landmarker=Path("seeing.task"))
+    settings = replace(SETTINGS, estimate_expressions=True)
     prepare_one(video, tmp_path / "out", settings)
     clip = ClipDataset(str(tmp_path / "out"))[0].decode()
     assert clip.expression.shape == (75, 52)
     assert {frame.shape for frame in seen} == {(64, 64, 3)}
-    settings = replace(SETTINGS, face_landmarker=Path("blind.task"))
     outcome = prepare_one(video, tmp_path / "blind", settings)
     assert outcome.parts[0].reason == "no expression found"

@@ -102,11 +102,6 @@ BAD: dict[str, tuple[type[SVPError], Callable[[Path, Path], Change]]] = {
         MediaError,
         lambda f, t: {"image": save(Image.new("RGB", (1, 1)), t / "1.png")},
     ),
-    "a transparent picture": (MediaError, lambda f, t: {"image": save(CLEAR, t / "a.png")}),
-    "a CMYK picture": (
-        MediaError,
-        lambda f, t: {"image": save(Image.new("CMYK", (96, 96)), t / "c.tif")},
-    ),
     "a truncated picture": (
         MediaError,
         lambda f, t: {"image": write(t / "p.png", (f / "portrait.png").read_bytes()[:5000])},
@@ -123,20 +118,25 @@ BAD: dict[str, tuple[type[SVPError], Callable[[Path, Path], Change]]] = {
         },
     ),
     # the face
-    "no face": (FaceError, lambda f, t: {"detect_face": True, "detector": FoundFaces()}),
+    "no face": (FaceError, lambda f, t: {"detector": FoundFaces()}),
     "not that many faces": (
         FaceError,
         lambda f, t: {"face_index": 2, "detector": FoundFaces((0, 0, 9, 9), (9, 9, 40, 40))},
     ),
     "a box beyond the picture": (FaceError, lambda f, t: {"bbox": (0.0, 0.0, 500.0, 50.0)}),
     "an empty box": (FaceError, lambda f, t: {"bbox": (10.0, 10.0, 10.0, 50.0)}),
-    "a box and a detector": (
+    "a box where no face is looked for": (
         ConfigurationError,
-        lambda f, t: {"bbox": (0.0, 0.0, 50.0, 50.0), "detect_face": True},
+        lambda f, t: {"bbox": (0.0, 0.0, 50.0, 50.0), "detect_face": False},
     ),
-    "InsightFace without its models": (
-        SVPError,
-        lambda f, t: {"detect_face": True, "home": t},
+    "a box and the number of a face": (
+        ConfigurationError,
+        lambda f, t: {"bbox": (0.0, 0.0, 50.0, 50.0), "face_index": 0},
+    ),
+    "a picture that shows no face": (FaceError, lambda f, t: {}),
+    "keypoints as fractions of the picture": (
+        FaceError,
+        lambda f, t: {"portrait_keypoints": keypoints(t, np.linspace(0, 1, 16).reshape(8, 2))},
     ),
     "keypoints outside the picture": (
         FaceError,
@@ -232,8 +232,6 @@ def test_bad_input(files: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
     kind, change = BAD[name]
     changes = change(files, tmp_path)
     detector = changes.pop("detector", None)
-    if home := changes.pop("home", None):
-        monkeypatch.setenv("HOME", str(home))
     monkeypatch.setattr(generate, "load_pipeline", lambda *_: pytest.fail("weights were loaded"))
     before = sorted(tmp_path.rglob("*"))
     arguments: Change = {

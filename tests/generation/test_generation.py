@@ -39,6 +39,7 @@ def request(files: Path, output: Path, **changes: Any) -> GenerationRequest:
         "steps": 1,
         "size": 64,
         "guidance_scale": 1.0,
+        "detect_face": False,
     }
     return GenerationRequest(**{**arguments, **changes})
 
@@ -199,7 +200,7 @@ def test_the_largest_face_is_taken_with_a_warning(files: Path, tmp_path: Path) -
     with pytest.warns(UserWarning, match="2 faces"):
         generate_video(request(files, video, detect_face=True), detector=two)
     other = tmp_path / "other.mp4"
-    generate_video(request(files, other, face_index=1), detector=two)
+    generate_video(request(files, other, detect_face=True, face_index=1), detector=two)
     assert not np.array_equal(next(read_frames(video)), next(read_frames(other)))
 
 

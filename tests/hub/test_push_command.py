@@ -9,9 +9,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from loopback import LoopbackHub
+from safetensors.torch import save_file
+from typer.testing import CliRunner
 
 from svp_diffusers.checkpoints.random_pipeline import build_random_pipeline
+from svp_diffusers.cli.main import app
 
 SVP = Path(sys.executable).with_name("svp")
 Environment = Callable[..., dict[str, str]]
@@ -112,6 +116,42 @@ def test_a_repeated_push_keeps_the_card_and_drops_stale_weights(
     assert result["same"]
     assert all(result["same"])
     assert hub.repositories["org/again"].private
+
+
+def test_a_lora_is_pushed_private_and_with_a_card(
+    hub: LoopbackHub, client_environment: Environment, tmp_path: Path
+) -> None:
+    weights = {"unet.to_q.lora_A.weight": torch.zeros(2, 2)}
+    save_file(weights, tmp_path / "pytorch_lora_weights.safetensors")
+    (tmp_path / "card.yaml").write_text("base_model: org/base\nlimits: it is of one speaker.\n")
+    for repository, options in (("org/lora", []), ("org/everybodys", ["--public"])):
+        command = [SVP, "push", tmp_path, repository, *options]
+        subprocess.run(command, env=client_environment(), check=True, capture_output=True)
+        card = hub.files(repository)["README.md"].decode()
+        assert "**Limits: it is of one speaker.**" in card
+        assert "base_model: org/base" in card
+        assert "Responsible use" in card
+    assert hub.repositories["org/lora"].private
+    assert not hub.repositories["org/everybodys"].private
+
+
+@pytest.mark.parametrize("stage", ["image", "video"])
+def test_what_was_trained_is_pushed_private_unless_the_user_says_public(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stage: str
+) -> None:
+    (tmp_path / "run.yaml").write_text("data: d\npipeline: svp-tiny\noutput_dir: o\n")
+    pushed: list[tuple[Path, str, bool | None]] = []
+    module = f"svp_diffusers.training.denoiser.{stage}_stage.train_{stage}"
+    monkeypatch.setattr(module, lambda *_: tmp_path / "lora")
+    monkeypatch.setattr(
+        "svp_diffusers.hub.push.push_folder",
+        lambda folder, repository, private: pushed.append((folder, repository, private)),
+    )
+    command = ["train", stage, "--config", str(tmp_path / "run.yaml"), "--push-to-hub", "org/lora"]
+    for options in ([], ["--public"]):
+        done = CliRunner().invoke(app, [*command, *options], catch_exceptions=False)
+        assert done.exit_code == 0, done.output
+    assert pushed == [(tmp_path / "lora", "org/lora", private) for private in (True, False)]
 
 
 @pytest.mark.parametrize(

@@ -47,6 +47,7 @@ def test_a_trained_encoder_is_pushed_and_loaded(
     subprocess.run(train, env=environment, check=True, capture_output=True)
     files = hub.files("org/style-encoder")
     assert {"config.json", "diffusion_pytorch_model.safetensors"} <= set(files)
+    assert hub.repositories["org/style-encoder"].private
     assert str(run_file.parent).encode() not in files["config.json"]
     listed = subprocess.run(
         [svp, "style", "list", "org/style-encoder"],

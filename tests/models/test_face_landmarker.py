@@ -163,6 +163,34 @@ def test_drawn_people_are_found_with_their_head_keypoints(landmarker: FaceLandma
         assert torch.allclose(v3[2], found.landmarks[0, [1, 4], :2].mean(0))
 
 
+def test_a_face_at_the_rim_is_seen_with_the_rim_drawn_out(landmarker: FaceLandmarker) -> None:
+    image = read_image(PORTRAITS[0])[:, :, 60:, 70:]
+    found = find_largest(landmarker, image)
+    rectangles = found.rectangles()
+    wider = torch.nn.functional.pad(image, (80, 0, 80, 0), mode="replicate")
+    shifted = landmarker(wider, rectangles + torch.tensor([80.0, 80, 0, 0, 0])).landmarks
+    landmarks = landmarker(image, rectangles).landmarks
+    assert rectangles[0, 0] - rectangles[0, 2] / 2 < -10  # beyond the rim
+    torch.testing.assert_close(shifted[..., :2] - 80, landmarks[..., :2], atol=0.01, rtol=0)
+
+
+@pytest.mark.parametrize(
+    ("images", "rectangles"),
+    [
+        (torch.zeros(3, 64, 64), torch.zeros(1, 5)),
+        (torch.zeros(1, 64, 64, 3), torch.zeros(1, 5)),
+        (torch.zeros(1, 3, 64, 64, dtype=torch.uint8), torch.zeros(1, 5)),
+        (torch.zeros(2, 3, 64, 64), torch.zeros(1, 5)),
+        (torch.zeros(1, 3, 64, 64), torch.zeros(1, 4)),
+    ],
+)
+def test_other_shapes_are_refused(
+    landmarker: FaceLandmarker, images: torch.Tensor, rectangles: torch.Tensor
+) -> None:
+    with pytest.raises(ValueError, match="must be"):
+        landmarker(images, rectangles)
+
+
 def test_an_unknown_layout_is_refused(landmarker: FaceLandmarker) -> None:
     found = landmarker(torch.zeros(1, 3, 64, 64), torch.tensor([[32.0, 32, 64, 64, 0]]))
     with pytest.raises(ValueError, match="layout"):

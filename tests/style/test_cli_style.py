@@ -160,6 +160,7 @@ def test_interrupted_while_it_saves_a_bank_the_checkpoint_still_loads(
     assert "happy" not in svp("style", "list", encoder)
     svp("style", "add", "happy", happy, "--checkpoint", encoder)
     assert "happy" in svp("style", "list", encoder)
+    assert str(folder) not in (encoder / "config.json").read_text()
     assert (encoder / "README.md").read_text() == "Mine."
     assert not list(folder.glob(".*"))
 

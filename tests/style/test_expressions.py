@@ -1,23 +1,20 @@
 """Coefficient files are read as they are meant, and refused with a reason when they are not."""
 
-import sys
 from fractions import Fraction
 from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from PIL import Image
 from scipy.io import savemat
 
-from svp_diffusers.errors import ExpressionError, MediaError, MissingDependencyError
+from svp_diffusers.errors import ExpressionError, FaceError, MediaError
 from svp_diffusers.expression.arkit import ARKIT_BLENDSHAPES
 from svp_diffusers.expression.coefficients import read_expressions
-from svp_diffusers.expression.face_landmarker import (
-    convert_blendshapes,
-    estimate_expressions,
-    read_video_expressions,
-)
 from svp_diffusers.expression.track import Expressions
+from svp_diffusers.expression.video import read_video_expressions
+from svp_diffusers.media.video import write_video
+from svp_diffusers.samples import PORTRAITS
 
 
 def write_mat(path: Path, frames: int = 20) -> np.ndarray:
@@ -76,38 +73,30 @@ def test_live_link_face_columns_are_found_by_name_at_60_frames_per_second(tmp_pa
     assert expressions.values[0, 0] == pytest.approx(0.51)  # browDownLeft was written last
 
 
-def test_face_landmarker_scores_are_put_in_arkit_order() -> None:
-    scores = [
-        SimpleNamespace(category_name=name, score=score)
-        for name, score in (("_neutral", 0.9), ("jawOpen", 0.7), ("browDownLeft", 0.2))
-    ]
-    values = convert_blendshapes(SimpleNamespace(face_blendshapes=[scores]), "frame 0")
-    assert values[ARKIT_BLENDSHAPES.index("jawOpen")] == pytest.approx(0.7)
-    assert values[0] == pytest.approx(0.2)
-    assert values.sum() == pytest.approx(0.9)
-    with pytest.raises(ExpressionError, match="no face in frame 3"):
-        convert_blendshapes(SimpleNamespace(face_blendshapes=[]), "frame 3")
+def film(path: Path, sample: int, frames: int = 8) -> Path:
+    picture = np.asarray(Image.open(PORTRAITS[sample]).convert("RGB"))
+    write_video(path, [np.roll(picture, index, axis=1) for index in range(frames)], Fraction(30))
+    return path
 
 
-def test_a_missing_landmarker_model_or_extra_is_told(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    model = tmp_path / "face_landmarker.task"
-    with pytest.raises(MediaError, match=r"face_landmarker\.task does not exist"):
-        read_video_expressions(tmp_path / "clip.mp4", model)
-    model.write_bytes(b"no model")
-    frames = [np.zeros((64, 64, 3), np.uint8)]
-    monkeypatch.setitem(sys.modules, "mediapipe", None)
-    with pytest.raises(MissingDependencyError, match=r"svp-diffusers\[landmarks\]"):
-        estimate_expressions(frames, Fraction(25), model, "clip.mp4")
+def test_a_video_shows_its_expressions_at_25_frames_per_second(tmp_path: Path) -> None:
+    expressions = read_video_expressions(film(tmp_path / "a.mp4", 0, 12))
+    assert expressions.space == "arkit52"
+    assert expressions.fps == 25
+    assert expressions.values.shape == (10, 52)
+    jaw = expressions.values[:, ARKIT_BLENDSHAPES.index("jawOpen")]
+    assert (jaw < 0.3).all()  # the sample's mouth is closed
+    assert (expressions.values[:, ARKIT_BLENDSHAPES.index("tongueOut")] == 0).all()
+    other = read_video_expressions(film(tmp_path / "b.mp4", 2, 12))
+    assert np.abs(expressions.values - other.values).max() > 0.05
 
 
-def test_a_file_that_is_no_landmarker_model_is_told(tmp_path: Path) -> None:
-    pytest.importorskip("mediapipe", reason="needs the extra `landmarks`")
-    model = tmp_path / "face_landmarker.task"
-    model.write_bytes(b"no model")
-    with pytest.raises(ExpressionError, match="no Face Landmarker model"):
-        estimate_expressions([np.zeros((64, 64, 3), np.uint8)], Fraction(25), model, "clip.mp4")
+def test_a_video_without_a_face_is_told(tmp_path: Path) -> None:
+    write_video(tmp_path / "a.mp4", [np.zeros((128, 128, 3), np.uint8)] * 3, Fraction(25))
+    with pytest.raises(FaceError, match=r"no face is seen in a\.mp4"):
+        read_video_expressions(tmp_path / "a.mp4")
+    with pytest.raises(MediaError, match="does not exist"):
+        read_video_expressions(tmp_path / "none.mp4")
 
 
 def test_files_that_are_not_coefficients_are_refused(tmp_path: Path) -> None:

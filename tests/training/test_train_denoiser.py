@@ -16,6 +16,7 @@ from transformers import Wav2Vec2Model
 from svp_diffusers.data.loader import ClipDataset
 from svp_diffusers.errors import ConfigurationError, DatasetError
 from svp_diffusers.generation.generate import decode_side_by_side
+from svp_diffusers.hub.push import describe_folder
 from svp_diffusers.media.audio import Recording, read_audio, to_mono
 from svp_diffusers.media.mark import read_mark
 from svp_diffusers.media.video import probe, read_frames
@@ -265,6 +266,9 @@ def test_lora_trains_the_unet_by_low_rank_updates_alone(configure: Configure) ->
     configuration = configure(steps=3, lora_rank=2)
     folder = train_image(configuration)
     assert folder.name == "lora"
+    card = describe_folder(folder, "org/speaker", "lora")
+    assert card.base_model == Path(configuration.pipeline).name
+    assert "for its base model alone" in card.limits
     again = configure("again", steps=3, lora_rank=2)
     train_image(again)
     weights = read_weights(configuration, "lora")

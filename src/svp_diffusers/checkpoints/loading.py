@@ -252,3 +252,7 @@ def save_style_encoder(encoder: StyleEncoder, checkpoint: str | Path) -> None:
     with atomic_folder(folder) as temporary:
         shutil.copytree(folder, temporary, dirs_exist_ok=True)
         encoder.save_pretrained(temporary)
+        config = read_config(temporary, "")
+        config.pop("_name_or_path", None)  # the place it was loaded from is nobody's business
+        text = json.dumps(config, indent=2, sort_keys=True) + "\n"
+        (temporary / "config.json").write_text(text, encoding="utf-8")

@@ -64,17 +64,16 @@ def prepare(
         str | None,
         typer.Option(
             help="Where the keypoints or boxes (.npy, a row for each frame) of a video lie, e.g. "
-            "'{parent}/head_keypoints.npy'. Without it faces are detected (extra `faces`)."
+            "'{parent}/head_keypoints.npy'. Without it faces are detected."
         ),
     ] = None,
     expression_files: Annotated[
         str | None,
         typer.Option(help="Where the expression coefficients lie, e.g. '{parent}/{stem}.mat'."),
     ] = None,
-    face_landmarker: Annotated[
-        Path | None,
-        typer.Option(help="MediaPipe's face_landmarker.task, to estimate arkit52 expressions."),
-    ] = None,
+    expressions: Annotated[
+        bool, typer.Option(help="See the expressions of videos that have no file of them.")
+    ] = True,
     size: Annotated[int, typer.Option(help="Height and width of the frames.")] = 512,
     fps: Annotated[str, typer.Option(help="Frame rate of the clips.")] = "25",
     minimum_seconds: Annotated[float, typer.Option(help="Refuse shorter shots.")] = 2.0,
@@ -89,13 +88,12 @@ def prepare(
 
     Interrupted, it goes on where it stopped when the same command is given again.
     """
-    from svp_diffusers.data.preparation.faces import load_insightface
+    from svp_diffusers.data.preparation.faces import load_detector
     from svp_diffusers.data.preparation.report import summarize_outcomes
     from svp_diffusers.data.preparation.run import in_processes, on_ray
     from svp_diffusers.data.preparation.run import prepare as prepare_all
     from svp_diffusers.data.preparation.settings import PreparationSettings
     from svp_diffusers.data.preparation.sources import list_sources
-    from svp_diffusers.media.input import check_input
     from svp_diffusers.media.output import check_output
     from svp_diffusers.media.video import parse_fps
 
@@ -104,14 +102,13 @@ def prepare(
         fps=parse_fps(fps),
         minimum_seconds=minimum_seconds,
         maximum_seconds=maximum_seconds,
-        face_landmarker=None if face_landmarker is None else check_input(face_landmarker),
+        estimate_expressions=expressions,
     )
     check_output(output / "index.json")
     sources = list_sources(videos, metadata, face_files, expression_files)
     make_detector = None
     if face_files is None:
-        load_insightface()  # fails now, not in every worker, when it is not there
-        make_detector = load_insightface
+        make_detector = load_detector
     outcomes = prepare_all(
         sources,
         output,

@@ -11,7 +11,13 @@ Repository = Annotated[str, typer.Argument(help="Repository on the Hub, owner/na
 def push(
     folder: Annotated[Path, typer.Argument(help="Folder of a checkpoint, LoRA or style.")],
     repository: Repository,
-    private: Annotated[bool, typer.Option("--private", help="Create it private.")] = False,
+    private: Annotated[
+        bool | None,
+        typer.Option(
+            "--private/--public",
+            help="How it is created. Default: a LoRA private, others by your account's setting.",
+        ),
+    ] = None,
     variant: Annotated[
         str | None, typer.Option(help="Add weights of this precision: fp16 or bf16.")
     ] = None,
@@ -20,7 +26,7 @@ def push(
     """Push a folder to the Hub in one commit: weights, code, styles, card, samples, figures."""
     from svp_diffusers.hub.push import push_folder
 
-    typer.echo(push_folder(folder, repository, private or None, variant, create_pr=pr))
+    typer.echo(push_folder(folder, repository, private, variant, create_pr=pr))
 
 
 def pull(

@@ -7,6 +7,15 @@ import typer
 
 app = typer.Typer(help="Train the parts of SVP, each from one YAML file.", no_args_is_help=True)
 
+Resume = Annotated[bool, typer.Option(help="Go on from the newest checkpoint.")]
+PushToHub = Annotated[str | None, typer.Option(help="Push what was trained there.")]
+Public = Annotated[
+    bool, typer.Option("--public", help="Create that repository public. Default: private.")
+]
+DryRun = Annotated[
+    bool, typer.Option("--dry-run", help="Say what a step takes, take one, keep nothing.")
+]
+
 
 @app.callback()
 def callback() -> None:
@@ -16,8 +25,9 @@ def callback() -> None:
 @app.command()
 def style(
     config: Annotated[Path, typer.Option(help="YAML file; see StyleTrainingConfiguration.")],
-    resume: Annotated[bool, typer.Option(help="Go on from the newest checkpoint.")] = False,
-    push_to_hub: Annotated[str | None, typer.Option(help="Push the encoder there.")] = None,
+    resume: Resume = False,
+    push_to_hub: PushToHub = None,
+    public: Public = False,
     data_root: Annotated[
         str | None, typer.Option(help="Folder of the manifest's paths, over the file's data_root.")
     ] = None,
@@ -32,13 +42,13 @@ def style(
     configuration = load_configuration(config, StyleTrainingConfiguration)
     if data_root is not None:
         configuration = replace(configuration, data_root=data_root)
-    typer.echo(train_style(configuration, resume, push_to_hub))
+    typer.echo(train_style(configuration, resume, push_to_hub, private=not public))
 
 
 @app.command()
 def vae(
     config: Annotated[Path, typer.Option(help="YAML file; see VAETrainingConfiguration.")],
-    resume: Annotated[bool, typer.Option(help="Go on from the newest checkpoint.")] = False,
+    resume: Resume = False,
 ) -> None:
     """Train a VAE at tiny scale on the frames of a dataset."""
     from svp_diffusers.training.loop.yaml_file import load_configuration
@@ -51,7 +61,7 @@ def vae(
 @app.command()
 def audio(
     config: Annotated[Path, typer.Option(help="YAML file; see AudioTrainingConfiguration.")],
-    resume: Annotated[bool, typer.Option(help="Go on from the newest checkpoint.")] = False,
+    resume: Resume = False,
 ) -> None:
     """The audio front-end of a tiny model, from talkers whose lips are known."""
     from svp_diffusers.training.audio.configuration import AudioTrainingConfiguration
@@ -64,11 +74,10 @@ def audio(
 @app.command()
 def image(
     config: Annotated[Path, typer.Option(help="YAML file; see ImageTrainingConfiguration.")],
-    resume: Annotated[bool, typer.Option(help="Go on from the newest checkpoint.")] = False,
-    push_to_hub: Annotated[str | None, typer.Option(help="Push the pipeline there.")] = None,
-    dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Say what a step takes, take one, keep nothing.")
-    ] = False,
+    resume: Resume = False,
+    push_to_hub: PushToHub = None,
+    public: Public = False,
+    dry_run: DryRun = False,
 ) -> None:
     """Stage 2: learn single frames, without the motion modules."""
     from svp_diffusers.training.denoiser.configuration import ImageTrainingConfiguration
@@ -76,19 +85,16 @@ def image(
     from svp_diffusers.training.loop.yaml_file import load_configuration
 
     configuration = load_configuration(config, ImageTrainingConfiguration)
-    trained = train_image(configuration, resume, push_to_hub, dry_run)
-    if trained is not None:
-        typer.echo(trained)
+    _finish(train_image(configuration, resume, dry_run), push_to_hub, public)
 
 
 @app.command()
 def video(
     config: Annotated[Path, typer.Option(help="YAML file; see VideoTrainingConfiguration.")],
-    resume: Annotated[bool, typer.Option(help="Go on from the newest checkpoint.")] = False,
-    push_to_hub: Annotated[str | None, typer.Option(help="Push the pipeline there.")] = None,
-    dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Say what a step takes, take one, keep nothing.")
-    ] = False,
+    resume: Resume = False,
+    push_to_hub: PushToHub = None,
+    public: Public = False,
+    dry_run: DryRun = False,
 ) -> None:
     """Stage 3: learn clips, with the motion modules."""
     from svp_diffusers.training.denoiser.configuration import VideoTrainingConfiguration
@@ -96,15 +102,13 @@ def video(
     from svp_diffusers.training.loop.yaml_file import load_configuration
 
     configuration = load_configuration(config, VideoTrainingConfiguration)
-    trained = train_video(configuration, resume, push_to_hub, dry_run)
-    if trained is not None:
-        typer.echo(trained)
+    _finish(train_video(configuration, resume, dry_run), push_to_hub, public)
 
 
 @app.command()
 def expression(
     config: Annotated[Path, typer.Option(help="YAML file; see ExpressionTrainingConfiguration.")],
-    resume: Annotated[bool, typer.Option(help="Go on from the newest checkpoint.")] = False,
+    resume: Resume = False,
 ) -> None:
     """Train a net that reads expressions from frames or latents of drawn talkers."""
     from svp_diffusers.training.expression.configuration import ExpressionTrainingConfiguration
@@ -119,7 +123,7 @@ def expression(
 @app.command()
 def head_motion(
     config: Annotated[Path, typer.Option(help="YAML file; see HeadMotionTrainingConfiguration.")],
-    resume: Annotated[bool, typer.Option(help="Go on from the newest checkpoint.")] = False,
+    resume: Resume = False,
 ) -> None:
     """Train how heads move with voice and style, from talkers or clips with head keypoints."""
     from svp_diffusers.training.head_motion.configuration import HeadMotionTrainingConfiguration
@@ -145,3 +149,16 @@ def tiny(
         typer.echo(f"== {stage}")
 
     typer.echo(train_tiny(output, minutes, seed, workers, report))
+
+
+def _finish(folder: Path | None, repository: str | None, public: bool) -> None:
+    """Print the folder of what was trained, which a dry run leaves none of, and push it."""
+    from accelerate import PartialState
+
+    from svp_diffusers.hub.push import push_folder
+
+    if folder is None:
+        return
+    typer.echo(folder)
+    if repository is not None and PartialState().is_main_process:
+        typer.echo(push_folder(folder, repository, private=not public))

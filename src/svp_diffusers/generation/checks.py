@@ -43,9 +43,12 @@ def check_request(request: GenerationRequest) -> list[Path]:
         raise ConfigurationError(f"--dtype must be one of {known}; got {request.dtype!r}.")
     if request.head_video and request.head_keypoints:
         raise ConfigurationError("Give --head-video or --head-keypoints, not both.")
-    finds = request.detect_face or request.face_index is not None
-    if finds and request.bbox is not None:
-        raise ConfigurationError("--bbox says where the face is: leave out --detect-face.")
+    if request.face_index is not None and request.bbox is not None:
+        raise ConfigurationError("--bbox says where the face is: leave out --face-index.")
+    if not request.detect_face and (request.face_index is not None or request.bbox is not None):
+        raise ConfigurationError(
+            "--no-detect-face takes the picture's middle: leave out --face-index and --bbox."
+        )
     if request.output.suffix.lower() != ".mp4":
         raise ConfigurationError(f"The output must end in .mp4; got {request.output.name!r}.")
     for path in request.files().values():

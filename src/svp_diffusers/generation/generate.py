@@ -27,6 +27,7 @@ from svp_diffusers.generation.styles import check_styles, load_styles
 from svp_diffusers.media.audio import Recording, check_speech, read_audio, to_mono
 from svp_diffusers.media.faces import FaceDetector
 from svp_diffusers.media.image import read_image
+from svp_diffusers.media.landmarks import LandmarkFaceDetector
 from svp_diffusers.media.manifest import Provenance, hash_folder, write_manifest
 from svp_diffusers.media.video import parse_fps, write_video
 from svp_diffusers.pipelines.pipeline_svp_talking_head import SVPTalkingHeadPipeline
@@ -47,7 +48,7 @@ def generate_video(
     Args:
         request: what to make.
         on_progress: told of every step.
-        detector: finds faces; InsightFace by default.
+        detector: finds the portrait's face; the package's own networks by default.
 
     Returns:
         The files: the video; or, for several performances, the side-by-side video and each one.
@@ -72,17 +73,18 @@ def generate_video(
     styles = parse_style(request.style, outline.style_bank)
     check_styles(styles, outline, recording.duration)
     check_overwritten([each.file for each in styles if each.file is not None], outputs)
+    detector = detector or LandmarkFaceDetector()
     portrait = prepare_portrait(request, picture, size, layout, detector)
-    motion = prepare_head_motion(request, portrait, fps, num_frames, layout, detector)
+    motion = prepare_head_motion(request, portrait, fps, num_frames, layout)
 
     pipeline = load_pipeline(folder, device, request.dtype)
     pipeline.set_progress_bar_config(disable=True)
     request = fill_defaults(request, pipeline, size)
     latents, _ = pipeline(
-        portrait.image,
+        portrait.crop.image,
         waveform,
-        load_styles(styles, pipeline, request.face_landmarker),
-        head_keypoints=choose_head_pictures(portrait, motion, size),
+        load_styles(styles, pipeline),
+        head_keypoints=choose_head_pictures(portrait, motion, layout, size),
         height=size,
         width=size,
         fps=fps,

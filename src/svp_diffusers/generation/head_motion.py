@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from svp_diffusers.errors import FaceError
 from svp_diffusers.generation.portrait import POINTS, Portrait, check_layout
 from svp_diffusers.generation.request import GenerationRequest
-from svp_diffusers.media.faces import FaceDetector, InsightFaceDetector, track_head
+from svp_diffusers.media.face_track import follow_face
 from svp_diffusers.media.keypoints import (
     draw_keypoints,
     fit_motion,
@@ -27,7 +27,6 @@ def prepare_head_motion(
     fps: Fraction,
     num_frames: int,
     layout: str,
-    detector: FaceDetector | None,
 ) -> NDArray[np.float32] | None:
     """Give the head's keypoints in pixels of the portrait: (num_frames or 1, points, 2), or None.
 
@@ -42,7 +41,7 @@ def prepare_head_motion(
         check_layout(layout)
     if request.head_video is not None:
         frames = read_frames(request.head_video, fps)
-        driver = track_head(frames, detector or InsightFaceDetector(), layout)
+        driver = follow_face(frames, fps, request.head_video.name).get_keypoints(layout)
     elif request.head_keypoints is not None:
         driver = resample_keypoints(
             read_keypoints(request.head_keypoints, POINTS[layout]),
@@ -53,8 +52,8 @@ def prepare_head_motion(
         return None if portrait.keypoints is None else portrait.keypoints[None]
     if portrait.keypoints is None:
         raise FaceError(
-            "To take over a head's motion we must know the portrait's own keypoints: add "
-            "--detect-face, or give them with --portrait-keypoints."
+            "To take over a head's motion the portrait's own keypoints must be known: leave out "
+            "--no-detect-face, or give them with --portrait-keypoints."
         )
     return fit_motion(retarget(driver, portrait.keypoints), num_frames)
 
@@ -75,11 +74,11 @@ class KeypointImages:
 
 
 def choose_head_pictures(
-    portrait: Portrait, motion: NDArray[np.float32] | None, size: int
+    portrait: Portrait, motion: NDArray[np.float32] | None, layout: str, size: int
 ) -> KeypointImages | torch.Tensor | None:
     """What the pipeline is shown of the head: its keypoints, the face's place, or nothing."""
     if motion is not None:
         return KeypointImages(motion, size)
-    if portrait.face is not None:
+    if layout == "face" and portrait.face is not None:
         return draw_face_rectangle(size, size, portrait.face)
     return None

@@ -1,5 +1,6 @@
-"""The portrait as the pipeline sees it."""
+"""The portrait as the pipeline sees it: the face found, cut out, and its head's keypoints."""
 
+import warnings
 from dataclasses import dataclass
 
 import numpy as np
@@ -9,9 +10,11 @@ from PIL import Image
 from svp_diffusers.errors import FaceError
 from svp_diffusers.generation.request import GenerationRequest
 from svp_diffusers.media.faces import (
+    Face,
+    FaceCrop,
     FaceDetector,
-    InsightFaceDetector,
     crop_around_face,
+    describe_face,
     face_from_bbox,
     select_face,
 )
@@ -38,13 +41,12 @@ class Portrait:
     """The picture that the pipeline sees, and where the head's keypoints are in it.
 
     Attributes:
-        image: (size, size) RGB.
-        keypoints: (points, 2) in pixels of `image`, or None if nobody said where they are.
-        face: left, top, right, bottom of the face's box as shares of `image`, where it is shown to
-            the model and known.
+        crop: the cut, (size, size) RGB, and where it lies in the whole picture.
+        keypoints: (points, 2) in pixels of the cut, or None if they are not known.
+        face: left, top, right, bottom of the face's box as shares of the cut, where it is known.
     """
 
-    image: Image.Image
+    crop: FaceCrop
     keypoints: NDArray[np.float32] | None
     face: tuple[float, ...] | None = None
 
@@ -54,39 +56,96 @@ def prepare_portrait(
     picture: Image.Image,
     size: int,
     layout: str,
-    detector: FaceDetector | None,
+    detector: FaceDetector,
 ) -> Portrait:
-    """Cut the portrait out of the picture: around the face if one is known, else its middle.
+    """Cut the portrait out of the picture: around its face, or, if none is looked for, its middle.
+
+    Warns of a face that is small, turned away or cut off, and of the choice among several.
 
     Raises:
         FaceError: if there is no face, not that one, or its box or keypoints do not fit.
     """
-    given = None
-    if request.portrait_keypoints is not None:
-        check_layout(layout)
-        given = read_keypoints(request.portrait_keypoints, POINTS[layout])[0]
-        inside = (given >= 0).all() and (given <= picture.size).all()
-        if not inside:
-            raise FaceError(
-                f"{request.portrait_keypoints} has points outside the {picture.width}x"
-                f"{picture.height} picture; give pixels of the picture."
-            )
+    given = read_portrait_keypoints(request, picture, layout)
     if request.bbox is not None:
-        face = face_from_bbox(request.bbox, *picture.size)
-    elif request.detect_face or request.face_index is not None:
-        found = (detector or InsightFaceDetector()).detect(picture)
+        face = find_in_box(face_from_bbox(request.bbox, *picture.size), picture, detector)
+    elif request.detect_face:
+        found = detector.detect(picture)
+        if not found:
+            raise FaceError(
+                f"no face was found in {request.image.name}: use a picture with a face seen from "
+                "the front, say where it is with --bbox, or take the picture's middle as it is "
+                "with --no-detect-face"
+            )
         face = select_face(found, request.face_index)
-        if layout in POINTS and given is None:
-            given = face.get_keypoints(layout)
     else:
-        side = min(picture.size)
-        left, top = (picture.width - side) // 2, (picture.height - side) // 2
-        middle = (left, top, left + side, top + side)
-        image = picture.resize((size, size), Image.Resampling.LANCZOS, box=middle)
-        corner = np.array([left, top], dtype=np.float32)
-        return Portrait(image, None if given is None else (given - corner) * size / side)
+        return Portrait(*cut_middle(picture, size, given))
+    for problem in describe_face(face, *picture.size):
+        warnings.warn(f"the face in {request.image.name} {problem}", stacklevel=2)
     crop = crop_around_face(picture, face.bbox, size)
-    if layout == "face":
-        corners = crop.map_points(face.bbox.reshape(2, 2)) / size
-        return Portrait(crop.image, None, tuple(map(float, corners.flatten())))
-    return Portrait(crop.image, None if given is None else crop.map_points(given))
+    corners = tuple(map(float, crop.map_points(face.bbox.reshape(2, 2)).flatten() / size))
+    keypoints = face.get_keypoints(layout) if given is None and layout in POINTS else given
+    return Portrait(crop, None if keypoints is None else crop.map_points(keypoints), corners)
+
+
+def read_portrait_keypoints(
+    request: GenerationRequest, picture: Image.Image, layout: str
+) -> NDArray[np.float32] | None:
+    """The portrait's keypoints (points, 2) of a file, in pixels of the picture, if one is given.
+
+    Raises:
+        FaceError: points outside the picture, or fractions of it instead of pixels.
+    """
+    if request.portrait_keypoints is None:
+        return None
+    check_layout(layout)
+    given = read_keypoints(request.portrait_keypoints, POINTS[layout])[0]
+    expected = (
+        f"--portrait-keypoints expects {POINTS[layout]} points (x, y) in pixels of the "
+        f"{picture.width}x{picture.height} picture"
+    )
+    if np.ptp(given, axis=0).max() <= 1:
+        raise FaceError(f"{request.portrait_keypoints} has values from 0 to 1; {expected}")
+    if not ((given >= 0).all() and (given <= picture.size).all()):
+        raise FaceError(f"{request.portrait_keypoints} has points outside; {expected}")
+    return given
+
+
+def find_in_box(box: Face, picture: Image.Image, detector: FaceDetector) -> Face:
+    """The face that a box given by hand holds, with its keypoints if the detector sees it there."""
+    left, top, right, bottom = (float(side) for side in box.bbox)
+    margin = max(right - left, bottom - top) / 2
+    corner = (max(0, int(left - margin)), max(0, int(top - margin)))
+    other = (min(picture.width, int(right + margin)), min(picture.height, int(bottom + margin)))
+    found = detector.detect(picture.crop((*corner, *other)))
+    centre = np.array([(left + right) / 2, (top + bottom) / 2]) - corner
+    inside = [
+        face
+        for face in found
+        if (face.bbox[:2] <= centre).all() and (face.bbox[2:] >= centre).all()
+    ]
+    if not inside:
+        warnings.warn(
+            "no face is seen in the box that was given: the head's keypoints are not known",
+            stacklevel=2,
+        )
+        return box
+    seen = inside[0]
+    offset = np.array(corner, dtype=np.float32)
+    return Face(
+        box.bbox,
+        None if seen.keypoints is None else seen.keypoints + offset,
+        seen.score,
+        None if seen.v3_keypoints is None else seen.v3_keypoints + offset,
+    )
+
+
+def cut_middle(
+    picture: Image.Image, size: int, keypoints: NDArray[np.float32] | None
+) -> tuple[FaceCrop, NDArray[np.float32] | None]:
+    """The largest square in the middle of the picture, and the keypoints in it."""
+    side = min(picture.size)
+    left, top = (picture.width - side) // 2, (picture.height - side) // 2
+    middle = (left, top, left + side, top + side)
+    image = picture.resize((size, size), Image.Resampling.LANCZOS, box=middle)
+    crop = FaceCrop(image, left, top, size / side)
+    return crop, None if keypoints is None else crop.map_points(keypoints)

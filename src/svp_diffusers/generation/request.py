@@ -58,19 +58,11 @@ class GenerationRequest:
             "panel": STYLE,
         },
     )
-    face_landmarker: Path | None = field(
-        default=None,
-        metadata={
-            "help": "MediaPipe's face_landmarker.task, to take a style from a video.",
-            "panel": STYLE,
-        },
-    )
     detect_face: bool = field(
-        default=False,
+        default=True,
         metadata={
-            "help": "Crop around the face that InsightFace finds. Default: the picture's middle.",
+            "help": "Find the face and cut the portrait around it; else take the picture's middle.",
             "panel": PORTRAIT,
-            "flags": ("--detect-face",),
         },
     )
     face_index: int | None = field(
@@ -87,7 +79,9 @@ class GenerationRequest:
     portrait_keypoints: Path | None = field(
         default=None,
         metadata={
-            "help": "The portrait's head keypoints by hand, .npy in pixels.",
+            "help": "The portrait's head keypoints by hand: .npy (8, 2), x and y in pixels of the "
+            "picture: 4 on the edge of the face from left to right (jaw 0, 1, 15, 16 of the 68 "
+            "landmarks), bridge of the nose 27, 28, centres of the left and right eye.",
             "panel": PORTRAIT,
         },
     )
@@ -164,7 +158,6 @@ class GenerationRequest:
         files = {
             "image": self.image,
             "audio": self.audio,
-            "face_landmarker": self.face_landmarker,
             "head_video": self.head_video,
             "head_keypoints": self.head_keypoints,
             "portrait_keypoints": self.portrait_keypoints,
@@ -190,9 +183,6 @@ class StyleRequest:
         default=None, metadata={"help": "Frame rate of coefficients: 25 for .mat, 60 for .csv."}
     )
     voice_only: bool = field(default=False, metadata={"help": "Use a video's sound alone."})
-    face_landmarker: Path | None = field(
-        default=None, metadata={"help": "MediaPipe face_landmarker.task, for videos."}
-    )
     audio_encoder: str | None = field(
         default=None,
         metadata={

@@ -1,7 +1,6 @@
 """Styles out of what a user names: the bank, style files, and clips whose style is encoded."""
 
 from collections.abc import Sequence
-from pathlib import Path
 
 from svp_diffusers.checkpoints.loading import find_audio_encoder, load_style_encoder
 from svp_diffusers.errors import StyleError
@@ -39,7 +38,6 @@ def encode_clip_to_file(request: StyleRequest) -> StyleDistribution:
         audio=request.audio,
         fps=fps,
         voice_only=request.voice_only,
-        face_landmarker=request.face_landmarker,
     )
     features = None
     if recording is not None:
@@ -84,37 +82,31 @@ def check_styles(entries: Sequence[StyleEntry], encoder: StyleEncoder, duration:
 def load_styles(
     entries: Sequence[StyleEntry],
     pipeline: SVPTalkingHeadPipeline,
-    face_landmarker: Path | None = None,
 ) -> NamedStyle | list[tuple[float, NamedStyle]]:
     """Bring the styles of `parse_style` to what the pipeline takes.
 
     Args:
         entries: one, several for a schedule, or none for the prior.
         pipeline: its style encoder and audio encoder encode clips.
-        face_landmarker: MediaPipe model file, to see the expressions of a video.
 
     Raises:
         StyleError: the style of another encoder.
         MediaError, ExpressionError: a clip that cannot be encoded.
     """
-    styles = [(each.start, _load_style(each, pipeline, face_landmarker)) for each in entries]
+    styles = [(each.start, _load_style(each, pipeline)) for each in entries]
     if len(styles) > 1:
         return styles
     return styles[0][1] if styles else None
 
 
-def _load_style(
-    entry: StyleEntry, pipeline: SVPTalkingHeadPipeline, face_landmarker: Path | None
-) -> NamedStyle:
+def _load_style(entry: StyleEntry, pipeline: SVPTalkingHeadPipeline) -> NamedStyle:
     encoder = pipeline.style_encoder
     if entry.file is None:
         return None if entry.text == "prior" else entry.text
     if entry.is_style_file:
         return find_style(entry.text, encoder)
     config = encoder.config
-    expressions, recording = read_clip(
-        entry.file, config.expression_space, face_landmarker=face_landmarker
-    )
+    expressions, recording = read_clip(entry.file, config.expression_space)
     features = choose_audio_features(
         config.audio_features, pipeline.audio_encoder, pipeline.feature_extractor
     )

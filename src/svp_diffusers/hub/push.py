@@ -37,7 +37,8 @@ def push_folder(
     Args:
         folder: with `model_index.json`, `pytorch_lora_weights.safetensors` or `style.safetensors`.
         repo_id: "owner/name"; created if it does not exist.
-        private: of a repository that is created.
+        private: of a repository that is created. By default a LoRA is private, since it is of a
+            person, and others are what the account's setting says.
         variant: "fp16" or "bf16" adds weights of that precision to a checkpoint.
         create_pr: propose the commit as a pull request.
         token: of the Hub; by default the one of `hf auth login`.
@@ -57,6 +58,8 @@ def push_folder(
             f"The variant {variant!r} of a {kind} is not known; {list(VARIANTS)} are, of a "
             "checkpoint."
         )
+    if private is None and kind == "lora":
+        private = True
     api = HfApi(token=token)
     with tempfile.TemporaryDirectory() as temporary:
         files = {name: folder / name for name in names}

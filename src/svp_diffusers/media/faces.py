@@ -14,6 +14,8 @@ from svp_diffusers.errors import CheckpointError, FaceError, MissingDependencyEr
 
 # Our choice: the head with hair and a little of the shoulders around a detector's face box.
 CROP_MARGIN = 2.0
+# Our choices of what is warned of: pixels, share of the face, degrees.
+SMALL_FACE, CUT_OFF, TURNED = 64, 0.05, 30
 
 
 @dataclass(frozen=True)
@@ -62,8 +64,8 @@ class InsightFaceDetector:
             from insightface.app import FaceAnalysis
         except ImportError as error:
             raise MissingDependencyError(
-                'finding faces needs insightface: pip install "svp-diffusers[faces]", '
-                "or give the box or the keypoints of the face by hand"
+                'InsightFace needs insightface: pip install "svp-diffusers[faces]"; '
+                "`LandmarkFaceDetector` finds faces without it"
             ) from error
         folder = Path(root).expanduser() / "models" / name
         if not any(folder.glob("*.onnx")):
@@ -146,6 +148,36 @@ def select_face(faces: Sequence[Face], index: int | None = None) -> Face:
             stacklevel=2,
         )
     return faces[0]
+
+
+def describe_face(face: Face, width: int, height: int) -> list[str]:
+    """What may spoil a video of this face of a width x height picture; empty if nothing does.
+
+    The limits are our choices. How far the head is turned follows from where the bridge of the nose
+    lies between the ears, which needs the 8 keypoints.
+    """
+    problems = []
+    left, top, right, bottom = (float(side) for side in face.bbox)
+    pixels = max(right - left, bottom - top)
+    if pixels < SMALL_FACE:
+        problems.append(
+            f"is only {pixels:.0f} pixels large: its details will be invented; use a larger picture"
+        )
+    beyond = max(-left, -top, right - width, bottom - height)
+    if beyond > CUT_OFF * pixels:
+        problems.append(
+            "is cut off by the border of the picture; use one that shows the whole head"
+        )
+    if face.keypoints is not None:
+        first, last, bridge = face.keypoints[[0, 3, 4]]
+        across = last - first
+        share = float((bridge - first) @ across / max(float(across @ across), 1e-6))
+        turn = float(np.degrees(np.arctan(2 * share - 1)))
+        if abs(turn) > TURNED:
+            problems.append(
+                f"is turned away by about {abs(turn):.0f} degrees; use a picture from the front"
+            )
+    return problems
 
 
 def track_head(

@@ -8,7 +8,8 @@ The networks are those of MediaPipe (Apache-2.0): BlazeFace for faces near the c
 mixer from landmarks to coefficients (2309.05782). What surrounds them follows MediaPipe 1.2.
 
 Pictures are (n, 3, height, width) in [-1, 1]. Points are x, y in pixels of the picture, where a
-whole number is the centre of a pixel. Left and right of a face are the subject's own.
+whole number is the centre of a pixel. Left and right are the picture's, but for the coefficients,
+whose names mean the subject's.
 
 This file is self-contained, because a checkpoint on the Hub carries it beside its weights.
 """
@@ -168,7 +169,11 @@ class FaceLandmarker(ModelMixin, ConfigMixin):
 
         Returns:
             n detections; those of a picture without a face have length 0.
+
+        Raises:
+            ValueError: the pictures have another shape, or are not floating-point.
         """
+        _check_images(images)
         size = max(images.shape[-2:])
         detections = self._detect(self.short_range_detector, images, threshold)
         unsure = [
@@ -207,7 +212,17 @@ class FaceLandmarker(ModelMixin, ConfigMixin):
             images: (n, 3, height, width) in [-1, 1]. For several faces of one picture, `expand` it.
             rectangles: (n, 5) centre x, centre y, width, height in pixels and the angle in radians
                 by which it is turned clockwise: those of `FaceDetections` or of `FaceLandmarks`.
+
+        Raises:
+            ValueError: the pictures or the rectangles have another shape, or the pictures are not
+                floating-point.
         """
+        _check_images(images)
+        if rectangles.shape != (len(images), 5):
+            raise ValueError(
+                f"`rectangles` must be ({len(images)}, 5), one for each picture, "
+                f"got {tuple(rectangles.shape)}."
+            )
         crops = (crop(images, rectangles, MeshNetwork.size, "border") + 1) / 2
         points, presence = self.mesh(crops.to(self.dtype))
         landmarks = _from_crop(points.to(rectangles) / MeshNetwork.size, rectangles)
@@ -256,6 +271,14 @@ class FaceLandmarker(ModelMixin, ConfigMixin):
         pose[:, :3, :3] = linear
         pose[:, :3, 3] = mean - linear @ source_mean
         return pose
+
+
+def _check_images(images: Tensor) -> None:
+    if images.ndim != 4 or images.shape[1] != 3 or not images.is_floating_point():
+        raise ValueError(
+            "pictures must be floating-point (n, 3, height, width) in [-1, 1], "
+            f"got {images.dtype} {tuple(images.shape)}."
+        )
 
 
 def crop(images: Tensor, rectangles: Tensor, size: int, padding_mode: str) -> Tensor:

@@ -3,10 +3,10 @@
 from fractions import Fraction
 from pathlib import Path
 
-from svp_diffusers.errors import ConfigurationError, ExpressionError, MediaError
+from svp_diffusers.errors import ConfigurationError, ExpressionError
 from svp_diffusers.expression.coefficients import read_expressions
-from svp_diffusers.expression.face_landmarker import read_video_expressions
 from svp_diffusers.expression.track import Expressions
+from svp_diffusers.expression.video import read_video_expressions
 from svp_diffusers.media.audio import Recording, read_audio
 from svp_diffusers.media.input import check_input
 from svp_diffusers.media.video import probe
@@ -22,7 +22,6 @@ def read_clip(
     audio: str | Path | None = None,
     fps: Fraction | None = None,
     voice_only: bool = False,
-    face_landmarker: str | Path | None = None,
 ) -> tuple[Expressions | None, Recording | None]:
     """What a coefficient file, a video or an audio file says: its expressions and its sound.
 
@@ -32,10 +31,9 @@ def read_clip(
         audio: sound of a coefficient file.
         fps: frame rate of a coefficient file, see `read_expressions`.
         voice_only: take a video's sound alone.
-        face_landmarker: MediaPipe model file, to see the expressions of a video.
 
     Raises:
-        MediaError, ExpressionError: a file that is missing, damaged or of no use.
+        MediaError, ExpressionError, FaceError: a file that is missing, damaged or of no use.
         ConfigurationError: options that do not belong to such a file.
     """
     path = check_input(path)
@@ -50,19 +48,10 @@ def read_clip(
         )
     if suffix in AUDIO_SUFFIXES or voice_only:
         return None, read_audio(path)
-    recording = read_audio(path) if probe(path).has_audio else None
-    return _read_video(path, space, face_landmarker), recording
-
-
-def _read_video(path: Path, space: str, face_landmarker: str | Path | None) -> Expressions:
     if space != "arkit52":
         raise ExpressionError(
             f"a video gives arkit52 coefficients, this style encoder takes {space}: give a "
             "coefficient file of that space, or --voice-only to use the sound alone"
         )
-    if face_landmarker is None:
-        raise MediaError(
-            f"the expressions of {path} need a face landmarker: give MediaPipe's model file "
-            "(--face-landmarker FILE), or --voice-only to use the sound alone"
-        )
-    return read_video_expressions(path, face_landmarker)
+    recording = read_audio(path) if probe(path).has_audio else None
+    return read_video_expressions(path), recording

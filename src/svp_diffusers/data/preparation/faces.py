@@ -11,7 +11,9 @@ from PIL import Image
 
 from svp_diffusers.data.preparation.probing import ProbedVideo
 from svp_diffusers.data.preparation.settings import Reason, RejectionError
-from svp_diffusers.media.faces import CROP_MARGIN, Face, FaceDetector, InsightFaceDetector
+from svp_diffusers.media.faces import CROP_MARGIN, Face, FaceDetector
+from svp_diffusers.media.landmarks import LandmarkFaceDetector, load_face_landmarker
+from svp_diffusers.models.face_landmarker_svp import FaceLandmarker
 
 # Our choices. A second face counts when it is no smaller than this part of the first one.
 RIVAL_AREA = 0.25
@@ -51,9 +53,14 @@ class FaceTrack:
 
 
 @cache
-def load_insightface() -> FaceDetector:
-    """InsightFace's detector, loaded once a process; raises as `InsightFaceDetector`."""
-    return InsightFaceDetector()
+def load_landmarker() -> FaceLandmarker:
+    """The package's own networks, loaded once a process."""
+    return load_face_landmarker()
+
+
+def load_detector() -> FaceDetector:
+    """Finds faces with the networks of `load_landmarker`."""
+    return LandmarkFaceDetector(load_landmarker())
 
 
 class FaceTracker:

@@ -20,6 +20,7 @@ from svp_diffusers.data.preparation.faces import (
     FaceTrack,
     complete_track,
     crop_frame,
+    load_landmarker,
     plan_crop,
 )
 from svp_diffusers.data.preparation.probing import ProbedVideo, probe_video
@@ -28,9 +29,9 @@ from svp_diffusers.data.preparation.shots import split_shots
 from svp_diffusers.data.preparation.sources import Source
 from svp_diffusers.data.preparation.speech import SpeechMeasure, measure_speech
 from svp_diffusers.data.shards import ShardWriter
-from svp_diffusers.errors import ConfigurationError, ExpressionError, MediaError
-from svp_diffusers.expression.face_landmarker import estimate_expressions
+from svp_diffusers.errors import ConfigurationError, FaceError, MediaError
 from svp_diffusers.expression.track import Expressions
+from svp_diffusers.media.face_track import follow_face
 from svp_diffusers.media.manifest import hash_file
 from svp_diffusers.media.output import atomic_path
 from svp_diffusers.media.video import read_frames
@@ -230,12 +231,13 @@ def _get_expressions(
         # The file may be a frame or two shorter than the video: its last row is held.
         rows = np.minimum(frames, len(analysis.expressions.values) - 1)
         return replace(analysis.expressions, values=analysis.expressions.values[rows])
-    if settings.face_landmarker is None:
+    if not settings.estimate_expressions:
         return None
     try:
-        return estimate_expressions(crops, settings.fps, settings.face_landmarker, "the clip")
-    except ExpressionError as error:
+        track = follow_face(crops, settings.fps, "the clip", load_landmarker())
+    except FaceError as error:
         raise RejectionError(Reason.NO_EXPRESSION, str(error)) from error
+    return Expressions(track.blendshapes, "arkit52", settings.fps, "the clip")
 
 
 def _reject_all(path: Path, error: RejectionError | MediaError) -> PartOutcome:

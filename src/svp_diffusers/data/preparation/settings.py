@@ -3,7 +3,6 @@
 from dataclasses import dataclass
 from enum import Enum
 from fractions import Fraction
-from pathlib import Path
 
 from svp_diffusers.errors import ConfigurationError, SVPError
 
@@ -20,8 +19,8 @@ class PreparationSettings:
         minimum_fps: videos below this do not show how lips move.
         minimum_speech: least part of a clip in which somebody speaks.
         quality: JPEG quality.
-        face_landmarker: MediaPipe's `face_landmarker.task`, to estimate expressions of clips whose
-            source has no file of them; None leaves those without.
+        estimate_expressions: see the expressions of clips whose source has no file of them; else
+            those have none.
 
     Raises:
         ConfigurationError: values that exclude each other.
@@ -34,7 +33,7 @@ class PreparationSettings:
     minimum_fps: float = 15.0
     minimum_speech: float = 0.3
     quality: int = 95
-    face_landmarker: Path | None = None
+    estimate_expressions: bool = True
 
     def __post_init__(self) -> None:
         if self.size < 8 or self.size % 8:

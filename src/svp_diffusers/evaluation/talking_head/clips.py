@@ -1,13 +1,16 @@
 """Clips whose truth is known: what a video is made from, and what it is compared with."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from fractions import Fraction
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from svp_diffusers.data.clips import ClipSample
 from svp_diffusers.data.loader import ClipDataset
+from svp_diffusers.data.people import find_person
 from svp_diffusers.errors import ConfigurationError, DatasetError
 
 
@@ -72,35 +75,37 @@ class TrueClips:
     @property
     def emotions(self) -> tuple[str, ...]:
         """The emotion of each clip; nothing is decoded."""
-        return self._describe("emotion")
+        return tuple(str(metadata.get("emotion")) for metadata in self._metadata)
 
     @property
     def people(self) -> tuple[str, ...]:
         """Who is seen in each clip; nothing is decoded."""
-        return self._describe("identity")
+        return tuple(str(find_person(metadata)) for metadata in self._metadata)
 
-    def _describe(self, name: str) -> tuple[str, ...]:
-        entries = [self._dataset.entries[index] for index in self._indices]
-        return tuple(str(entry.header["metadata"].get(name)) for entry in entries)
+    @property
+    def _metadata(self) -> list[Mapping[str, Any]]:
+        return [self._dataset.entries[index].header["metadata"] for index in self._indices]
 
 
 def _check(sample: ClipSample) -> TrueClip:
+    person = find_person(sample.metadata)
     if (
         sample.frames is None
         or sample.reference is None
         or sample.head_keypoints is None
         or sample.expression is None
         or sample.expression_space != "arkit52"
-        or not {"identity", "emotion"} <= set(sample.metadata)
+        or person is None
+        or "emotion" not in sample.metadata
     ):
         raise DatasetError(
             f"clip {sample.key!r} lacks frames, a reference, head keypoints, arkit52 expressions, "
-            "its identity or its emotion; make the dataset anew with `svp data synth`, and give it "
+            "its person or its emotion; make the dataset anew with `svp data synth`, and give it "
             "uncached"
         )
     return TrueClip(
         sample.key,
-        str(sample.metadata["identity"]),
+        person,
         str(sample.metadata["emotion"]),
         sample.fps,
         sample.frames,

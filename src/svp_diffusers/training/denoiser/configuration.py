@@ -11,7 +11,7 @@ class DenoisingConfiguration(LoopConfiguration):
 
     Data:
         data: dataset of cached clips (`svp data cache`), with the encoders of `pipeline`.
-        pipeline: folder of the pipeline whose weights training starts from.
+        pipeline: folder, Hub id or "svp-tiny": the pipeline whose weights training starts from.
         clips_per_batch, frames_per_clip: of a global batch.
         reference: the frame that shows the person is the clip's own reference picture where the
             dataset has one, else a frame of another clip of the same person, in another emotion if

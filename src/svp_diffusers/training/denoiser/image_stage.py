@@ -9,7 +9,6 @@ from svp_diffusers.training.denoiser.stage import train_denoiser
 def train_image(
     configuration: ImageTrainingConfiguration,
     resume: bool = False,
-    push_to_hub: str | None = None,
     dry_run: bool = False,
 ) -> Path | None:
     """Train UNet, reference UNet, head guider and audio projector on frames by themselves.
@@ -17,4 +16,4 @@ def train_image(
     The motion modules are left out, and stay as they are. Arguments, result and errors are
     those of `train_denoiser`.
     """
-    return train_denoiser(configuration, resume, push_to_hub, consecutive=False, dry_run=dry_run)
+    return train_denoiser(configuration, resume, consecutive=False, dry_run=dry_run)

@@ -6,10 +6,15 @@ from dataclasses import replace
 from pathlib import Path
 
 import torch
-from huggingface_hub import HfApi
+import yaml
 from peft import get_peft_model_state_dict
 
-from svp_diffusers.checkpoints.loading import DTYPES, check_components, save_checkpoint
+from svp_diffusers.checkpoints.loading import (
+    DTYPES,
+    find_checkpoint,
+    name_checkpoint,
+    save_checkpoint,
+)
 from svp_diffusers.data.loader import ClipDataset
 from svp_diffusers.media.output import atomic_folder
 from svp_diffusers.models.expression_encoder_svp import ExpressionEncoder
@@ -38,7 +43,6 @@ VALIDATION_FRAMES = 16
 def train_denoiser(
     configuration: DenoisingConfiguration,
     resume: bool,
-    push_to_hub: str | None,
     consecutive: bool,
     prepare: Callable[[DenoisingObjective], None] = lambda objective: None,
     dry_run: bool = False,
@@ -48,7 +52,6 @@ def train_denoiser(
     Args:
         configuration: of the stage.
         resume: go on from the newest checkpoint of `output_dir`.
-        push_to_hub: repository to push the trained pipeline, or LoRA, to.
         consecutive: train on neighbouring frames, with the motion modules, which are enabled from
             then on; else on any, without them.
         prepare: freezes what is not trained.
@@ -58,12 +61,11 @@ def train_denoiser(
         The folder `pipeline` (or `lora`, of the LoRA alone) of `output_dir`; None of a dry run.
 
     Raises:
-        SVPError: see `RunFolder`, `check_components` and `DenoisingBatches`; before any training.
+        SVPError: see `RunFolder`, `find_checkpoint` and `DenoisingBatches`; before any training.
     """
     if dry_run:
         configuration = replace(configuration, steps=1, log_every=1, validate_every=0, tracker=None)
     run = DryRun() if dry_run else RunFolder(configuration.output_dir, configuration, resume)
-    check_components(Path(configuration.pipeline))
     pipeline = _load(configuration)
     batches, held_out = read_batches(pipeline, configuration, consecutive)
     expression_encoder = None
@@ -101,21 +103,19 @@ def train_denoiser(
     if not accelerator.is_main_process:
         return folder
     if configuration.lora_rank:
-        _save_lora(pipeline, weights, folder, push_to_hub)
+        _save_lora(pipeline, configuration, weights, folder)
         return folder
     if is_sharded(accelerator):
         pipeline = _rebuild(pipeline, configuration, weights)
     else:
         objective.to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]
     save_checkpoint(pipeline, folder)
-    if push_to_hub is not None:
-        pipeline.push_to_hub(push_to_hub)
     return folder
 
 
 def _load(configuration: DenoisingConfiguration) -> SVPTalkingHeadPipeline:
     pipeline: SVPTalkingHeadPipeline = SVPTalkingHeadPipeline.from_pretrained(
-        configuration.pipeline,
+        str(find_checkpoint(configuration.pipeline)),
         # The style encoder is not trained, and is the one that the dataset was cached with.
         dtype={"default": DTYPES[configuration.weights_dtype], "style_encoder": torch.float32},
         disable_mmap=True,  # else what is copied to another layout stays in memory as a file too
@@ -171,16 +171,20 @@ def for_validation(configuration: DenoisingConfiguration) -> DenoisingConfigurat
 
 def _save_lora(
     pipeline: SVPTalkingHeadPipeline,
+    configuration: DenoisingConfiguration,
     weights: Mapping[str, torch.Tensor],
     folder: Path,
-    push_to_hub: str | None,
 ) -> None:
+    """Save the LoRA, and beside it what its card says (see `CardDescription`)."""
     layers = get_peft_model_state_dict(pipeline.unet, select_weights(weights, "unet"))
+    card = {
+        "base_model": name_checkpoint(configuration.pipeline),
+        "limits": "it is for the speakers that it was trained on, and for its base model alone.",
+        "training": f"a LoRA of rank {configuration.lora_rank}, {configuration.steps} steps.",
+    }
     with atomic_folder(folder) as temporary:
         pipeline.save_lora_weights(temporary, unet_lora_layers=layers)
-    if push_to_hub is not None:
-        created = HfApi().create_repo(push_to_hub, exist_ok=True)
-        HfApi().upload_folder(repo_id=created.repo_id, folder_path=folder)
+        (temporary / "card.yaml").write_text(yaml.safe_dump(card), encoding="utf-8")
 
 
 def _rebuild(

@@ -10,7 +10,6 @@ from svp_diffusers.training.denoiser.stage import train_denoiser
 def train_video(
     configuration: VideoTrainingConfiguration,
     resume: bool = False,
-    push_to_hub: str | None = None,
     dry_run: bool = False,
 ) -> Path | None:
     """Train the motion modules with the audio and style attention, or everything, on clips.
@@ -18,7 +17,7 @@ def train_video(
     Arguments, result and errors are those of `train_denoiser`.
     """
     prepare = train_all if configuration.parts == "all" else train_motion
-    return train_denoiser(configuration, resume, push_to_hub, True, prepare, dry_run)
+    return train_denoiser(configuration, resume, True, prepare, dry_run)
 
 
 def train_all(objective: DenoisingObjective) -> None:

@@ -11,6 +11,8 @@ from numpy.typing import NDArray
 from svp_diffusers.checkpoints.loading import find_checkpoint, load_pipeline
 from svp_diffusers.data.clips import ClipSample
 from svp_diffusers.data.loader import ClipDataset
+from svp_diffusers.data.people import find_speaker
+from svp_diffusers.data.styles import average_dataset
 from svp_diffusers.errors import DatasetError
 from svp_diffusers.expression.track import Expressions
 from svp_diffusers.media.head_pose import estimate_poses
@@ -64,15 +66,28 @@ class PerformanceEncoder:
         return self.pipeline.encode_audio(torch.from_numpy(waveform))
 
     @torch.no_grad()
-    def encode_style(self, expressions: Expressions, embeddings: torch.Tensor) -> StyleDistribution:
-        """Style `(style_dim,)` of expressions at 25 frames a second and their speech.
+    def encode_style(
+        self,
+        expressions: Expressions,
+        embeddings: torch.Tensor,
+        average: NDArray[np.float32] | None = None,
+    ) -> StyleDistribution:
+        """Style `(style_dim,)` of expressions and their speech.
+
+        Args:
+            expressions: at any frame rate.
+            embeddings: `(t, audio_dim)`, 50 a second.
+            average: of the speaker, for a style encoder with speaker centring.
 
         Raises:
             ExpressionError: they are of another space than the checkpoint's.
+            ConfigurationError: the speaker's average is needed and missing, or given needlessly.
         """
         encoder = self.pipeline.style_encoder
+        expressions = expressions.resample()
         check_expressions(encoder, expressions)
-        values = torch.from_numpy(expressions.values)
+        centred = expressions.center(encoder.config.expression_centring, average)
+        values = torch.from_numpy(centred.values)
         style: StyleDistribution = encoder(values[None], embeddings[None])[0]
         return style
 
@@ -141,30 +156,40 @@ def read_clips(encoder: PerformanceEncoder, source: str, split: str) -> list[Mot
     Raises:
         DatasetError: the split is empty, or a clip lacks keypoints or expressions.
         FaceError, ExpressionError: they cannot be used.
+        ConfigurationError: the style encoder takes expressions relative to the speaker's average,
+            and a clip does not say its speaker.
     """
     dataset = ClipDataset(source, split)
-    return [
-        _read_clip(encoder, dataset[index].decode(pictures=False), dataset[index].header["width"])
-        for index in range(len(dataset))
-    ]
+    centring = encoder.pipeline.style_encoder.config.expression_centring
+    averages = average_dataset(dataset) if centring == "speaker" else {}
+    members = ("flac", "head_keypoints.npy", "expression.npy")
+    clips = []
+    for index in range(len(dataset)):
+        stored = dataset.read_members(index, members)
+        average = averages.get(find_speaker(stored.metadata) or "")
+        sample = stored.decode(pictures=False)
+        clips.append(_read_clip(encoder, sample, stored.header["width"], average))
+    return clips
 
 
-def _read_clip(encoder: PerformanceEncoder, sample: ClipSample, width: int) -> MotionClip:
-    keypoints = sample.head_keypoints
-    if keypoints is None or keypoints.shape[1] != 8 or sample.expression is None:
+def _read_clip(
+    encoder: PerformanceEncoder,
+    sample: ClipSample,
+    width: int,
+    average: NDArray[np.float32] | None,
+) -> MotionClip:
+    keypoints, expressions = sample.head_keypoints, sample.track_expression()
+    if keypoints is None or keypoints.shape[1] != 8 or expressions is None:
         raise DatasetError(
             f"clip {sample.key!r} lacks the 8 head keypoints or expressions; head motion is "
             "learned from both"
         )
     keypoints = resample_keypoints(keypoints, sample.fps, FPS)
     embeddings = encoder.encode_speech(sample.waveform)
-    expressions = Expressions(
-        sample.expression, str(sample.expression_space), sample.fps, sample.key
-    )
     return MotionClip(
         estimate_poses(keypoints, width),
         embeddings,
-        encoder.encode_style(expressions.resample(), embeddings),
+        encoder.encode_style(expressions, embeddings, average),
         sample.waveform,
         str(sample.metadata.get("emotion", "unknown")),
     )

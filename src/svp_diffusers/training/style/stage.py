@@ -19,7 +19,10 @@ from svp_diffusers.training.style.objective import StyleObjective
 
 
 def train_style(
-    configuration: StyleTrainingConfiguration, resume: bool = False, push_to_hub: str | None = None
+    configuration: StyleTrainingConfiguration,
+    resume: bool = False,
+    push_to_hub: str | None = None,
+    private: bool = True,
 ) -> Path:
     """Train a style encoder, in one process or in many under `accelerate launch` or `torchrun`.
 
@@ -27,6 +30,7 @@ def train_style(
         configuration: all options.
         resume: go on from the newest checkpoint of `output_dir`, exactly as if never interrupted.
         push_to_hub: repository to push the trained encoder to.
+        private: how that repository is created.
 
     Returns:
         The folder of the trained encoder: moving average of the weights, a style bank with one
@@ -58,7 +62,7 @@ def train_style(
         with atomic_folder(folder) as temporary:
             encoder.save_pretrained(temporary)
         if push_to_hub is not None:
-            encoder.push_to_hub(push_to_hub)
+            encoder.push_to_hub(push_to_hub, private=private)
     return folder
 
 
