@@ -16,10 +16,15 @@ from PIL import Image
 from torch.nn import functional as F
 from transformers import FeatureExtractionMixin, PreTrainedModel
 
-from .images_svp import HeadPictures, Portrait, read_portrait, stack_head_pictures
-from .speech_svp import Audio, encode_speech, prepare_waveform, window_audio
+from .images_svp import (
+    HeadPictures,
+    Portrait,
+    read_portrait,
+    stack_head_pictures,
+)
+from .speech_svp import encode_speech, encode_windows, window_audio
 from .style_schedule_svp import Distribution, Style, StyleSchedule
-from .windows_svp import divide_frames
+from .windows_svp import divide_frames, take_frames
 
 HEAD_FRAMES = 24  # whose keypoint pictures are drawn and encoded at once
 
@@ -42,17 +47,19 @@ class Conditions:
         return len(self.audio_tokens)
 
     def cut(self, start: int, stop: int) -> "Conditions":
-        """Those of a window of frames."""
+        """Those of a window of frames, which may run over the end to the beginning."""
         head_features = self.head_features
         if head_features is not None:
             if head_features.shape[2] > 1:
-                head_features = head_features[:, :, start:stop]
+                head_features = take_frames(head_features, start, stop, dim=2)
             head_features = head_features.to(self.audio_tokens.device)
             head_features = head_features.expand(-1, -1, stop - start, -1, -1)
         return replace(
             self,
-            audio_tokens=self.audio_tokens[start:stop],
-            style=self.style[start:stop] if self.style.ndim == 2 else self.style,
+            audio_tokens=take_frames(self.audio_tokens, start, stop, dim=0),
+            style=take_frames(self.style, start, stop, dim=0)
+            if self.style.ndim == 2
+            else self.style,
             head_features=head_features,
         )
 
@@ -65,17 +72,13 @@ class ConditionsMixin:
     reference_unet: ModelMixin
     unet: ModelMixin
     head_guider: ModelMixin
-    audio_encoder: PreTrainedModel
+    audio_encoder: PreTrainedModel | ModelMixin
     feature_extractor: FeatureExtractionMixin
     audio_projector: ModelMixin
     style_encoder: ModelMixin
     video_processor: VideoProcessor
     decode_latents: Callable[[torch.Tensor], Iterator[torch.Tensor]]
     _execution_device: torch.device
-
-    def prepare_waveform(self, audio: Audio, sampling_rate: int) -> torch.Tensor:
-        """Bring speech to the audio encoder's rate; see `speech_svp.prepare_waveform`."""
-        return prepare_waveform(audio, sampling_rate, self.feature_extractor.sampling_rate)
 
     def encode_audio(self, waveform: torch.Tensor) -> torch.Tensor:
         """Encode speech (samples,) to embeddings (time, dim); see `speech_svp.encode_speech`."""
@@ -86,9 +89,39 @@ class ConditionsMixin:
     def project_audio(self, embeddings: torch.Tensor, num_frames: int) -> torch.Tensor:
         """Turn embeddings (time, dim) into audio tokens (num_frames, tokens, dim)."""
         num_pad_frames = self.audio_projector.config.num_pad_frames
-        windows = window_audio(embeddings, num_frames, num_pad_frames)
+        return self.project_windows(window_audio(embeddings, num_frames, num_pad_frames))
+
+    def project_windows(self, windows: torch.Tensor) -> torch.Tensor:
+        """Turn windows (num_frames, ...) of speech into audio tokens (num_frames, tokens, dim)."""
         windows = windows.to(self.audio_projector.dtype)
         return torch.cat([self.audio_projector(part) for part in windows.split(256)])
+
+    def hear(
+        self, waveform: torch.Tensor, num_frames: int, fps: float | Fraction
+    ) -> tuple[torch.Tensor, torch.Tensor | None]:
+        """Encode speech for the frames of a video, as the checkpoint's audio encoder does.
+
+        Args:
+            waveform: (samples,), of `prepare_waveform`.
+            num_frames: frames of the video.
+            fps: its frames a second.
+
+        Returns:
+            Audio tokens (num_frames, tokens, dim); and the embeddings (time, dim) that a style is
+            taken from, where the encoder gives them.
+        """
+        if isinstance(self.audio_encoder, PreTrainedModel):
+            embeddings = self.encode_audio(waveform)
+            return self.project_audio(embeddings, num_frames), embeddings
+        windows = encode_windows(
+            waveform,
+            self.audio_encoder,
+            self.feature_extractor,
+            num_frames,
+            fps,
+            self._execution_device,
+        )
+        return self.project_windows(windows), None
 
     def prepare_image(self, image: Portrait, height: int, width: int) -> torch.Tensor:
         """Bring the portrait to what the VAE takes.
@@ -169,7 +202,7 @@ class ConditionsMixin:
     def encode_style(
         self,
         style: Style,
-        embeddings: torch.Tensor,
+        embeddings: torch.Tensor | None,
         num_frames: int,
         fps: float | Fraction,
         temperature: float = 1.0,
@@ -179,7 +212,7 @@ class ConditionsMixin:
 
         Args:
             style: as in `__call__`.
-            embeddings: of the speech (time, dim), read by "from_audio".
+            embeddings: of the speech (time, dim), read by "from_audio", of `hear`.
             num_frames: length of the video.
             fps: its frames a second.
             temperature: factor on the standard deviation; 0 gives the mean.
@@ -217,8 +250,14 @@ class ConditionsMixin:
         drawn: torch.Tensor = distribution.sample(1, temperature, generator)[0]
         return drawn
 
-    def _style_from_audio(self, embeddings: torch.Tensor) -> Distribution:
+    def _style_from_audio(self, embeddings: torch.Tensor | None) -> Distribution:
         config = self.style_encoder.config
+        if embeddings is None:
+            raise ValueError(
+                'style="from_audio" needs an audio encoder that gives embeddings of the whole '
+                "recording; this checkpoint's gives windows of frames. Encode the recording with "
+                "`svp style encode` and pass that style."
+            )
         if config.audio_features != "wav2vec2" or config.audio_dim != embeddings.shape[-1]:
             raise ValueError(
                 'style="from_audio" needs a style encoder trained on the embeddings of this '
@@ -255,7 +294,8 @@ class ConditionsMixin:
                 f"frame; got {len(head_keypoints)}."
             )
         first = stack_head_pictures(head_keypoints[:1])
-        if tuple(first.shape[1:]) != (3, height, width):
+        channels = self.head_guider.config.conditioning_channels
+        if tuple(first.shape[1:]) not in ((3, height, width), (channels, height, width)):
             raise ValueError(
                 f"`head_keypoints` must be images (3, {height}, {width}); got "
                 f"{tuple(first.shape[1:])}."
@@ -265,6 +305,7 @@ class ConditionsMixin:
         """Features (1, channels, frames, h, w) of the keypoint images of a window of frames."""
         still = len(images) == 1
         window = stack_head_pictures(images[:1] if still else images[start:stop])
+        window = window[:, : self.head_guider.config.conditioning_channels]
         window = window.to(self._execution_device, self.head_guider.dtype)
         features: torch.Tensor = self.head_guider(window.transpose(0, 1)[None])
         return features.expand(-1, -1, stop - start, -1, -1) if still else features

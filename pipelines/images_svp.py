@@ -160,3 +160,30 @@ def stack_head_pictures(
         return to_unit_range("head_keypoints", torch.as_tensor(pictures))
     arrays = [np.asarray(picture.convert("RGB")) for picture in pictures]
     return to_unit_range("head_keypoints", torch.from_numpy(np.stack(arrays)).permute(0, 3, 1, 2))
+
+
+def draw_face_rectangle(
+    height: int, width: int, box: Sequence[float] = (0.25, 0.25, 0.75, 0.75)
+) -> torch.Tensor:
+    """Draw the face's place: its box and a tenth of it on each side, white on black.
+
+    Args:
+        height: of the picture.
+        width: of the picture.
+        box: of the face: left, top, right, bottom, as shares of the picture. By default that of a
+            portrait cropped by EchoMimic's rule, half a box more on each side.
+
+    Returns:
+        (1, 3, height, width), 0 or 1.
+    """
+    left, top, right, bottom = box
+    margin_x, margin_y = 0.1 * (right - left), 0.1 * (bottom - top)
+    columns = slice(
+        round(max(0.0, left - margin_x) * width), round(min(1.0, right + margin_x) * width)
+    )
+    rows = slice(
+        round(max(0.0, top - margin_y) * height), round(min(1.0, bottom + margin_y) * height)
+    )
+    picture = torch.zeros(1, 3, height, width)
+    picture[:, :, rows, columns] = 1
+    return picture

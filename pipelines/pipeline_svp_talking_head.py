@@ -18,7 +18,7 @@ from typing import Any, ClassVar
 import numpy as np
 import torch
 from diffusers import AutoencoderKL, DiffusionPipeline, ModelMixin, SchedulerMixin
-from diffusers.utils import BaseOutput, logging
+from diffusers.utils import BaseOutput
 from diffusers.video_processor import VideoProcessor
 from transformers import FeatureExtractionMixin, PreTrainedModel
 
@@ -39,13 +39,17 @@ from .guidance_svp import GuidancePass, plan_guidance
 from .head_svp import HeadMixin
 from .images_svp import HeadPictures, Portrait, read_portrait
 from .noise_svp import draw_noise
-from .speech_svp import Audio, count_frames
+from .speech_svp import Audio, count_frames, prepare_waveform
 from .style_schedule_svp import Style
-from .windows_svp import blend_windows, context_windows, divide_frames
+from .windows_svp import (
+    blend_windows,
+    context_windows,
+    cyclic_windows,
+    divide_frames,
+    take_frames,
+)
 
 DECODE_FRAMES = 8  # frames the VAE decodes at once
-
-logger = logging.get_logger(__name__)
 
 
 @dataclass
@@ -73,19 +77,27 @@ class SVPTalkingHeadPipeline(CheckpointMixin, ConditionsMixin, HeadMixin, Diffus
         unet: `TemporalUNet`, predicts the noise (or velocity) of a clip of latents.
         head_guider: `HeadKeypointGuider`, pictures of head keypoints to features.
         audio_encoder: a wav2vec 2.0-like model (HuBERT, WavLM, XLS-R): a waveform of 16 kHz to
-            embeddings at 50 Hz.
+            embeddings at 50 Hz; or `WhisperStates` or `Wav2Vec2States`: to windows of frames.
         feature_extractor: normalises the waveform.
-        audio_projector: `AudioProjector`, windows of embeddings to audio tokens.
+        audio_projector: `AudioProjector`, windows of embeddings to audio tokens, or another that
+            takes the windows of the audio encoder.
         style_encoder: `StyleEncoder`, holds the style prior and the bank of named styles.
         scheduler: any diffusers scheduler.
         face_landmarker: `FaceLandmarker`, finds the portrait's face where a call gives no head
             keypoints. Optional.
-        num_inference_steps: the default of a call, as are the next four: they depend on how a
+        num_inference_steps: the default of a call, as are the next seven: they depend on how a
             checkpoint was trained, so it carries them.
         guidance_scale: the default of a call.
         audio_guidance_scale: the default of a call.
         style_guidance_scale: the default of a call.
         shared_noise: the default of a call.
+        fps: the default of a call.
+        context_length: the default of a call.
+        context_overlap: the default of a call.
+        cyclic_windows: whether windows of frames run over the end of the video to its beginning,
+            and are averaged where they overlap, as in AnimateAnyone and EchoMimic.
+        window_shift: frames that cyclic windows move on from step to step.
+        noise_limit: the largest value of the noise that is drawn, if there is a limit.
         min_portrait_psnr: a warning is given for a portrait whose reconstruction by the VAE has a
             lower PSNR (dB): it is unlike all that the checkpoint was trained on. 0 never warns.
     """
@@ -103,7 +115,7 @@ class SVPTalkingHeadPipeline(CheckpointMixin, ConditionsMixin, HeadMixin, Diffus
         reference_unet: ModelMixin,
         unet: ModelMixin,
         head_guider: ModelMixin,
-        audio_encoder: PreTrainedModel,
+        audio_encoder: PreTrainedModel | ModelMixin,
         feature_extractor: FeatureExtractionMixin,
         audio_projector: ModelMixin,
         style_encoder: ModelMixin,
@@ -115,6 +127,12 @@ class SVPTalkingHeadPipeline(CheckpointMixin, ConditionsMixin, HeadMixin, Diffus
         style_guidance_scale: float | None = None,
         shared_noise: float = 0.0,
         min_portrait_psnr: float = 0.0,
+        fps: float = 25.0,
+        context_length: int = 24,
+        context_overlap: int = 4,
+        cyclic_windows: bool = False,
+        window_shift: int = 0,
+        noise_limit: float | None = None,
     ) -> None:
         super().__init__()
         self.register_modules(
@@ -134,14 +152,20 @@ class SVPTalkingHeadPipeline(CheckpointMixin, ConditionsMixin, HeadMixin, Diffus
             guidance_scale=guidance_scale,
             shared_noise=shared_noise,
             min_portrait_psnr=min_portrait_psnr,
+            fps=fps,
+            context_length=context_length,
+            context_overlap=context_overlap,
+            cyclic_windows=cyclic_windows,
+            window_shift=window_shift,
         )
-        scales = {
+        optional = {
             "audio_guidance_scale": audio_guidance_scale,
             "style_guidance_scale": style_guidance_scale,
+            "noise_limit": noise_limit,
         }
         # In an index, what is null is a component that is left out.
         self.register_to_config(
-            **{name: scale for name, scale in scales.items() if scale is not None}
+            **{name: value for name, value in optional.items() if value is not None}
         )
         self.vae_scale_factor = 8
         if vae:  # an autoencoder may fold patches of pixels into channels before its blocks
@@ -278,9 +302,9 @@ class SVPTalkingHeadPipeline(CheckpointMixin, ConditionsMixin, HeadMixin, Diffus
             latents = torch.zeros(shape, device=device, dtype=dtype)
             for row, (frames, generator) in enumerate(zip(num_frames, generators, strict=True)):
                 own_shape = (channels, frames, *shape[3:])
-                latents[row, :, :frames] = draw_noise(
-                    own_shape, shared_noise, generator, device, dtype
-                )
+                noise = draw_noise(own_shape, shared_noise, generator, device, dtype)
+                limit = self.config.get("noise_limit")
+                latents[row, :, :frames] = noise if limit is None else noise.clamp(-limit, limit)
         elif tuple(latents.shape) != shape:
             raise ValueError(f"`latents` must have the shape {shape}, got {tuple(latents.shape)}.")
         return latents.to(device, dtype) * self.scheduler.init_noise_sigma
@@ -333,6 +357,7 @@ class SVPTalkingHeadPipeline(CheckpointMixin, ConditionsMixin, HeadMixin, Diffus
         context_length: int,
         context_overlap: int,
         attention_scales: dict[str, float],
+        step: int = 0,
     ) -> torch.Tensor:
         """Predict a video of any length: window by window, blended where the windows overlap.
 
@@ -346,22 +371,27 @@ class SVPTalkingHeadPipeline(CheckpointMixin, ConditionsMixin, HeadMixin, Diffus
             context_length: frames of a window.
             context_overlap: frames that neighbouring windows share, if there are motion modules.
             attention_scales: of the UNet.
+            step: number of the denoising step, from 0.
 
         Returns:
             The guided prediction, shaped as `latents`.
         """
-        if self.unet.config.motion_modules_enabled:
+        blended = context_overlap
+        if self.config.cyclic_windows:
+            shift, blended = step * self.config.window_shift, 0
+            windows = cyclic_windows(latents.shape[1], context_length, context_overlap, shift)
+        elif self.unet.config.motion_modules_enabled:
             windows = context_windows(latents.shape[1], context_length, context_overlap)
         else:
             windows = divide_frames(latents.shape[1], context_length)
 
         def predict(start: int, stop: int) -> torch.Tensor:
-            window = latents[None, :, start:stop]
+            window = take_frames(latents, start, stop, dim=1)[None]
             return self.predict(
                 window, timestep, conditions, passes, (start, stop), attention_scales
             )[0]
 
-        return blend_windows(predict, latents, windows, context_overlap)
+        return blend_windows(predict, latents, windows, blended)
 
     def decode_latents(self, latents: torch.Tensor) -> Iterator[torch.Tensor]:
         """Decode one video a few frames at a time, so that its length does not cost memory.
@@ -389,7 +419,7 @@ class SVPTalkingHeadPipeline(CheckpointMixin, ConditionsMixin, HeadMixin, Diffus
         find_face: bool = True,
         height: int | None = None,
         width: int | None = None,
-        fps: float | Fraction = 25,
+        fps: float | Fraction | None = None,
         num_inference_steps: int | None = None,
         guidance_scale: float | None = None,
         audio_guidance_scale: float | None = None,
@@ -399,8 +429,8 @@ class SVPTalkingHeadPipeline(CheckpointMixin, ConditionsMixin, HeadMixin, Diffus
         style_attention_scale: float = 1.0,
         style_temperature: float = 1.0,
         num_videos_per_style: int = 1,
-        context_length: int = 24,
-        context_overlap: int = 4,
+        context_length: int | None = None,
+        context_overlap: int | None = None,
         shared_noise: float | None = None,
         generator: torch.Generator | list[torch.Generator] | None = None,
         latents: torch.Tensor | None = None,
@@ -428,10 +458,12 @@ class SVPTalkingHeadPipeline(CheckpointMixin, ConditionsMixin, HeadMixin, Diffus
                 or of uint8. None finds those of the portrait's face, and the head is still.
             find_face: find the largest face of the portrait where no `head_keypoints` are given and
                 the checkpoint has a `face_landmarker`: a picture is cut around it, an array or
-                tensor is taken whole. Else the head is left to the model, which seldom ends well.
+                tensor is taken whole. Else the head is left to the model, which seldom ends well;
+                where the checkpoint is given the face's place, that is the portrait's middle.
             height: of the video in pixels; the checkpoint's own by default.
             width: of the video in pixels.
-            fps: frames a second; the video has `round(duration * fps)` frames.
+            fps: frames a second, the checkpoint's own by default; the video has `round(duration *
+                fps)` frames.
             num_inference_steps: denoising steps; the checkpoint's own number by default.
             guidance_scale: classifier-free guidance on all conditions together; 1 is none. By
                 default the checkpoint's own, and so are then the two below.
@@ -443,8 +475,10 @@ class SVPTalkingHeadPipeline(CheckpointMixin, ConditionsMixin, HeadMixin, Diffus
             style_attention_scale: factor on what the style adds in every block.
             style_temperature: factor on the style's standard deviation; 0 gives its mean.
             num_videos_per_style: performances of each line, each with its own style and noise.
-            context_length: frames denoised together; longer videos are cut into windows.
-            context_overlap: frames that neighbouring windows share, if there are motion modules.
+            context_length: frames denoised together, the checkpoint's own number by default; longer
+                videos are cut into windows.
+            context_overlap: frames that neighbouring windows share, if there are motion modules;
+                the checkpoint's own number by default.
             shared_noise: share of the initial noise's variance that all frames of a video have in
                 common, 0 (every frame its own, the paper's) to 1 (one noise for all); the
                 checkpoint's own by default.
@@ -476,6 +510,11 @@ class SVPTalkingHeadPipeline(CheckpointMixin, ConditionsMixin, HeadMixin, Diffus
         )
         if shared_noise is None:
             shared_noise = self.config.shared_noise
+        fps = self.config.fps if fps is None else fps
+        if context_length is None:
+            context_length = self.config.context_length
+        if context_overlap is None:
+            context_overlap = self.config.context_overlap
 
         # 1. Check everything that can be checked before a model runs
         self.check_inputs(
@@ -496,8 +535,8 @@ class SVPTalkingHeadPipeline(CheckpointMixin, ConditionsMixin, HeadMixin, Diffus
             callback_on_step_end_tensor_inputs,
         )
         portraits = [read_portrait(each) for each in image]
-        waveforms = [self.prepare_waveform(each, sampling_rate) for each in audio]
         rate = self.feature_extractor.sampling_rate
+        waveforms = [prepare_waveform(each, sampling_rate, rate) for each in audio]
         num_frames = [count_frames(len(waveform), rate, fps) for waveform in waveforms]
         if head_keypoints is not None:
             for frames in num_frames:
@@ -509,21 +548,17 @@ class SVPTalkingHeadPipeline(CheckpointMixin, ConditionsMixin, HeadMixin, Diffus
         num_videos = len(image) * num_videos_per_style
         generators = generator if isinstance(generator, list) else [generator] * num_videos
         heads: list[HeadPictures | None] = [head_keypoints] * len(portraits)
-        if head_keypoints is None and find_face and self.face_landmarker is not None:
+        if head_keypoints is None and find_face and self.can_find_heads:
             found = [self.find_head(portrait, height, width) for portrait in portraits]
             portraits, heads = [portrait for portrait, _ in found], [head for _, head in found]
         elif head_keypoints is None:
-            logger.warning(
-                "The portrait's head keypoints are not known, and checkpoints are trained with "
-                "them: the face may come out blurred. Pass `head_keypoints`, or use a checkpoint "
-                "with a `face_landmarker`."
-            )
+            heads = [self.draw_default_head(height, width)] * len(portraits)
         conditions: list[Conditions] = []
         each_portrait = zip(portraits, heads, waveforms, num_frames, strict=True)
         for portrait, head, waveform, frames in each_portrait:
             head_features = None if head is None else self.encode_heads(head)
-            embeddings = self.encode_audio(waveform)
-            audio_tokens = self.project_audio(embeddings, frames).to(self.unet.dtype)
+            audio_tokens, embeddings = self.hear(waveform, frames, fps)
+            audio_tokens = audio_tokens.to(self.unet.dtype)
             portrait_latents = self.encode_image(portrait, height, width)
             if self.config.min_portrait_psnr:
                 self.check_portrait(portrait, portrait_latents, height, width)
@@ -573,6 +608,7 @@ class SVPTalkingHeadPipeline(CheckpointMixin, ConditionsMixin, HeadMixin, Diffus
                         context_length,
                         context_overlap,
                         attention_scales,
+                        step,
                     )
                     own = {"generator": generators[row]} if takes_generator else {}
                     stepped[row : row + 1, :, : each.num_frames] = scheduler.step(

@@ -1,7 +1,9 @@
 """Finding, loading and saving checkpoints: a folder, a repository on the Hub, or svp-tiny."""
 
+import inspect
 import json
 import shutil
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -118,6 +120,13 @@ def read_config(folder: Path, component: str) -> dict[str, Any]:
             f"{path} cannot be read ({error}); save the pipeline again."
         ) from error
     return dict(config)
+
+
+def read_fps(folder: Path) -> Fraction:
+    """The frame rate that a checkpoint was trained for."""
+    index = json.loads((folder / "model_index.json").read_text(encoding="utf-8"))
+    parameters = inspect.signature(SVPTalkingHeadPipeline.__init__).parameters
+    return Fraction(index.get("fps", parameters["fps"].default)).limit_denominator(1001)
 
 
 def outline_style_encoder(folder: Path) -> StyleEncoder:

@@ -216,7 +216,7 @@ def _report(output: Path, does: str) -> None:
     size = sum(file.stat().st_size for file in output.rglob("*") if file.is_file())
     typer.echo(
         f"{output}: saved, {size / 1e9:.2f} GB ({does}). Next:\n"
-        f"  svp generate --model {output} --image portrait.png --audio speech.wav -o video.mp4"
+        f"  svp generate portrait.png speech.wav --model {output} -o video.mp4"
     )
 
 

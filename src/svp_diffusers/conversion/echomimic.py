@@ -26,12 +26,10 @@ from svp_diffusers.conversion.unets import (
     load_temporal_unet,
 )
 from svp_diffusers.conversion.whisper import convert_whisper
-from svp_diffusers.conversion.writing import write_checkpoint
+from svp_diffusers.conversion.writing import build_style_encoder, write_checkpoint
 from svp_diffusers.models.audio_projector_svp import StateTokens
 from svp_diffusers.models.reference_unet_svp import ReferenceUNet
-from svp_diffusers.models.style_encoder_svp import StyleEncoder
 from svp_diffusers.models.temporal_unet_svp import TemporalUNet
-from svp_diffusers.speech.features import LOG_MEL_BANDS
 
 PUBLISHED = Published(
     "BadToBest/EchoMimic",
@@ -64,7 +62,7 @@ SCHEDULER = {
 }
 # Of the pipeline; the published inference's.
 SETTINGS = {
-    "fps": 24,
+    "fps": 24.0,
     "num_inference_steps": 30,
     "guidance_scale": 2.5,
     "context_length": 12,
@@ -142,9 +140,7 @@ def write_echomimic(
             "audio_projector": lambda: StateTokens(
                 num_states=1 + convert_whisper(files.whisper).config.encoder_layers
             ),
-            "style_encoder": lambda: StyleEncoder(
-                audio_dim=LOG_MEL_BANDS, audio_features="log-mel-80"
-            ),
+            "style_encoder": build_style_encoder,
             "scheduler": lambda: DDIMScheduler(**SCHEDULER),
             "vae": lambda: load_part(AutoencoderKL, files.vae),
             "reference_unet": lambda: convert_reference_unet(

@@ -5,7 +5,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from huggingface_hub import HfApi, hf_hub_download
-from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
 
 from svp_diffusers.errors import CheckpointError
 
@@ -47,7 +46,7 @@ def list_files(published: Published) -> tuple[str, dict[str, int]]:
         info = HfApi().model_info(
             published.repository, revision=published.revision, files_metadata=True
         )
-    except (HfHubHTTPError, HFValidationError, OSError) as error:
+    except Exception as error:  # the client's errors have no class in common
         raise CheckpointError(
             f"{published.repository} at {published.revision} cannot be listed "
             f"({_first_line(error)}). Check the name and your connection, or "
@@ -95,7 +94,7 @@ def fetch_files(published: Published, commit: str) -> dict[str, Path]:
     for name, path in published.files.items():
         try:
             paths[name] = Path(hf_hub_download(published.repository, path, revision=commit))
-        except (HfHubHTTPError, LocalEntryNotFoundError, OSError) as error:
+        except Exception as error:  # the client's errors have no class in common
             raise CheckpointError(
                 f"{path} cannot be fetched from {published.repository} ({_first_line(error)}). Run "
                 f"the same command again to resume, or {published.advice()}."

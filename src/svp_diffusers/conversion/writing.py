@@ -7,8 +7,11 @@ from typing import Any
 import torch
 from torch import nn
 
+from svp_diffusers.checkpoints.random_pipeline import initialise
 from svp_diffusers.media.output import atomic_folder
+from svp_diffusers.models.style_encoder_svp import StyleEncoder
 from svp_diffusers.pipelines.pipeline_svp_talking_head import SVPTalkingHeadPipeline
+from svp_diffusers.speech.features import LOG_MEL_BANDS
 
 SHARD_SIZE = "2GB"  # safetensors copies a shard when it writes it
 
@@ -46,6 +49,13 @@ def write_checkpoint(
             outlines[name] = component
         SVPTalkingHeadPipeline(**outlines, **settings).save_config(folder)
         (folder / "README.md").write_text(card, encoding="utf-8")
+
+
+def build_style_encoder() -> StyleEncoder:
+    """Build an untrained style encoder, which hears a spectrogram; the same every time."""
+    encoder = StyleEncoder(audio_dim=LOG_MEL_BANDS, audio_features="log-mel-80")
+    initialise(encoder, torch.Generator().manual_seed(0))
+    return encoder
 
 
 def _save(network: Any, folder: Path) -> None:

@@ -32,7 +32,7 @@ def check_request(request: GenerationRequest) -> list[Path]:
         ("audio_attention_scale", request.audio_attention_scale, 0),
         ("style_attention_scale", request.style_attention_scale, 0),
         ("context_overlap", request.context_overlap, 0),
-        ("context_length", request.context_length, request.context_overlap + 1),
+        ("context_length", request.context_length, (request.context_overlap or 0) + 1),
     ]
     for name, value, least in limits:
         if value is not None and not (math.isfinite(value) and value >= least):
@@ -84,7 +84,7 @@ def choose_size(request: GenerationRequest, sample_size: int, longest: int) -> i
     Raises:
         ConfigurationError: if the checkpoint cannot make it.
     """
-    if request.context_length > longest:
+    if request.context_length is not None and request.context_length > longest:
         raise ConfigurationError(
             f"--context-length {request.context_length} is beyond the {longest} frames that this "
             "checkpoint's motion modules know."

@@ -16,10 +16,11 @@ from svp_diffusers.checkpoints.loading import (
     name_checkpoint,
     outline_style_encoder,
     read_config,
+    read_fps,
     select_device,
 )
 from svp_diffusers.generation.checks import check_overwritten, check_request, choose_size
-from svp_diffusers.generation.head_motion import KeypointImages, prepare_head_motion
+from svp_diffusers.generation.head_motion import choose_head_pictures, prepare_head_motion
 from svp_diffusers.generation.portrait import prepare_portrait
 from svp_diffusers.generation.request import GenerationRequest
 from svp_diffusers.generation.styles import check_styles, load_styles
@@ -56,14 +57,15 @@ def generate_video(
         SVPError: of the kind that fits, before any weight is loaded; nothing is left behind.
     """
     outputs = check_request(request)
-    fps = parse_fps(request.fps)
+    given_fps = None if request.fps is None else parse_fps(request.fps)
     recording = read_audio(request.audio)
-    check_speech(recording, fps)
-    waveform = to_mono(recording)
-    num_frames = count_frames(len(waveform), 16000, fps)
     picture = read_image(request.image)
     device = select_device(request.device)
     folder = find_checkpoint(request.model)
+    fps = read_fps(folder) if given_fps is None else given_fps
+    check_speech(recording, fps)
+    waveform = to_mono(recording)
+    num_frames = count_frames(len(waveform), 16000, fps)
     layout = read_config(folder, "head_guider")["keypoint_layout"]
     unet = read_config(folder, "unet")
     size = choose_size(request, unet["sample_size"], unet["motion_max_seq_length"])
@@ -83,7 +85,7 @@ def generate_video(
         portrait.crop.image,
         waveform,
         load_styles(styles, pipeline),
-        head_keypoints=None if motion is None else KeypointImages(motion, size),
+        head_keypoints=choose_head_pictures(portrait, motion, layout, size),
         find_face=False,
         height=size,
         width=size,
@@ -116,9 +118,14 @@ def fill_defaults(
     guidance_scale, audio_guidance_scale, style_guidance_scale = pipeline.fill_guidance_scales(
         request.guidance_scale, request.audio_guidance_scale, request.style_guidance_scale
     )
+    config = pipeline.config
+    overlap = request.context_overlap
     return replace(
         request,
-        steps=request.steps or pipeline.config.num_inference_steps,
+        steps=request.steps or config.num_inference_steps,
+        fps=request.fps or f"{config.fps:g}",
+        context_length=request.context_length or config.context_length,
+        context_overlap=config.context_overlap if overlap is None else overlap,
         guidance_scale=guidance_scale,
         audio_guidance_scale=audio_guidance_scale,
         style_guidance_scale=style_guidance_scale,

@@ -3,10 +3,11 @@
 from fractions import Fraction
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from svp_diffusers.errors import FaceError
-from svp_diffusers.generation.portrait import POINTS, Portrait
+from svp_diffusers.generation.portrait import POINTS, Portrait, check_layout
 from svp_diffusers.generation.request import GenerationRequest
 from svp_diffusers.media.face_track import follow_face
 from svp_diffusers.media.keypoints import (
@@ -17,6 +18,7 @@ from svp_diffusers.media.keypoints import (
 )
 from svp_diffusers.media.video import parse_fps, read_frames
 from svp_diffusers.pipelines.head_svp import draw_keypoints
+from svp_diffusers.pipelines.images_svp import draw_face_rectangle
 
 
 def prepare_head_motion(
@@ -35,6 +37,8 @@ def prepare_head_motion(
         FaceError: if the driver has no face, or the portrait's keypoints are not known.
         MediaError: if the driver cannot be read.
     """
+    if request.head_video is not None or request.head_keypoints is not None:
+        check_layout(layout)
     if request.head_video is not None:
         frames = read_frames(request.head_video, fps)
         driver = follow_face(frames, fps, request.head_video.name).get_keypoints(layout)
@@ -67,3 +71,14 @@ class KeypointImages:
     def __getitem__(self, frames: slice) -> NDArray[np.float32]:
         """Draw some frames: (frames, 3, size, size) in [0, 1]."""
         return draw_keypoints(self._keypoints[frames], self._size, self._size)
+
+
+def choose_head_pictures(
+    portrait: Portrait, motion: NDArray[np.float32] | None, layout: str, size: int
+) -> KeypointImages | torch.Tensor | None:
+    """What the pipeline is shown of the head: its keypoints, the face's place, or nothing."""
+    if motion is not None:
+        return KeypointImages(motion, size)
+    if layout == "face" and portrait.face is not None:
+        return draw_face_rectangle(size, size, portrait.face)
+    return None

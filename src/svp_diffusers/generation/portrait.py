@@ -19,7 +19,20 @@ from svp_diffusers.media.faces import (
 from svp_diffusers.media.keypoints import read_keypoints
 from svp_diffusers.pipelines.head_svp import FaceCrop, crop_around_face
 
-POINTS = {"head8": 8, "v3": 3}  # keypoints of each layout
+POINTS = {"head8": 8, "v3": 3}  # keypoints of each layout that has some
+
+
+def check_layout(layout: str) -> None:
+    """Refuse keypoints where the checkpoint takes none.
+
+    Raises:
+        FaceError: if its guider is shown something else.
+    """
+    if layout not in POINTS:
+        raise FaceError(
+            f"This checkpoint's guider is shown the {layout}, not head keypoints: leave out "
+            "--portrait-keypoints, --head-keypoints and --head-video."
+        )
 
 
 @dataclass(frozen=True)
@@ -29,10 +42,12 @@ class Portrait:
     Attributes:
         crop: the cut, (size, size) RGB, and where it lies in the whole picture.
         keypoints: (points, 2) in pixels of the cut, or None if they are not known.
+        face: left, top, right, bottom of the face's box as shares of the cut, where it is known.
     """
 
     crop: FaceCrop
     keypoints: NDArray[np.float32] | None
+    face: tuple[float, ...] | None = None
 
 
 def prepare_portrait(
@@ -66,8 +81,9 @@ def prepare_portrait(
     for problem in describe_face(face, *picture.size):
         warnings.warn(f"the face in {request.image.name} {problem}", stacklevel=2)
     crop = crop_around_face(picture, face.bbox, size)
-    keypoints = face.get_keypoints(layout) if given is None else given
-    return Portrait(crop, None if keypoints is None else crop.map_points(keypoints))
+    corners = tuple(map(float, crop.map_points(face.bbox.reshape(2, 2)).flatten() / size))
+    keypoints = face.get_keypoints(layout) if given is None and layout in POINTS else given
+    return Portrait(crop, None if keypoints is None else crop.map_points(keypoints), corners)
 
 
 def read_portrait_keypoints(
@@ -80,6 +96,7 @@ def read_portrait_keypoints(
     """
     if request.portrait_keypoints is None:
         return None
+    check_layout(layout)
     given = read_keypoints(request.portrait_keypoints, POINTS[layout])[0]
     expected = (
         f"--portrait-keypoints expects {POINTS[layout]} points (x, y) in pixels of the "

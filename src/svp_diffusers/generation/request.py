@@ -103,9 +103,12 @@ class GenerationRequest:
         default=None,
         metadata={"help": "Side in pixels. Default: the checkpoint's.", "panel": DIFFUSION},
     )
-    fps: str = field(
-        default="25",
-        metadata={"help": "Frames a second: 25, 23.976, 30000/1001.", "panel": DIFFUSION},
+    fps: str | None = field(
+        default=None,
+        metadata={
+            "help": "Frames a second: 25, 23.976, 30000/1001. Default: the checkpoint's.",
+            "panel": DIFFUSION,
+        },
     )
     guidance_scale: float | None = field(
         default=None,
@@ -129,11 +132,19 @@ class GenerationRequest:
     style_attention_scale: float = field(
         default=1.0, metadata={"help": "Weight of the style.", "panel": DIFFUSION}
     )
-    context_length: int = field(
-        default=24, metadata={"help": "Frames denoised together.", "panel": DIFFUSION}
+    context_length: int | None = field(
+        default=None,
+        metadata={
+            "help": "Frames denoised together. Default: the checkpoint's.",
+            "panel": DIFFUSION,
+        },
     )
-    context_overlap: int = field(
-        default=4, metadata={"help": "Frames that windows share.", "panel": DIFFUSION}
+    context_overlap: int | None = field(
+        default=None,
+        metadata={
+            "help": "Frames that windows share. Default: the checkpoint's.",
+            "panel": DIFFUSION,
+        },
     )
     device: str | None = field(
         default=None, metadata={"help": "cpu, cuda, mps. Default: the best.", "panel": MACHINE}

@@ -23,8 +23,9 @@ class HeadKeypointGuider(ModelMixin, ConfigMixin):
         conditioning_embedding_channels: the UNet's `block_out_channels[0]`.
         conditioning_channels: channels of the keypoint image.
         block_out_channels: channels of the convolutions; each after the first halves the size.
-        keypoint_layout: what was drawn in training: "head8", the paper's eight points, or "v3",
-            the three of V-Express.
+        keypoint_layout: what was drawn in training: "head8", the paper's eight points; "v3", the
+            three of V-Express; "face", the face's place as a white rectangle, EchoMimic's and
+            Hallo's; or "pose", AnimateAnyone's pictures of a pose.
     """
 
     @register_to_config
@@ -47,7 +48,7 @@ class HeadKeypointGuider(ModelMixin, ConfigMixin):
         """Encode each frame by itself.
 
         Args:
-            keypoint_images: (batch, 3, frames, height, width) in [0, 1].
+            keypoint_images: (batch, conditioning_channels, frames, height, width) in [0, 1].
 
         Returns:
             Features (batch, conditioning_embedding_channels, frames, height / 8, width / 8).

@@ -12,11 +12,12 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from diffusers import ModelMixin
+from diffusers.utils import logging
 from diffusers.video_processor import VideoProcessor
 from numpy.typing import NDArray
 from PIL import Image
 
-from .images_svp import to_tensor
+from .images_svp import draw_face_rectangle, to_tensor
 
 # Our choice: the head with hair and a little of the shoulders around a detector's face box.
 CROP_MARGIN = 2.0
@@ -26,6 +27,10 @@ DOT_RADIUS = 12 / 512
 be single pixels, which a small guider hardly sees."""
 V3_RADIUS = 4
 V3_STICK_BRIGHTNESS = 0.6
+
+DRAWN = ("head8", "v3", "face")  # `keypoint_layout`s that can be drawn of a face that was found
+
+logger = logging.get_logger(__name__)
 
 
 class HeadMixin:
@@ -37,10 +42,15 @@ class HeadMixin:
     prepare_image: Callable[..., torch.Tensor]
     _execution_device: torch.device
 
+    @property
+    def can_find_heads(self) -> bool:
+        """Whether there is a landmarker, and it gives what the head guider takes."""
+        return self.face_landmarker is not None and self.head_guider.config.keypoint_layout in DRAWN
+
     def find_head(
         self, image: Image.Image | torch.Tensor, height: int, width: int
-    ) -> tuple[Image.Image | torch.Tensor, np.ndarray]:
-        """Find the largest face of the portrait, and draw its head's keypoints.
+    ) -> tuple[Image.Image | torch.Tensor, np.ndarray | torch.Tensor]:
+        """Find the largest face of the portrait, and draw what the head guider takes of its head.
 
         Args:
             image: of `read_portrait`. A picture is cut to a square around the face, of two face
@@ -49,26 +59,31 @@ class HeadMixin:
             width: of the video.
 
         Returns:
-            The portrait that is left, and the picture of its head keypoints
-            (1, 3, height, width) in [0, 1].
+            The portrait that is left, and the picture of its head keypoints, or of its face's
+            place, (1, 3, height, width) in [0, 1].
 
         Raises:
             ValueError: if no face is found.
         """
         if isinstance(image, Image.Image):
-            box, keypoints = self._locate_head(to_tensor(image))
+            box, points = self._locate_head(to_tensor(image))
             side = max(height, width)
             crop = crop_around_face(image, box, side)
-            image, keypoints = crop.image, crop.map_points(keypoints)
-            keypoints -= np.array([side - width, side - height]) / 2  # `prepare_image` cuts it so
+            image, points = crop.image, crop.map_points(points)
+            points -= np.array([side - width, side - height]) / 2  # `prepare_image` cuts it so
         else:
             pixels = self.video_processor.denormalize(self.prepare_image(image, height, width))
-            _, keypoints = self._locate_head(pixels[0])
-        return image, draw_keypoints(keypoints[None], height, width)
+            _, points = self._locate_head(pixels[0])
+        if self.head_guider.config.keypoint_layout == "face":
+            return image, draw_face_rectangle(
+                height, width, (points / (width, height)).ravel().tolist()
+            )
+        return image, draw_keypoints(points[None], height, width)
 
     @torch.no_grad()
     def _locate_head(self, pixels: torch.Tensor) -> tuple[np.ndarray, np.ndarray]:
-        """Box (4,) and head keypoints (points, 2) of the largest face of (3, height, width)."""
+        """Of the largest face of pixels (3, height, width): its box (4,), and its head keypoints
+        (points, 2), or the corners of its box (2, 2) where the head guider takes its place."""
         assert self.face_landmarker is not None
         images = (2 * pixels.float() - 1)[None].to(self._execution_device)
         found = self.face_landmarker.detect(images)[0]
@@ -79,10 +94,26 @@ class HeadMixin:
             )
         face = self.face_landmarker(images, found.rectangles()[:1])
         face = self.face_landmarker(images, face.rectangles())  # landmarks say better where to look
+        box = face.boxes()[0].float().cpu().numpy()
         layout = self.head_guider.config.keypoint_layout
-        parts = (face.boxes()[0], face.head_keypoints(layout)[0])
-        box, keypoints = (part.float().cpu().numpy() for part in parts)
-        return box, keypoints
+        if layout == "face":
+            return box, box.reshape(2, 2)
+        return box, face.head_keypoints(layout)[0].float().cpu().numpy()
+
+    def draw_default_head(self, height: int, width: int) -> torch.Tensor | None:
+        """The head's picture where none is given: the face's place, if the guider takes that.
+
+        A portrait is then taken as cropped the way its model was trained: see
+        `draw_face_rectangle`. Head keypoints cannot be guessed, of which a warning says.
+        """
+        if self.head_guider.config.keypoint_layout == "face":
+            return draw_face_rectangle(height, width)
+        logger.warning(
+            "The portrait's head keypoints are not known, and checkpoints are trained with them: "
+            "the face may come out blurred. Pass `head_keypoints`, or use a checkpoint with a "
+            "`face_landmarker`."
+        )
+        return None
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from diffusers import ModelMixin
 from torch.nn import functional as F
 from transformers import FeatureExtractionMixin, PreTrainedModel
 
@@ -117,6 +118,40 @@ def encode_speech(
         hidden = audio_encoder(values[:, first * AUDIO_STRIDE : end_sample])
         embeddings.append(hidden.last_hidden_state[0, start - first : stop - first])
     return torch.cat(embeddings)
+
+
+def encode_windows(
+    waveform: torch.Tensor,
+    audio_encoder: ModelMixin,
+    feature_extractor: FeatureExtractionMixin,
+    num_frames: int,
+    fps: float | Fraction,
+    device: torch.device | str | None = None,
+) -> torch.Tensor:
+    """Encode speech with an encoder that cuts the windows of frames itself.
+
+    Args:
+        waveform: (samples,), of `prepare_waveform`.
+        audio_encoder: `WhisperStates` or `Wav2Vec2States`.
+        feature_extractor: theirs.
+        num_frames: frames of the video.
+        fps: its frames a second.
+        device: to encode on; by default the encoder's. Offloaded encoders need it.
+
+    Returns:
+        Windows (num_frames, ...), as the audio projector takes them.
+    """
+    extracted = feature_extractor(
+        waveform.cpu().numpy(),
+        sampling_rate=feature_extractor.sampling_rate,
+        padding="do_not_pad",  # it pads a waveform with silence, which is not zero in a spectrogram
+        truncation=False,
+        return_tensors="pt",
+    )
+    features = extracted[feature_extractor.model_input_names[0]]
+    features = features.to(device or audio_encoder.device, audio_encoder.dtype)
+    windows: torch.Tensor = audio_encoder(features, num_frames, float(fps))
+    return windows
 
 
 def count_frames(num_samples: int, sampling_rate: int, fps: float | Fraction) -> int:

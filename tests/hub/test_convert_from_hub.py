@@ -1,0 +1,126 @@
+"""`svp convert --from-hub`: one command from published files to a checkpoint, over HTTP."""
+
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from loopback import LoopbackHub
+
+from svp_diffusers.media.manifest import hash_folder
+from svp_diffusers.samples import PORTRAITS, SPEECH
+
+SVP = Path(sys.executable).with_name("svp")
+Environment = Callable[..., dict[str, str]]
+REPOSITORY = "BadToBest/EchoMimic"
+
+
+@pytest.fixture(scope="module")
+def parity(real_data: Path) -> Path:
+    return real_data / "parity"
+
+
+@pytest.fixture(scope="module")
+def published(parity: Path, hub: LoopbackHub, tmp_path_factory: pytest.TempPathFactory) -> str:
+    """The golden files under their public names, and one file that is not needed."""
+    folder = tmp_path_factory.mktemp("published")
+    for name in ("audio_processor", "sd-vae-ft-mse"):
+        (folder / name).mkdir()
+    for path in (parity / "echomimic").glob("*.pth"):
+        (folder / path.name).write_bytes(path.read_bytes())
+    whisper = (parity / "echomimic" / "whisper_tiny.pt").read_bytes()
+    (folder / "audio_processor" / "whisper_tiny.pt").write_bytes(whisper)
+    for path in (parity / "hallo" / "vae").iterdir():
+        (folder / "sd-vae-ft-mse" / path.name).write_bytes(path.read_bytes())
+    (folder / "denoising_unet_pose.pth").write_bytes(b"not needed")
+    hub.add_folder(REPOSITORY, folder)
+    return REPOSITORY
+
+
+def command(parity: Path, output: Path, *options: object) -> list[str]:
+    sizes = ["--unet-config", parity / "echomimic" / "unet_config.json", "--motion-heads", 4]
+    parts = [SVP, "convert", "echomimic", "--from-hub", *sizes, "-o", output, *options]
+    return [str(part) for part in parts]
+
+
+def test_one_command_and_a_video(
+    published: str,
+    parity: Path,
+    tmp_path: Path,
+    client_environment: Environment,
+) -> None:
+    environment = client_environment()
+    output = tmp_path / "echomimic"
+    done = subprocess.run(command(parity, output), env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr[-3000:]
+    for said in ("denoising_unet.pth", "GB", "Apache-2.0", "OpenRAIL-M"):
+        assert said in done.stderr  # before the download
+    cached = [path.name for path in Path(environment["HF_HOME"]).rglob("*.pth")]
+    assert "denoising_unet_pose.pth" not in cached
+    assert f"svp generate portrait.png speech.wav --model {output}" in done.stdout.replace("\n", "")
+    assert published in (output / "README.md").read_text()
+
+    video = tmp_path / "video.mp4"
+    options = ["--model", output, "--steps", 1, "-o", video]
+    made = subprocess.run(
+        [str(part) for part in (SVP, "generate", PORTRAITS[0], SPEECH[0], *options)],
+        env={**environment, "HF_HUB_OFFLINE": "1"},
+        capture_output=True,
+        text=True,
+    )
+    assert made.returncode == 0, made.stderr[-3000:]
+    assert video.stat().st_size > 0
+
+
+@pytest.mark.slow
+def test_interrupted_and_repeated_it_ends_the_same(
+    published: str, parity: Path, tmp_path: Path, client_environment: Environment
+) -> None:
+    clean = tmp_path / "clean" / "echomimic"
+    subprocess.run(command(parity, clean), env=client_environment(), check=True, timeout=300)
+    environment = client_environment()
+    output = tmp_path / "killed" / "echomimic"
+    killed = subprocess.Popen(command(parity, output), env=environment, stderr=subprocess.DEVNULL)
+    deadline = time.monotonic() + 120
+    while not list(Path(environment["HF_HOME"]).rglob("*.pth")):
+        assert killed.poll() is None, "it ended before it was killed"
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    killed.kill()
+    killed.wait()
+    assert not output.exists()
+    subprocess.run(command(parity, output), env=environment, check=True, timeout=300)
+    assert hash_folder(output) == hash_folder(clean)
+
+
+def test_without_a_network_the_error_says_what_to_fetch(
+    parity: Path, tmp_path: Path, client_environment: Environment
+) -> None:
+    environment = client_environment(HF_ENDPOINT="http://127.0.0.1:9")
+    done = subprocess.run(
+        command(parity, tmp_path / "out"), env=environment, capture_output=True, text=True
+    )
+    assert done.returncode == 1
+    said = done.stderr.replace("\n", " ")
+    for part in ("denoising_unet.pth", "https://huggingface.co/BadToBest/EchoMimic", "by hand"):
+        assert part in said
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_repository_without_the_files_is_refused(
+    hub: LoopbackHub, parity: Path, tmp_path: Path, client_environment: Environment
+) -> None:
+    folder = tmp_path / "other"
+    folder.mkdir()
+    (folder / "weights.bin").write_bytes(b"of something else")
+    hub.add_folder("someone/other", folder)
+    done = subprocess.run(
+        command(parity, tmp_path / "out", "--repository", "someone/other"),
+        env=client_environment(),
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 1
+    assert "has no denoising_unet.pth" in done.stderr.replace("\n", " ")
