@@ -118,3 +118,24 @@ def test_a_components_file_has_no_siblings_since_diffusers_would_not_download_th
     hub.add_folder("org/split", folder)
     result = run_python(LOAD + COMPONENT.format(folder=str(folder)))
     assert result == ["StyleEncoder", "distribution_svp.py"]
+
+
+ONLINE = """
+pipe = DiffusionPipeline.from_pretrained("org/cached", trust_remote_code=True)
+result = client.digest_frames(pipe)
+"""
+OFFLINE = """
+from huggingface_hub import snapshot_download
+folder = snapshot_download("org/cached", local_files_only=True)
+pipe = DiffusionPipeline.from_pretrained(folder, trust_remote_code=True)
+result = client.digest_frames(pipe)
+"""
+
+
+def test_the_cached_folder_of_a_first_load_works_offline(
+    checkpoint: Path, hub: LoopbackHub, run_python: Run, tmp_path: Path
+) -> None:
+    """By its id it does not: diffusers then asks the Hub for the commit of any remote code."""
+    hub.add_folder("org/cached", checkpoint)
+    first = run_python(LOAD + ONLINE, HF_HOME=str(tmp_path))
+    assert run_python(LOAD + OFFLINE, HF_HOME=str(tmp_path), HF_HUB_OFFLINE="1") == first
