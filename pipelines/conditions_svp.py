@@ -19,11 +19,10 @@ from transformers import FeatureExtractionMixin, PreTrainedModel
 from .images_svp import (
     HeadPictures,
     Portrait,
-    draw_face_rectangle,
     read_portrait,
     stack_head_pictures,
 )
-from .speech_svp import Audio, encode_speech, encode_windows, prepare_waveform, window_audio
+from .speech_svp import encode_speech, encode_windows, window_audio
 from .style_schedule_svp import Distribution, Style, StyleSchedule
 from .windows_svp import divide_frames, take_frames
 
@@ -80,10 +79,6 @@ class ConditionsMixin:
     video_processor: VideoProcessor
     decode_latents: Callable[[torch.Tensor], Iterator[torch.Tensor]]
     _execution_device: torch.device
-
-    def prepare_waveform(self, audio: Audio, sampling_rate: int) -> torch.Tensor:
-        """Bring speech to the audio encoder's rate; see `speech_svp.prepare_waveform`."""
-        return prepare_waveform(audio, sampling_rate, self.feature_extractor.sampling_rate)
 
     def encode_audio(self, waveform: torch.Tensor) -> torch.Tensor:
         """Encode speech (samples,) to embeddings (time, dim); see `speech_svp.encode_speech`."""
@@ -305,15 +300,6 @@ class ConditionsMixin:
                 f"`head_keypoints` must be images (3, {height}, {width}); got "
                 f"{tuple(first.shape[1:])}."
             )
-
-    def draw_default_head(self, height: int, width: int) -> torch.Tensor | None:
-        """The head's picture where none is given: the face's place, if the guider is shown that.
-
-        A portrait is taken as cropped the way its model was trained: see `draw_face_rectangle`.
-        """
-        if self.head_guider.config.keypoint_layout != "face":
-            return None
-        return draw_face_rectangle(height, width)
 
     def encode_head(self, images: HeadPictures, start: int, stop: int) -> torch.Tensor:
         """Features (1, channels, frames, h, w) of the keypoint images of a window of frames."""

@@ -38,7 +38,7 @@ class DatasetError(SVPError):
 
 
 class OutputError(SVPError):
-    """An output that cannot be written where the user asked for it."""
+    """An output that cannot be written where the user wants it."""
 
 
 class MissingDependencyError(SVPError, ImportError):

@@ -246,7 +246,7 @@ def test_the_crop_equals_that_of_a_portrait():
     """What the model sees in training is cut as the portrait is cut at inference."""
     from PIL import Image
 
-    from svp_diffusers.media.faces import crop_around_face
+    from svp_diffusers.pipelines.head_svp import crop_around_face
 
     picture = np.random.default_rng(0).integers(0, 255, (300, 400, 3), np.uint8)
     face = face_from_bbox([150, 100, 230, 200], 400, 300)

@@ -90,7 +90,7 @@ def test_drift_and_freezing_are_seen_in_a_long_run() -> None:
     frozen = good.copy()
     frozen[5000:] = frozen[5000]
     assert measure_long_run(frozen).longest_still > 90
-    assert measure_long_run(frozen).amplitude_ratio == 0
+    assert measure_long_run(frozen).amplitude_ratio < 1e-6
 
 
 def test_coherence_is_1_of_nods_that_follow_loudness_and_near_0_by_chance() -> None:

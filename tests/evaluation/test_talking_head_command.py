@@ -98,5 +98,5 @@ def test_what_cannot_be_measured_is_refused(folder: Path) -> None:
         evaluate(folder, "--expression-encoder", str(folder / "latents"))
     with pytest.raises(CheckpointError, match="holds no expression encoder"):
         evaluate(folder, "--expression-encoder", str(folder / "data"))
-    with pytest.raises(StyleError, match="asked for by emotion"):
+    with pytest.raises(StyleError, match="looked up by emotion"):
         evaluate(folder, "--model", str(folder / "empty_bank"))

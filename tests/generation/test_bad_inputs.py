@@ -251,7 +251,11 @@ def test_damaged_weights_are_a_checkpoint_error(files: Path, tmp_path: Path) -> 
     weights = "unet/diffusion_pytorch_model.safetensors"
     model = broken_checkpoint(files, tmp_path, lambda c: write(c / weights, b"hello" * 99))
     request = GenerationRequest(
-        files / "portrait.png", files / "speech.wav", tmp_path / "video.mp4", model
+        files / "portrait.png",
+        files / "speech.wav",
+        tmp_path / "video.mp4",
+        model,
+        detect_face=False,
     )
     with pytest.raises(CheckpointError, match="cannot be loaded"):
         generate_video(request)
@@ -283,6 +287,7 @@ def test_a_full_disk(files: Path, tmp_path: Path) -> None:
     """A limit on the size of files makes writing fail as a full disk does."""
     arguments = ["generate", files / "portrait.png", files / "speech.wav", "--steps", 1]
     arguments += ["-o", tmp_path / "video.mp4", "--model", files / "checkpoint"]
+    arguments += ["--no-detect-face"]
     done = subprocess.run(
         [sys.executable, "-c", LIMITED, *map(str, arguments)],
         capture_output=True,
@@ -311,6 +316,7 @@ def test_a_small_tmpfs(files: Path, tmp_path: Path) -> None:
             disk / "video.mp4",
             str(files / "checkpoint"),
             steps=1,
+            detect_face=False,
         )
         with pytest.raises(OutputError, match="No space"):
             generate_video(request)

@@ -94,3 +94,27 @@ def test_a_missing_sibling_is_named_before_a_push(checkpoint: Path, tmp_path: Pa
     (folder / "speech_svp.py").unlink()
     with pytest.raises(CheckpointError, match=r"there is no file speech_svp\.py"):
         check_contents(folder, list_files(folder))
+
+
+COMPONENT = """
+from pathlib import Path
+pipe = DiffusionPipeline.from_pretrained({folder!r}, trust_remote_code=True)
+result = [type(pipe.style_encoder).__name__]
+try:
+    DiffusionPipeline.from_pretrained("org/split", trust_remote_code=True)
+except FileNotFoundError as error:
+    result.append(Path(error.filename).name)
+"""
+
+
+def test_a_components_file_has_no_siblings_since_diffusers_would_not_download_them(
+    checkpoint: Path, tmp_path: Path, hub: LoopbackHub, run_python: Run
+) -> None:
+    """Why models/style_encoder_svp.py holds the distribution too; if this fails, split it."""
+    folder = shutil.copytree(checkpoint, tmp_path / "split")
+    code = folder / "style_encoder" / "style_encoder_svp.py"
+    code.write_text(code.read_text() + "\nfrom .distribution_svp import STYLE_DIM\n")
+    code.with_name("distribution_svp.py").write_text("STYLE_DIM = 128\n")
+    hub.add_folder("org/split", folder)
+    result = run_python(LOAD + COMPONENT.format(folder=str(folder)))
+    assert result == ["StyleEncoder", "distribution_svp.py"]

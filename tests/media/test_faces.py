@@ -8,12 +8,12 @@ from svp_diffusers.errors import CheckpointError, FaceError, MissingDependencyEr
 from svp_diffusers.media.faces import (
     Face,
     InsightFaceDetector,
-    crop_around_face,
     face_from_bbox,
     head_keypoints_from_landmarks,
     select_face,
     track_head,
 )
+from svp_diffusers.pipelines.head_svp import crop_around_face
 
 
 def make_face(left: float, top: float, side: float) -> Face:

@@ -5,8 +5,8 @@ import pytest
 from PIL import Image
 
 from svp_diffusers.errors import ConfigurationError
-from svp_diffusers.media.faces import FaceCrop, crop_around_face
 from svp_diffusers.media.paste_back import fade_borders, place_crop
+from svp_diffusers.pipelines.head_svp import FaceCrop, crop_around_face
 
 
 def draw_picture(width: int = 480, height: int = 320) -> Image.Image:

@@ -8,6 +8,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from svp_diffusers.checkpoints.loading import SVP_TINY
 from svp_diffusers.models.head_motion_svp import HeadMotionModel, evaluate_spline
 
 START = torch.tensor([0.1, -0.05, 0.02, 0.01, 0.0, 1.02])
@@ -18,7 +19,7 @@ def model() -> HeadMotionModel:
     """Untrained: it moves wildly, but by its inputs alone."""
     with torch.random.fork_rng():
         torch.manual_seed(0)
-        model = HeadMotionModel(8, 4, 16, 1, 2, window=16, context=4, lookahead=2)
+        model = HeadMotionModel(8, 4, 16, 1, 2, window=16, context=4, lookahead=4)
         nn.init.normal_(model.pose_out.weight, std=0.3)
     return model.eval()
 
@@ -106,9 +107,9 @@ def test_a_window_goes_on_from_the_one_before() -> None:
             self.held = getattr(self, "held", 0) + 1
             return torch.full((16, 6), float(self.held))
 
-    model = Constant(8, 4, 16, 1, 2, window=16, context=4, lookahead=2, motion_std=(1.0,) * 6)
+    model = Constant(8, 4, 16, 1, 2, window=16, context=4, lookahead=4, motion_std=(1.0,) * 6)
     poses = generate(model, 200)
-    # It has half a second to get from where it was to where the next window holds it.
+    # It has 0.4 seconds to get from where it was to where the next window holds it.
     assert poses.diff(dim=0).abs().max() < 0.25
     assert poses[-1, 0] > 3
 
@@ -163,4 +164,30 @@ def test_wrong_sizes_are_named() -> None:
     with pytest.raises(ValueError, match="divide"):
         HeadMotionModel(8, 4, embeddings_per_knot=7)
     with pytest.raises(ValueError, match="context"):
-        HeadMotionModel(8, 4, window=16, context=14, lookahead=2)
+        HeadMotionModel(8, 4, window=16, context=10, lookahead=4)
+
+
+@pytest.fixture(scope="module")
+def svp_tinys() -> HeadMotionModel:
+    folder = SVP_TINY / "head_motion"
+    return HeadMotionModel.from_pretrained(folder, dtype=torch.float32).eval()
+
+
+def test_trained_motion_does_not_show_where_windows_meet(svp_tinys: HeadMotionModel) -> None:
+    frames = 1500
+    config = svp_tinys.config
+    poses = svp_tinys.generate(
+        torch.zeros(2 * frames, config.audio_dim),
+        torch.zeros(config.style_dim),
+        torch.tensor(config.start_mean),
+        frames,
+        generator=torch.Generator().manual_seed(0),
+        num_inference_steps=10,
+    )
+    kept = config.window - config.lookahead  # knots of the first window; knot 1 is frame 0
+    joins = (torch.arange(kept, 590, kept - config.context) - 1) * 2.5
+    for order, most in ((1, 1.1), (2, 1.3)):  # steps, and changes of steps
+        changes = poses.diff(dim=0, n=order) / torch.tensor(config.motion_std)
+        near = (torch.arange(len(changes))[:, None] - joins).abs().amin(1) <= 5
+        at_joins, inside = (changes[rows].square().mean().sqrt() for rows in (near, ~near))
+        assert at_joins < most * inside

@@ -11,7 +11,8 @@ from svp_diffusers import SVP_TINY, SVPTalkingHeadPipeline
 from svp_diffusers.generation.demo import perform_sample
 from svp_diffusers.hub.cards import CARDS, render_card
 from svp_diffusers.media.audio import read_audio, to_mono
-from svp_diffusers.samples import PORTRAITS, SPEECH
+from svp_diffusers.media.keypoints import draw_head_keypoints
+from svp_diffusers.samples import PORTRAIT_KEYPOINTS, PORTRAITS, SPEECH
 from svp_diffusers.talkers.manner import EMOTIONS
 
 SIZE = 128
@@ -27,7 +28,9 @@ def svp_tiny() -> SVPTalkingHeadPipeline:
 def test_it_is_small_and_holds_no_code(svp_tiny: SVPTalkingHeadPipeline) -> None:
     files = [path for path in SVP_TINY.rglob("*") if path.is_file()]
     assert {path.suffix for path in files} <= {".json", ".md", ".safetensors"}
-    assert sum(path.stat().st_size for path in files) < 40e6
+    landmarker = [path for path in files if path.parent.name == "face_landmarker"]
+    assert sum(path.stat().st_size for path in landmarker) < 5e6
+    assert sum(path.stat().st_size for path in set(files) - set(landmarker)) < 40e6
     assert set(EMOTIONS) <= set(svp_tiny.style_encoder.style_bank)
 
 
@@ -70,3 +73,45 @@ def test_without_a_dtype_it_is_loaded_as_float32() -> None:
     for name, part in pipeline.components.items():
         if isinstance(part, torch.nn.Module):
             assert {weight.dtype for weight in part.parameters()} == {torch.float32}, name
+
+
+@pytest.fixture(scope="module")
+def portrait() -> np.ndarray:
+    return np.asarray(Image.open(PORTRAITS[1]).convert("RGB"))
+
+
+def call(pipe: SVPTalkingHeadPipeline, image: object, **options: object) -> np.ndarray:
+    return pipe(
+        image,
+        torch.zeros(3200),
+        "neutral",
+        generator=torch.Generator().manual_seed(0),
+        output_type="np",
+        **options,
+    ).frames[0]
+
+
+def decibels(frame: np.ndarray, portrait: np.ndarray) -> float:
+    """Of the face alone, which a wrong pose destroys first."""
+    half = np.asarray(Image.fromarray(portrait).resize((128, 128), Image.Resampling.LANCZOS)) / 255
+    error = (frame - half)[35:105, 30:98]
+    return float(-10 * np.log10((error**2).mean()))
+
+
+def test_a_portrait_needs_no_keypoints(
+    svp_tiny: SVPTalkingHeadPipeline, portrait: np.ndarray
+) -> None:
+    pipe = svp_tiny
+    keypoints = np.load(PORTRAIT_KEYPOINTS[1])[None] / 2
+    given = call(pipe, portrait, head_keypoints=draw_head_keypoints(keypoints, 128, 128))
+    found = call(pipe, portrait)
+    without = call(pipe, portrait, find_face=False)
+    assert decibels(found[0], portrait) > decibels(given[0], portrait) - 3
+    assert decibels(found[0], portrait) > decibels(without[0], portrait) + 3
+    # Inside a larger picture, the face is cut out.
+    large = Image.new("RGB", (800, 500), (200, 190, 180))
+    large.paste(Image.fromarray(portrait), (500, 150))
+    crop, _ = pipe.find_head(large, 128, 128)
+    assert decibels(call(pipe, large)[0], np.asarray(crop)) > decibels(given[0], portrait) - 3
+    with pytest.raises(ValueError, match=r"No face was found.*find_face=False"):
+        call(pipe, Image.new("RGB", (200, 200)))

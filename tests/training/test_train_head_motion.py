@@ -11,6 +11,9 @@ import torch
 from typer.testing import CliRunner
 
 from svp_diffusers.cli.main import app
+from svp_diffusers.data.clips import encode_clip
+from svp_diffusers.data.loader import ClipDataset
+from svp_diffusers.data.shards import ShardWriter
 from svp_diffusers.errors import ConfigurationError, DatasetError
 from svp_diffusers.models.head_motion_svp import HeadMotionModel, evaluate_spline
 from svp_diffusers.models.style_encoder_svp import StyleDistribution
@@ -178,6 +181,18 @@ def test_clips_that_cannot_be_used_are_named(configure: Configure) -> None:
         make_sampler(configure(window=20, context=12), curves)
     with pytest.raises(ConfigurationError, match="context"):
         configure(context=11)
+
+
+def test_cached_clips_are_refused(configure: Configure, tmp_path: Path) -> None:
+    """They do not tell the size of their pictures, of which motion is a share."""
+    clips = ClipDataset(configure().data, "train")
+    with ShardWriter(tmp_path / "cached") as writer:
+        for index in range(2):
+            sample = clips[index].decode()
+            latents = np.zeros((sample.number_of_frames, 4, 4, 4), np.float16)
+            writer.write(encode_clip(replace(sample, frames=None, reference=None, latents=latents)))
+    with pytest.raises(DatasetError, match="cached from"):
+        train_head_motion(configure(data=str(tmp_path / "cached")))
 
 
 def test_clips_that_never_move_can_be_learned_from(configure: Configure) -> None:

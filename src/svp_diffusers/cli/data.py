@@ -86,7 +86,7 @@ def prepare(
 ) -> None:
     """Turn real video into training shards; report.html says what became of every input.
 
-    Interrupted, it goes on where it stopped when the same command is given again.
+    Interrupted, it continues where it stopped when the same command is given again.
     """
     from svp_diffusers.data.preparation.faces import load_detector
     from svp_diffusers.data.preparation.report import summarize_outcomes

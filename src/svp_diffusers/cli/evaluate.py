@@ -24,7 +24,7 @@ def style(
         list[str] | None, typer.Option(help="Ask about this speaker's windows only; repeatable.")
     ] = None,
     audio_encoder: Annotated[
-        str | None, typer.Option(help="Speech encoder, for styles that hear wav2vec2.")
+        str | None, typer.Option(help="Speech encoder, for wav2vec2 styles.")
     ] = None,
 ) -> None:
     """Retrieval, identity leakage and calibration of a style encoder, beside two baselines."""
@@ -75,7 +75,7 @@ def tiny(
         int, typer.Option(help="Of the test split, for diversity and interpolation.")
     ] = 16,
     training_clips: Annotated[
-        int, typer.Option(help="Of the train split, that tell what a style looks like.")
+        int, typer.Option(help="Of the train split, that define each style's expressions.")
     ] = 256,
     steps: Annotated[
         int | None, typer.Option(help="Denoising steps. Default: the checkpoint's.")

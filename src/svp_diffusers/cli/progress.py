@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 @contextmanager
 def show_progress() -> Iterator[Callable[[str, int, int], None]]:
-    """Show a bar a task on the error stream; yield what is to be told (task, done, total).
+    """Show a bar a task on the error stream; yield what to call with (task, done, total).
 
     Where that is no terminal, a line is printed whenever another tenth of a task is done.
     """

@@ -113,7 +113,7 @@ def mix(
 def list_styles(
     checkpoint: Annotated[str, typer.Argument(help="Folder or Hub id.")],
 ) -> None:
-    """List the styles that a checkpoint knows."""
+    """List the styles in a checkpoint's bank."""
     from svp_diffusers.checkpoints.loading import load_style_encoder
 
     encoder = load_style_encoder(checkpoint)

@@ -7,7 +7,7 @@ import typer
 
 app = typer.Typer(help="Train the parts of SVP, each from one YAML file.", no_args_is_help=True)
 
-Resume = Annotated[bool, typer.Option(help="Go on from the newest checkpoint.")]
+Resume = Annotated[bool, typer.Option(help="Continue from the newest checkpoint.")]
 PushToHub = Annotated[str | None, typer.Option(help="Push what was trained there.")]
 Public = Annotated[
     bool, typer.Option("--public", help="Create that repository public. Default: private.")
@@ -142,7 +142,7 @@ def tiny(
     seed: Annotated[int, typer.Option(help="Of everything.")] = 0,
     workers: Annotated[int, typer.Option(min=1, help="Processes that draw.")] = 2,
 ) -> None:
-    """Make svp-tiny from nothing: data and all stages; run it again to go on after a stop."""
+    """Make svp-tiny from scratch: data and all stages; run it again to resume."""
     from svp_diffusers.training.svp_tiny.stages import train_tiny
 
     def report(stage: str) -> None:

@@ -1,6 +1,6 @@
 """The published EchoMimic weights to our components.
 
-EchoMimic v1 (BadToBest/EchoMimic, Apache-2.0) hears Whisper through the cross-attention, sees the
+EchoMimic v1 (BadToBest/EchoMimic, Apache-2.0) attends to Whisper features, sees the
 portrait in its self-attention, and the face's place as a rectangle. The facts are those of
 antgroup/echomimic a53e970.
 """
@@ -72,7 +72,7 @@ SETTINGS = {
     "noise_limit": 1.5,
 }
 SETTINGS_ACCELERATED = {**SETTINGS, "num_inference_steps": 6, "guidance_scale": 1.0}
-FACE_RECTANGLE = "face"  # what the guider is shown
+FACE_RECTANGLE = "face"  # the guider's input
 AUDIO_FACTOR = 3.0  # on what the audio attention adds: a constant of their code
 
 

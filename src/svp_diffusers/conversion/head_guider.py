@@ -16,7 +16,7 @@ def convert_head_guider(
         weights: of V-Express's `v_kps_guider.bin`, EchoMimic's and Hallo's face locator or
             AnimateAnyone's `pose_guider.pth`.
         source: what the weights came from, for messages.
-        keypoint_layout: what it is shown; see `HeadKeypointGuider`.
+        keypoint_layout: of its input; see `HeadKeypointGuider`.
 
     Raises:
         CheckpointError: if the keys do not fit.

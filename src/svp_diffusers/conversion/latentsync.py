@@ -1,7 +1,7 @@
 """The published LatentSync weights to our UNet.
 
 LatentSync 1.5 and 1.6 (ByteDance, openrail++) are one architecture: it repaints the mouth of a
-video, hears Whisper through the cross-attention, and sees the picture of each frame, whole and
+video, attends to Whisper features, and receives the picture of each frame, whole and
 masked, as further channels. The facts are those of bytedance/LatentSync a229c39.
 """
 

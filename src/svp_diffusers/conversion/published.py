@@ -78,7 +78,7 @@ def describe_files(published: Published, sizes: Mapping[str, int]) -> str:
 
 
 def fetch_files(published: Published, commit: str) -> dict[str, Path]:
-    """Download the files to the Hub's cache, where an interrupted download goes on.
+    """Download the files to the Hub's cache, where an interrupted download resumes.
 
     Args:
         published: what to fetch.
@@ -97,7 +97,7 @@ def fetch_files(published: Published, commit: str) -> dict[str, Path]:
         except Exception as error:  # the client's errors have no class in common
             raise CheckpointError(
                 f"{path} cannot be fetched from {published.repository} ({_first_line(error)}). Run "
-                f"the same command again to go on, or {published.advice()}."
+                f"the same command again to resume, or {published.advice()}."
             ) from error
     return paths
 

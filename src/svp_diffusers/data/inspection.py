@@ -55,7 +55,7 @@ class DatasetSummary:
 
 
 def summarize(dataset: ClipDataset) -> DatasetSummary:
-    """Count what the index tells of; no clip is read."""
+    """Count the entries of the index; no clip is read."""
     headers = [entry.header for entry in dataset.entries]
     seconds = [float(header["frames"] / Fraction(header["fps"])) for header in headers]
     return DatasetSummary(

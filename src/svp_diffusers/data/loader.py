@@ -47,7 +47,7 @@ def read_bytes(root: str, name: str, start: int | None = None, stop: int | None 
         raise DatasetError(f"cannot read {address}: {type(error).__name__}: {error}") from error
     if start is not None and stop is not None and len(data) != stop - start:
         raise DatasetError(
-            f"{address}: asked for {stop - start} bytes, got {len(data)}; the file is shorter than "
+            f"{address}: requested {stop - start} bytes, got {len(data)}; the file is shorter than "
             "the index says, or the server does not support range requests"
         )
     return bytes(data)

@@ -250,7 +250,7 @@ def parse_clip(data: bytes, entry: ClipEntry) -> StoredClip:
     """Parse the bytes of one clip, cut out of its shard.
 
     Raises:
-        DatasetError: the bytes are not the clip that the index tells of.
+        DatasetError: the bytes are not those of the clip in the index.
     """
     members: dict[str, bytes] = {}
     try:

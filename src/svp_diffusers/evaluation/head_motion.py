@@ -1,6 +1,6 @@
 """How well generated head motion matches that of people: amplitude, speed, spectrum and nods.
 
-Every clip held out is generated anew from its speech, its style and its first pose; what is
+Every clip held out is generated from its speech, its style and its first pose; what is
 compared are statistics, since no model can know which way somebody will turn.
 """
 
@@ -111,7 +111,7 @@ def evaluate_head_motion(
         clips: see `perform_clips`.
         seed: of the generated motion; the second seed is the next.
         long_seconds: of the long run.
-        on_progress: told of each clip.
+        on_progress: called at each clip.
     """
     truth = [clip.poses for clip in clips]
     generated = []

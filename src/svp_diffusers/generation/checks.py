@@ -1,7 +1,7 @@
 """What can be checked of a request before a weight is loaded."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable
 from pathlib import Path
 
 from svp_diffusers.checkpoints.loading import DTYPES
@@ -62,11 +62,10 @@ def check_request(request: GenerationRequest) -> list[Path]:
     for path in outputs:
         check_output(path)
         check_output(get_manifest_path(path))
-    check_overwritten(list(request.files().values()), outputs)
     return outputs
 
 
-def check_overwritten(inputs: Sequence[Path], outputs: Sequence[Path]) -> None:
+def check_overwritten(inputs: Iterable[Path], outputs: Iterable[Path]) -> None:
     """Raise `ConfigurationError` if an output is one of the inputs."""
     read = {path.resolve() for path in inputs}
     for path in outputs:

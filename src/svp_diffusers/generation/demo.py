@@ -38,7 +38,7 @@ def make_demo(
 
     Args:
         request: of the first video, see `request_demo`; the others take its checkpoint and seed.
-        on_progress: told of every step.
+        on_progress: called at every step.
 
     Returns:
         The video, and beside it `*_styles.mp4` and `*_samples.png`.

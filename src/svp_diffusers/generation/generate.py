@@ -75,7 +75,8 @@ def generate_video(
     outline = outline_style_encoder(folder)
     styles = parse_style(request.style, outline.style_bank)
     check_styles(styles, outline, recording.duration)
-    check_overwritten([each.file for each in styles if each.file is not None], outputs)
+    style_files = [each.file for each in styles if each.file is not None]
+    check_overwritten([*request.files().values(), *style_files], outputs)
     detector = detector or LandmarkFaceDetector()
     portrait = prepare_portrait(request, picture, size, layout, detector)
     motion = prepare_head_motion(request, portrait, fps, num_frames, layout)
@@ -88,6 +89,7 @@ def generate_video(
         waveform,
         load_styles(styles, pipeline),
         head_keypoints=choose_head_pictures(portrait, motion, layout, size),
+        find_face=False,
         height=size,
         width=size,
         fps=fps,

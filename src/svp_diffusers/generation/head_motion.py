@@ -11,13 +11,13 @@ from svp_diffusers.generation.portrait import POINTS, Portrait, check_layout
 from svp_diffusers.generation.request import GenerationRequest
 from svp_diffusers.media.face_track import follow_face
 from svp_diffusers.media.keypoints import (
-    draw_keypoints,
     fit_motion,
     read_keypoints,
     resample_keypoints,
     retarget,
 )
 from svp_diffusers.media.video import parse_fps, read_frames
+from svp_diffusers.pipelines.head_svp import draw_keypoints
 from svp_diffusers.pipelines.images_svp import draw_face_rectangle
 
 

@@ -11,14 +11,13 @@ from svp_diffusers.errors import FaceError
 from svp_diffusers.generation.request import GenerationRequest
 from svp_diffusers.media.faces import (
     Face,
-    FaceCrop,
     FaceDetector,
-    crop_around_face,
     describe_face,
     face_from_bbox,
     select_face,
 )
 from svp_diffusers.media.keypoints import read_keypoints
+from svp_diffusers.pipelines.head_svp import FaceCrop, crop_around_face
 
 POINTS = {"head8": 8, "v3": 3}  # keypoints of each layout that has some
 

@@ -185,9 +185,7 @@ class StyleRequest:
     voice_only: bool = field(default=False, metadata={"help": "Use a video's sound alone."})
     audio_encoder: str | None = field(
         default=None,
-        metadata={
-            "help": "Speech encoder, for styles that hear wav2vec2. Default: the checkpoint's own."
-        },
+        metadata={"help": "Speech encoder, for wav2vec2 styles. Default: the checkpoint's own."},
     )
     speaker_clip: list[Path] | None = field(
         default=None,

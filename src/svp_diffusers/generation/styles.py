@@ -12,14 +12,12 @@ from svp_diffusers.media.output import check_output
 from svp_diffusers.media.video import parse_fps
 from svp_diffusers.models.style_encoder_svp import StyleDistribution, StyleEncoder
 from svp_diffusers.pipelines.pipeline_svp_talking_head import SVPTalkingHeadPipeline
+from svp_diffusers.pipelines.style_schedule_svp import SingleStyle, Style
 from svp_diffusers.speech.features import choose_audio_features, load_audio_features
 from svp_diffusers.style.clip import read_clip
 from svp_diffusers.style.encode import encode_style
 from svp_diffusers.style.parse import StyleEntry
 from svp_diffusers.style.storage import STYLE_SUFFIX, find_style, save_style
-
-NamedStyle = StyleDistribution | str | None
-"""A distribution, a name of the bank or "from_audio", or None for the prior."""
 
 
 def encode_clip_to_file(request: StyleRequest) -> StyleDistribution:
@@ -79,10 +77,7 @@ def check_styles(entries: Sequence[StyleEntry], encoder: StyleEncoder, duration:
         )
 
 
-def load_styles(
-    entries: Sequence[StyleEntry],
-    pipeline: SVPTalkingHeadPipeline,
-) -> NamedStyle | list[tuple[float, NamedStyle]]:
+def load_styles(entries: Sequence[StyleEntry], pipeline: SVPTalkingHeadPipeline) -> Style:
     """Bring the styles of `parse_style` to what the pipeline takes.
 
     Args:
@@ -99,10 +94,11 @@ def load_styles(
     return styles[0][1] if styles else None
 
 
-def _load_style(entry: StyleEntry, pipeline: SVPTalkingHeadPipeline) -> NamedStyle:
+def _load_style(entry: StyleEntry, pipeline: SVPTalkingHeadPipeline) -> SingleStyle:
     encoder = pipeline.style_encoder
     if entry.file is None:
-        return None if entry.text == "prior" else entry.text
+        is_known = entry.text == "from_audio" or entry.text in encoder.style_bank
+        return entry.text if is_known else None
     if entry.is_style_file:
         return find_style(entry.text, encoder)
     config = encoder.config

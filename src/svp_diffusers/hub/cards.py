@@ -158,7 +158,7 @@ CARDS = {
     ),
     "fine-tune": CardDescription(
         "svp-diffusers/svp-fine-tune",
-        limits=f"{_UNTRAINED} A fine-tune knows few speakers, and does worse on all others.",
+        limits=f"{_UNTRAINED} A fine-tune has few speakers, and does worse on all others.",
         base_model="svp-diffusers/svp",
         license="creativeml-openrail-m",
         licenses=_FULL_SIZE_LICENSES,

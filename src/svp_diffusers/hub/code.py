@@ -13,6 +13,7 @@ PACKAGE = Path(__file__).parents[1]
 PIPELINE = PACKAGE / "pipelines" / "pipeline_svp_talking_head.py"
 COMPONENTS = {
     "audio_projector": "audio_projector_svp",
+    "face_landmarker": "face_landmarker_svp",
     "head_guider": "head_guider_svp",
     "reference_unet": "reference_unet_svp",
     "style_encoder": "style_encoder_svp",

@@ -25,7 +25,7 @@ def correlate(read: NDArray[Any], truth: NDArray[Any], axis: int = -1) -> NDArra
         values - values.mean(axis, keepdims=True, dtype=np.float64) for values in (read, truth)
     )
     deviation, true_deviation = read.std(axis), truth.std(axis)
-    moves, tells = deviation >= STILL, true_deviation >= STILL
-    product = np.where(moves & tells, deviation * true_deviation, 1.0)
+    moves, defined = deviation >= STILL, true_deviation >= STILL
+    product = np.where(moves & defined, deviation * true_deviation, 1.0)
     correlation = np.where(moves, (read * truth).mean(axis) / product, 0.0)
-    return np.asarray(np.where(tells, correlation, np.nan))
+    return np.asarray(np.where(defined, correlation, np.nan))

@@ -12,8 +12,6 @@ from PIL import Image
 
 from svp_diffusers.errors import CheckpointError, FaceError, MissingDependencyError
 
-# Our choice: the head with hair and a little of the shoulders around a detector's face box.
-CROP_MARGIN = 2.0
 # Our choices of what is warned of: pixels, share of the face, degrees.
 SMALL_FACE, CUT_OFF, TURNED = 64, 0.05, 30
 
@@ -210,37 +208,3 @@ def track_head(
 
 def _nearest(faces: Sequence[Face], last: Face) -> Face:
     return min(faces, key=lambda face: float(np.abs(face.bbox - last.bbox).sum()))
-
-
-@dataclass(frozen=True)
-class FaceCrop:
-    """A square cut around a face and scaled.
-
-    image: (size, size) RGB
-    left, top: corner of the cut in the picture, pixels
-    scale: pixels of the crop for one pixel of the picture
-    """
-
-    image: Image.Image
-    left: int
-    top: int
-    scale: float
-
-    def map_points(self, points: NDArray[np.floating]) -> NDArray[np.float32]:
-        """Points (..., 2) of the picture, in pixels of the crop."""
-        corner = np.array([self.left, self.top], dtype=np.float32)
-        return ((points - corner) * self.scale).astype(np.float32)
-
-
-def crop_around_face(image: Image.Image, bbox: NDArray[np.floating], size: int) -> FaceCrop:
-    """The square of 2 face sizes around a face box, scaled to `size` pixels.
-
-    Where the square would leave the picture it is moved inside, and made smaller if it must, so
-    that no pixel is invented.
-    """
-    left, top, right, bottom = (float(value) for value in bbox)
-    side = min(round(CROP_MARGIN * max(right - left, bottom - top)), *image.size)
-    x = min(max(0, round((left + right - side) / 2)), image.width - side)
-    y = min(max(0, round((top + bottom - side) / 2)), image.height - side)
-    cut = image.resize((size, size), Image.Resampling.LANCZOS, box=(x, y, x + side, y + side))
-    return FaceCrop(cut, x, y, size / side)

@@ -11,17 +11,11 @@ from pathlib import Path
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
 from svp_diffusers.errors import FaceError
 from svp_diffusers.media.input import check_input
 from svp_diffusers.media.video import number_of_frames
-
-DOT_RADIUS = 12 / 512
-"""Of our dots, as a share of the picture. With V-Express's 4 / 512, those in a picture of 128 would
-be single pixels, which a small guider hardly sees."""
-V3_RADIUS = 4
-V3_STICK_BRIGHTNESS = 0.6
+from svp_diffusers.pipelines.head_svp import draw_dots, draw_v3_dots
 
 
 def check_keypoints(keypoints: NDArray[np.floating], points: int = 8) -> NDArray[np.float32]:
@@ -99,12 +93,6 @@ def fit_motion(keypoints: NDArray[np.floating], frames: int) -> NDArray[np.float
     return keypoints[np.minimum(index, last)].astype(np.float32)
 
 
-def draw_keypoints(keypoints: NDArray[np.floating], height: int, width: int) -> NDArray[np.float32]:
-    """Pictures (frames, 3, height, width) of the eight keypoints, or of V-Express's three."""
-    draw = draw_head_keypoints if keypoints.shape[1] == 8 else draw_v3_keypoints
-    return draw(keypoints, height, width)
-
-
 def draw_head_keypoints(
     keypoints: NDArray[np.floating], height: int, width: int
 ) -> NDArray[np.float32]:
@@ -118,70 +106,16 @@ def draw_head_keypoints(
     return pictures
 
 
-def draw_dots(keypoints: Tensor, height: int, width: int) -> Tensor:
-    """`draw_head_keypoints` of keypoints that are known to be good, on their device."""
-    radius = max(1.0, DOT_RADIUS * min(height, width))
-    y = torch.arange(height, device=keypoints.device)[:, None]
-    x = torch.arange(width, device=keypoints.device)
-    pictures = keypoints.new_zeros(len(keypoints), 3, height, width)
-    colours = torch.from_numpy(_rainbow(8)).to(keypoints)
-    for points, colour in zip(keypoints.unbind(1), colours, strict=True):
-        distance = torch.hypot(x - points[:, :1, None], y - points[:, 1:, None])
-        cover = (radius + 0.5 - distance).clamp(0, 1)[:, None]
-        pictures = pictures + cover * (colour[:, None, None] - pictures)
-    return pictures
-
-
 def draw_v3_keypoints(
     keypoints: NDArray[np.floating], height: int, width: int
 ) -> NDArray[np.float32]:
-    """V-Express's drawing of its three points: (frames, 3, height, width) in [0, 1].
+    """V-Express's drawing of keypoints (frames, 3, 2); see `head_svp.draw_v3_dots`.
 
-    keypoints: (frames, 3, 2) pixels: left eye (red), right eye (green), nose (blue). Each eye is
-    joined to the nose by a thin ellipse in 0.6 of the eye's colour; dots of 4 pixels lie on top.
-    Sizes do not scale with the picture, as checkpoints were trained (at 512 pixels).
+    Raises `FaceError` as `check_keypoints`.
     """
-    keypoints = check_keypoints(keypoints, points=3)
-    pictures = np.zeros((len(keypoints), 3, height, width), dtype=np.float32)
-    y, x = np.mgrid[:height, :width]
-    for picture, points in zip(pictures, keypoints, strict=True):
-        for channel, eye in enumerate(points[:2]):
-            stick = _inside_stick(x, y, eye, points[2])
-            picture[:, stick] = 0
-            picture[channel, stick] = V3_STICK_BRIGHTNESS
-        for channel, (centre_x, centre_y) in enumerate(np.trunc(points)):
-            dot = (x - centre_x) ** 2 + (y - centre_y) ** 2 <= V3_RADIUS**2
-            picture[:, dot] = 0
-            picture[channel, dot] = 1
-    return pictures
+    return draw_v3_dots(check_keypoints(keypoints, points=3), height, width)
 
 
 def _spread(points: NDArray[np.floating]) -> float:
     """Root mean square distance of (points, 2) from their centre."""
     return float(np.sqrt(np.square(points - points.mean(axis=0)).sum(axis=1).mean()))
-
-
-def _rainbow(count: int) -> NDArray[np.float32]:
-    """Samples (count, 3) of the rainbow map of gnuplot and matplotlib, from violet to red."""
-    x = np.linspace(0, 1, count)
-    red, green, blue = np.abs(2 * x - 0.5), np.sin(np.pi * x), np.cos(np.pi * x / 2)
-    return np.stack([red, green, blue], axis=1).clip(0, 1).astype(np.float32)
-
-
-def _inside_stick(
-    x: NDArray[np.int_],
-    y: NDArray[np.int_],
-    start: NDArray[np.float32],
-    end: NDArray[np.float32],
-) -> NDArray[np.bool_]:
-    """Pixels of the ellipse whose long axis joins two points and whose short half axis is 4.
-
-    Length and angle are whole numbers and the rim counts as inside, as in V-Express.
-    """
-    along = start - end
-    angle = np.deg2rad(np.trunc(np.rad2deg(np.arctan2(along[1], along[0]))))
-    centre_x, centre_y = np.trunc((start + end) / 2)
-    u = (x - centre_x) * np.cos(angle) + (y - centre_y) * np.sin(angle)
-    v = (y - centre_y) * np.cos(angle) - (x - centre_x) * np.sin(angle)
-    half = np.trunc(np.hypot(*along) / 2)
-    return np.asarray((u / (half + 0.5)) ** 2 + (v / (V3_RADIUS + 0.5)) ** 2 <= 1)

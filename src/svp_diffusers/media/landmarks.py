@@ -15,7 +15,7 @@ from torch import Tensor
 from svp_diffusers.media.faces import Face, select_face
 from svp_diffusers.models.face_landmarker_svp import FaceLandmarker, FaceLandmarks
 
-CHECKPOINT = Path(__file__).parents[1] / "checkpoints" / "face_landmarker"
+CHECKPOINT = Path(__file__).parents[1] / "checkpoints" / "svp_tiny" / "face_landmarker"
 # MediaPipe's least presence of a face in a rectangle. It keeps out what a detector only took for
 # one, so that a detector may be asked for more than MediaPipe's surest half (our choice).
 PRESENCE_THRESHOLD = 0.5

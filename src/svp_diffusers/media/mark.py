@@ -17,7 +17,7 @@ SYNTHETIC_MARK = {
 def read_mark(path: str | Path) -> dict[str, str] | None:
     """The tags that mark a video as synthetic, or None when it carries none of them.
 
-    A missing mark proves nothing: metadata are lost when a video is edited or uploaded. Raises
+    A missing mark proves nothing: editing or uploading a video may remove metadata. Raises
     `MediaError` for what is not media.
     """
     with open_container(path) as container:

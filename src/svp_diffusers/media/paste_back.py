@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from svp_diffusers.errors import ConfigurationError
-from svp_diffusers.media.faces import FaceCrop
+from svp_diffusers.pipelines.head_svp import FaceCrop
 
 FEATHER = 0.12
 """Width of the border, as a share of the crop's side, in which the crop fades into the picture."""

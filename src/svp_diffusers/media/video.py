@@ -82,7 +82,7 @@ def number_of_frames(duration: float, fps: Fraction) -> int:
 
 
 def probe(path: str | Path) -> VideoInfo:
-    """What a file says of its video; decodes the first frame only. Raises `MediaError`."""
+    """A file's description of its video; decodes the first frame only. Raises `MediaError`."""
     with open_container(path) as container:
         stream = _get_video_stream(container)
         frame = next(container.decode(stream), None)

@@ -63,7 +63,9 @@ class AudioProjector(ModelMixin, ConfigMixin):
         Returns:
             Audio tokens (batch * frames, num_queries, output_dim).
         """
-        tokens: torch.Tensor = self.resampler(windows + self.position_embedding.weight)
+        # Called, and not its weight read: offloading loads the weights of what is called.
+        positions = self.position_embedding(torch.arange(windows.shape[1], device=windows.device))
+        tokens: torch.Tensor = self.resampler(windows + positions)
         return tokens
 
 

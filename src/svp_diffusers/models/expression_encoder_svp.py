@@ -10,7 +10,7 @@ from torch import nn
 
 __all__ = ["ExpressionEncoder", "ModelMixin"]  # diffusers looks for `ModelMixin` there
 
-POOLED = 4  # positions in height and in width that are told apart at the end
+POOLED = 4  # positions in height and in width that are kept at the end
 
 
 class ExpressionEncoder(ModelMixin, ConfigMixin):

@@ -21,6 +21,7 @@ import torch
 import torch.nn.functional as F
 from diffusers import ConfigMixin, ModelMixin
 from diffusers.configuration_utils import register_to_config
+from diffusers.utils.accelerate_utils import apply_forward_hook
 from torch import Tensor, nn
 
 __all__ = ["FaceLandmarker", "ModelMixin"]  # diffusers looks for `ModelMixin` there
@@ -155,6 +156,7 @@ class FaceLandmarker(ModelMixin, ConfigMixin):
         self.register_buffer("canonical_mesh", torch.zeros(MESH_VERTICES, 3))  # cm
         self.register_buffer("procrustes_weights", torch.zeros(MESH_VERTICES))
 
+    @apply_forward_hook
     @torch.no_grad()
     def detect(self, images: Tensor, threshold: float = 0.5) -> list[FaceDetections]:
         """Find the faces of each picture.

@@ -46,8 +46,8 @@ class HeadMotionModel(ModelMixin, ConfigMixin):
             about 4 Hz.
         window: knots that are denoised together.
         context: knots of a window that the window before has made.
-        lookahead: knots at the end of a window that are made again by the next one, which hears
-            what is said after them.
+        lookahead: knots at the end of a window that the next one makes again, since it hears what
+            is said after them; the two are blended there.
         start_mean, start_std: of poses, (6,), in the units of a pose.
         motion_std: of poses relative to the one at the start, (6,).
     """
@@ -63,7 +63,7 @@ class HeadMotionModel(ModelMixin, ConfigMixin):
         embeddings_per_knot: int = 5,
         window: int = 40,
         context: int = 12,
-        lookahead: int = 4,
+        lookahead: int = 8,
         start_mean: tuple[float, ...] = (0.0, 0.0, 0.0, 0.0, 0.0, 1.0),
         start_std: tuple[float, ...] = (0.1, 0.08, 0.05, 0.015, 0.01, 0.02),
         motion_std: tuple[float, ...] = (0.1, 0.05, 0.04, 0.01, 0.01, 0.01),
@@ -71,10 +71,10 @@ class HeadMotionModel(ModelMixin, ConfigMixin):
         super().__init__()
         if EMBEDDINGS_PER_SECOND % embeddings_per_knot:
             raise ValueError(f"`embeddings_per_knot` {embeddings_per_knot} does not divide 50.")
-        if not 3 <= context < window - lookahead:
+        if context < 3 or lookahead < 1 or window < context + 2 * lookahead:
             raise ValueError(
-                f"a window of {window} knots holds no {context} of context (3 or more), "
-                f"{lookahead} of lookahead and new ones."
+                f"a window of {window} knots must hold {context} of context (3 or more) and twice "
+                f"{lookahead} of lookahead (1 or more)."
             )
         self.audio_in = nn.Linear(audio_dim, hidden_dim)
         self.pose_in = nn.Linear(2 * POSE_DIM + 1, hidden_dim)
@@ -162,7 +162,7 @@ class HeadMotionModel(ModelMixin, ConfigMixin):
         fps: float = 25.0,
         amplitude: float = 1.0,
         generator: torch.Generator | None = None,
-        num_inference_steps: int = 10,
+        num_inference_steps: int = 20,
     ) -> Tensor:
         """Sample how the head moves; the memory needed does not grow with the length.
 
@@ -213,28 +213,34 @@ class HeadMotionModel(ModelMixin, ConfigMixin):
         num_inference_steps: int,
     ) -> Iterator[tuple[int, Tensor]]:
         """Yield runs of knots (n, 6) with the number of their first; each begins with the last
-        three of the run before, so that the curve goes on."""
+        three of the run before, so that the curve is continuous.
+
+        What a window has made beyond the knots that are kept is blended into the next one.
+        """
         config = self.config
-        window, context = config.window, config.context
-        new = torch.zeros(0, POSE_DIM, device=self.device)
-        for first in count(0, window - context - config.lookahead):
-            known = new[-context:]
+        context, kept = config.context, config.window - config.lookahead
+        known = beyond = run_end = torch.zeros(0, POSE_DIM, device=self.device)
+        for first in count(0, kept - context):
             audio = self._cut_audio(embeddings, first)
             window_style = self._cut_style(style, first, fps)
             knots = self._denoise(
                 audio, window_style, start_pose, known, generator, num_inference_steps
             )
             if first == 0:
-                knots = knots - _fade(window, 3, knots) * evaluate_spline(knots, knots.new_zeros(1))
+                off = evaluate_spline(knots, knots.new_zeros(1))
+                # The three knots that make the first frame are shifted alike, later ones less.
+                knots[:3] -= off
+                knots[3:context] -= (1 - ramp(context - 3, knots)) * off
             else:
-                offset = known[-1] - knots[context - 1]
-                knots = knots + _fade(window, context, knots) * offset
-                knots[:context] = known
-            new = knots[: window - config.lookahead]
-            begin = 0 if first == 0 else context - 3
-            yield first + begin, new[begin:]
-            if first + len(new) >= num_knots:
+                new = knots[context : context + config.lookahead]
+                blended = beyond + ramp(config.lookahead, knots) * (new - beyond)
+                knots = torch.cat([known, blended, knots[context + config.lookahead :]])
+            is_last = first + kept >= num_knots
+            run = torch.cat([run_end, knots[: kept if is_last else kept - context]])
+            yield first - len(run_end), run
+            if is_last:
                 return
+            known, beyond, run_end = knots[kept - context : kept], knots[kept:], run[-3:]
 
     def _denoise(
         self,
@@ -362,7 +368,7 @@ def evaluate_spline(knots: Tensor, times: Tensor) -> Tensor:
     )
 
 
-def _fade(window: int, whole: int, like: Tensor) -> Tensor:
-    """Weights (window, 1), 1 for the first `whole` knots and then falling to 0 in half a second."""
-    beyond = torch.arange(window, device=like.device, dtype=like.dtype) - (whole - 1)
-    return torch.exp(-beyond.clamp(min=0) / 2)[:, None]
+def ramp(length: int, like: Tensor) -> Tensor:
+    """A smooth rise from near 0 to near 1, (length, 1)."""
+    t = torch.arange(1, length + 1, device=like.device, dtype=like.dtype) / (length + 1)
+    return (t * t * (3 - 2 * t))[:, None]

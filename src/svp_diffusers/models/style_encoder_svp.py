@@ -25,12 +25,14 @@ from typing import Any
 import torch
 from diffusers import ModelMixin
 from diffusers.configuration_utils import ConfigMixin, register_to_config
+from diffusers.utils.accelerate_utils import apply_forward_hook
 from diffusers.utils.torch_utils import randn_tensor
 from huggingface_hub import HfApi, hf_hub_download
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.distributions import Independent, Normal, kl_divergence
+from torch.nn import functional as F
 
 STYLE_FILE_FORMAT = "svp-style"
 STYLE_FILE = "style.safetensors"  # its name in a repository on the Hub
@@ -330,6 +332,51 @@ class AttentiveStatisticsPooling(nn.Module):
         return torch.cat([mean, (variance + 1e-5).sqrt()], dim=-1)
 
 
+class OffloadableAttention(nn.MultiheadAttention):
+    """`nn.MultiheadAttention`, batch first, that calls its output projection.
+
+    PyTorch's reads the projection's weights instead; offloading loads those of a module only when
+    it is called. The arithmetic is the same, bit for bit.
+    """
+
+    def __init__(self, dim: int, num_heads: int) -> None:
+        super().__init__(dim, num_heads, batch_first=True)
+
+    @classmethod
+    def of(cls, attention: nn.MultiheadAttention) -> "OffloadableAttention":
+        """Take over the weights of another."""
+        with torch.device("meta"):
+            taken = cls(attention.embed_dim, attention.num_heads)
+        taken.load_state_dict(attention.state_dict(keep_vars=True), assign=True)
+        return taken
+
+    def forward(
+        self,
+        query: Tensor,
+        key: Tensor,
+        value: Tensor,
+        key_padding_mask: Tensor | None = None,
+        need_weights: bool = False,
+        attn_mask: Tensor | None = None,
+        average_attn_weights: bool = True,
+        is_causal: bool = False,
+    ) -> tuple[Tensor, None]:
+        """Attend, for a float `key_padding_mask` `(batch, keys)`; other options are unused."""
+        assert key is value
+        query_weight, other_weight = self.in_proj_weight.split([self.embed_dim, 2 * self.embed_dim])
+        query_bias, other_bias = self.in_proj_bias.split([self.embed_dim, 2 * self.embed_dim])
+        heads = (self.num_heads, self.head_dim)
+        queries = F.linear(query, query_weight, query_bias).unflatten(-1, heads)
+        keys, values = F.linear(key, other_weight, other_bias).chunk(2, dim=-1)
+        attended = F.scaled_dot_product_attention(
+            queries.transpose(1, 2),  # (batch, heads, time, head_dim)
+            keys.unflatten(-1, heads).transpose(1, 2),
+            values.unflatten(-1, heads).transpose(1, 2),
+            None if key_padding_mask is None else key_padding_mask[:, None, None],
+        )
+        return self.out_proj(attended.transpose(1, 2).flatten(2)), None
+
+
 class StyleEncoder(ModelMixin, ConfigMixin):
     """Expression coefficients and/or audio embeddings of a clip -> `StyleDistribution`.
 
@@ -398,9 +445,10 @@ class StyleEncoder(ModelMixin, ConfigMixin):
         )
         # What the cross-attention sees when the audio is missing.
         self.no_audio = nn.Parameter(torch.randn(1, 1, hidden_dim) * 0.02)
-        self.cross_attention = nn.MultiheadAttention(
-            hidden_dim, num_attention_heads, batch_first=True
-        )
+        self.cross_attention = OffloadableAttention(hidden_dim, num_attention_heads)
+        for transformer in (self.expression_transformer, self.audio_transformer):
+            for layer in transformer.layers:
+                layer.self_attn = OffloadableAttention.of(layer.self_attn)
         self.norm = nn.LayerNorm(hidden_dim)
         self.pooling = AttentiveStatisticsPooling(hidden_dim)
         self.to_mean = nn.Linear(2 * hidden_dim, style_dim)
@@ -486,6 +534,7 @@ class StyleEncoder(ModelMixin, ConfigMixin):
         mean = (weights * means / stds.square()).sum(0) / precision
         return StyleDistribution(mean, precision.rsqrt(), encoder_id=self.config.encoder_id)
 
+    @apply_forward_hook
     def prior(self) -> StyleDistribution:
         """N(0, I), which the training's KL term ties all styles to: sample it for a new style."""
         mean = self.bank.new_zeros(self.config.style_dim)
@@ -498,6 +547,7 @@ class StyleEncoder(ModelMixin, ConfigMixin):
         """The named styles of this checkpoint, as a mapping from name to distribution."""
         return StyleBank(self)
 
+    @apply_forward_hook
     def get_style(self, name: str) -> StyleDistribution:
         """A style of the bank. Raises `UnknownStyleError` listing the known names."""
         names = list(self.config.style_names)
@@ -510,8 +560,10 @@ class StyleEncoder(ModelMixin, ConfigMixin):
         """Put a single style into the bank, under a new name; save the model to keep it.
 
         Raises:
-            ValueError: the name is empty or taken, or the style is of another encoder or size.
+            ValueError: the name is empty or taken, the style is of another encoder or size, or the
+                weights are offloaded.
         """
+        self._check_bank_is_here()
         names = list(self.config.style_names)
         if not name or name in names:
             raise ValueError(f"cannot add style {name!r}: give a new name, other than {names}.")
@@ -523,12 +575,27 @@ class StyleEncoder(ModelMixin, ConfigMixin):
         self.register_to_config(style_names=[*names, name])
 
     def remove_style(self, name: str) -> None:
-        """Take a style out of the bank. Raises `UnknownStyleError` listing the known names."""
-        self.get_style(name)
+        """Take a style out of the bank.
+
+        Raises:
+            UnknownStyleError: listing the known names.
+            ValueError: the weights are offloaded.
+        """
+        self._check_bank_is_here()
         names = list(self.config.style_names)
+        if name not in names:
+            raise UnknownStyleError(f"unknown style {name!r}; this checkpoint knows {names}.")
         kept = [row for row, known in enumerate(names) if known != name]
         self.bank = self.bank[kept]
         self.register_to_config(style_names=[names[row] for row in kept])
+
+    def _check_bank_is_here(self) -> None:
+        # Sequential offloading keeps a copy of the bank, which it would bring back.
+        if any(weight.is_meta for weight in self.parameters()):
+            raise ValueError(
+                "the style bank cannot be changed while the weights are offloaded: change it "
+                "before offloading is enabled."
+            )
 
     def check_style(self, style: StyleDistribution) -> None:
         """Raise `ValueError` if `style` lives in the space of another encoder."""

@@ -644,7 +644,7 @@ class TemporalUNet(UNetMotionModel):
         """Make the audio add nothing at first, as befits new weights (our choice).
 
         What audio tokens of new weights add is noise. A net that starts with it learns first to
-        make all tokens alike, and then hears nothing for long.
+        make all tokens alike, and the audio is then ignored for long.
         """
         for module in self.modules():
             if isinstance(module, PortraitTransformerBlock):

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class GuidancePass:
-    """One evaluation of the UNet: its weight in the guided prediction, and what it is shown."""
+    """One evaluation of the UNet: its weight in the guided prediction, and its conditions."""
 
     weight: float
     portrait: bool

@@ -130,7 +130,7 @@ def read_portrait(image: Portrait) -> Image.Image | torch.Tensor:
             "`image` must be a PIL image, a path, an array (height, width, 3) or a tensor "
             f"(3, height, width); got {type(image).__name__}."
         )
-    pixels = torch.as_tensor(image)
+    pixels = torch.tensor(image) if isinstance(image, np.ndarray) else image
     if pixels.ndim == 4 and len(pixels) == 1:
         pixels = pixels[0]
     if isinstance(image, np.ndarray) and pixels.ndim == 3:
@@ -141,6 +141,11 @@ def read_portrait(image: Portrait) -> Image.Image | torch.Tensor:
             f"{type(image).__name__} {tuple(image.shape)}."
         )
     return to_unit_range("image", pixels)
+
+
+def to_tensor(image: Image.Image) -> torch.Tensor:
+    """An RGB picture as pixels (3, height, width) in [0, 1]."""
+    return torch.from_numpy(np.array(image)).permute(2, 0, 1).float() / 255
 
 
 def stack_head_pictures(

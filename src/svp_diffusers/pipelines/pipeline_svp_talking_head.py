@@ -36,9 +36,10 @@ if not __name__.startswith("svp_diffusers."):
 from .checkpoint_svp import CheckpointMixin
 from .conditions_svp import Conditions, ConditionsMixin
 from .guidance_svp import GuidancePass, plan_guidance
+from .head_svp import HeadMixin
 from .images_svp import HeadPictures, Portrait, read_portrait
 from .noise_svp import draw_noise
-from .speech_svp import Audio, count_frames
+from .speech_svp import Audio, count_frames, prepare_waveform
 from .style_schedule_svp import Style
 from .windows_svp import (
     blend_windows,
@@ -67,7 +68,7 @@ class SVPTalkingHeadPipelineOutput(BaseOutput):
     styles: list[torch.Tensor]
 
 
-class SVPTalkingHeadPipeline(CheckpointMixin, ConditionsMixin, DiffusionPipeline):
+class SVPTalkingHeadPipeline(CheckpointMixin, ConditionsMixin, HeadMixin, DiffusionPipeline):
     """Makes a portrait speak, in a style that is sampled from a probability distribution.
 
     Args:
@@ -82,6 +83,8 @@ class SVPTalkingHeadPipeline(CheckpointMixin, ConditionsMixin, DiffusionPipeline
             takes the windows of the audio encoder.
         style_encoder: `StyleEncoder`, holds the style prior and the bank of named styles.
         scheduler: any diffusers scheduler.
+        face_landmarker: `FaceLandmarker`, finds the portrait's face where a call gives no head
+            keypoints. Optional.
         num_inference_steps: the default of a call, as are the next seven: they depend on how a
             checkpoint was trained, so it carries them.
         guidance_scale: the default of a call.
@@ -100,9 +103,11 @@ class SVPTalkingHeadPipeline(CheckpointMixin, ConditionsMixin, DiffusionPipeline
     """
 
     model_cpu_offload_seq = (
-        "audio_encoder->style_encoder->audio_projector->reference_unet->head_guider->unet->vae"
+        "face_landmarker->audio_encoder->style_encoder->audio_projector->reference_unet"
+        "->head_guider->unet->vae"
     )
     _callback_tensor_inputs: ClassVar = ["latents"]
+    _optional_components: ClassVar = ["face_landmarker"]
 
     def __init__(
         self,
@@ -115,6 +120,7 @@ class SVPTalkingHeadPipeline(CheckpointMixin, ConditionsMixin, DiffusionPipeline
         audio_projector: ModelMixin,
         style_encoder: ModelMixin,
         scheduler: SchedulerMixin,
+        face_landmarker: ModelMixin | None = None,
         num_inference_steps: int = 25,
         guidance_scale: float = 3.5,
         audio_guidance_scale: float | None = None,
@@ -139,6 +145,7 @@ class SVPTalkingHeadPipeline(CheckpointMixin, ConditionsMixin, DiffusionPipeline
             audio_projector=audio_projector,
             style_encoder=style_encoder,
             scheduler=scheduler,
+            face_landmarker=face_landmarker,
         )
         self.register_to_config(
             num_inference_steps=num_inference_steps,
@@ -409,6 +416,7 @@ class SVPTalkingHeadPipeline(CheckpointMixin, ConditionsMixin, DiffusionPipeline
         style: Style = None,
         *,
         head_keypoints: HeadPictures | None = None,
+        find_face: bool = True,
         height: int | None = None,
         width: int | None = None,
         fps: float | Fraction | None = None,
@@ -447,8 +455,11 @@ class SVPTalkingHeadPipeline(CheckpointMixin, ConditionsMixin, DiffusionPipeline
                 0.4 s (our choice). All videos of a batch have the style that is given.
             head_keypoints: pictures of head keypoints, one for a still head or one a frame: a list
                 of PIL images, or an array or tensor (frames, 3, height, width) of floats in [0, 1]
-                or of uint8. None leaves the head to the model; where the checkpoint is shown the
-                face's place, it is then the middle of the portrait.
+                or of uint8. None finds those of the portrait's face, and the head is still.
+            find_face: find the largest face of the portrait where no `head_keypoints` are given and
+                the checkpoint has a `face_landmarker`: a picture is cut around it, an array or
+                tensor is taken whole. Else the head is left to the model, which seldom ends well;
+                where the checkpoint is given the face's place, that is the portrait's middle.
             height: of the video in pixels; the checkpoint's own by default.
             width: of the video in pixels.
             fps: frames a second, the checkpoint's own by default; the video has `round(duration *
@@ -524,8 +535,8 @@ class SVPTalkingHeadPipeline(CheckpointMixin, ConditionsMixin, DiffusionPipeline
             callback_on_step_end_tensor_inputs,
         )
         portraits = [read_portrait(each) for each in image]
-        waveforms = [self.prepare_waveform(each, sampling_rate) for each in audio]
         rate = self.feature_extractor.sampling_rate
+        waveforms = [prepare_waveform(each, sampling_rate, rate) for each in audio]
         num_frames = [count_frames(len(waveform), rate, fps) for waveform in waveforms]
         if head_keypoints is not None:
             for frames in num_frames:
@@ -536,11 +547,16 @@ class SVPTalkingHeadPipeline(CheckpointMixin, ConditionsMixin, DiffusionPipeline
         # 2. Prepare the conditions of each video
         num_videos = len(image) * num_videos_per_style
         generators = generator if isinstance(generator, list) else [generator] * num_videos
-        if head_keypoints is None:
-            head_keypoints = self.draw_default_head(height, width)
-        head_features = None if head_keypoints is None else self.encode_heads(head_keypoints)
+        heads: list[HeadPictures | None] = [head_keypoints] * len(portraits)
+        if head_keypoints is None and find_face and self.can_find_heads:
+            found = [self.find_head(portrait, height, width) for portrait in portraits]
+            portraits, heads = [portrait for portrait, _ in found], [head for _, head in found]
+        elif head_keypoints is None:
+            heads = [self.draw_default_head(height, width)] * len(portraits)
         conditions: list[Conditions] = []
-        for portrait, waveform, frames in zip(portraits, waveforms, num_frames, strict=True):
+        each_portrait = zip(portraits, heads, waveforms, num_frames, strict=True)
+        for portrait, head, waveform, frames in each_portrait:
+            head_features = None if head is None else self.encode_heads(head)
             audio_tokens, embeddings = self.hear(waveform, frames, fps)
             audio_tokens = audio_tokens.to(self.unet.dtype)
             portrait_latents = self.encode_image(portrait, height, width)

@@ -18,7 +18,7 @@ from svp_diffusers.talkers.speech import SAMPLING_RATE
 from svp_diffusers.talkers.utterance import say
 
 IDENTITIES = (9018, 9030, 9013, 9025)
-# Speakers of the test split, whose voices no training hears.
+# Speakers of the test split, whose voices are in no training data.
 LINES = (
     (47, "Hello! Give me a voice and a style, and I will speak."),
     (45, "I have been meaning to fix that step for months."),

@@ -1,1 +1,1 @@
-"""From a waveform to what encoders hear."""
+"""From a waveform to audio features."""

@@ -1,4 +1,4 @@
-"""What a style encoder hears: audio features at 50 per second from a mono 16 kHz waveform.
+"""The audio input of a style encoder: features at 50 per second from a mono 16 kHz waveform.
 
 An encoder's config names its features (`audio_features`), and only those are given to it.
 """
@@ -68,7 +68,7 @@ def choose_audio_features(
         raise ConfigurationError(f"unknown audio features {name!r}; known: log-mel-80, wav2vec2")
     if audio_encoder is None or feature_extractor is None:
         raise ConfigurationError(
-            "this style encoder hears wav2vec2 features: give the audio encoder that it was "
+            "this style encoder takes wav2vec2 features: give the audio encoder that it was "
             "trained with (--audio-encoder, or as --checkpoint the pipeline that has both)"
         )
 

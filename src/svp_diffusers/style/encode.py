@@ -27,7 +27,7 @@ def encode_style(
 
     Args:
         expressions: coefficients at 25 frames per second, of the encoder's space.
-        recording: the clip's sound; `audio_features` turns it into what the encoder hears.
+        recording: the clip's sound; `audio_features` turns it into the encoder's input.
         speaker_average: mean expression of the speaker, for an encoder with speaker centring.
         name: what the style is to be called.
 
@@ -58,7 +58,7 @@ def encode_style(
         if values["audio"].shape[1] != config.audio_dim:
             raise ConfigurationError(
                 f"the audio features have {values['audio'].shape[1]} dimensions, this style "
-                f"encoder hears {config.audio_dim} of {config.audio_features}"
+                f"encoder takes {config.audio_dim} of {config.audio_features}"
             )
     if not values:
         raise ConfigurationError("a style needs expressions, a recording or both")

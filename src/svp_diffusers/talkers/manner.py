@@ -127,7 +127,7 @@ _VOICE_CHANGES: dict[str, tuple[int, int, int]] = {
     "sad": (-26, -8, -24),
     "surprised": (4, 14, 30),
 }
-"""Change of rate, pitch and pitch range, so that the voice alone tells of the emotion."""
+"""Change of rate, pitch and pitch range, so that the voice alone conveys the emotion."""
 
 
 @dataclass(frozen=True)

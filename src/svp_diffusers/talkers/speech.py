@@ -145,7 +145,7 @@ def synthesise_speech(
     answer = json.loads(header)
     native = np.frombuffer(samples, np.int16).astype(np.float32) / 32768
     if not native.any():
-        raise MediaError(f"espeak-ng says nothing for the text {text!r}; give it some words")
+        raise MediaError(f"espeak-ng is silent for the text {text!r}; give it some words")
     rate = answer["sampling_rate"]
     return _resample(native, rate), _to_phonemes(answer["phonemes"], rate, len(native) / rate)
 

@@ -11,9 +11,10 @@ from PIL import Image
 
 from svp_diffusers.data.preparation.probing import ProbedVideo
 from svp_diffusers.data.preparation.settings import Reason, RejectionError
-from svp_diffusers.media.faces import CROP_MARGIN, Face, FaceDetector
+from svp_diffusers.media.faces import Face, FaceDetector
 from svp_diffusers.media.landmarks import LandmarkFaceDetector, load_face_landmarker
 from svp_diffusers.models.face_landmarker_svp import FaceLandmarker
+from svp_diffusers.pipelines.head_svp import CROP_MARGIN
 
 # Our choices. A second face counts when it is no smaller than this part of the first one.
 RIVAL_AREA = 0.25

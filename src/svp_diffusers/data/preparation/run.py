@@ -113,7 +113,7 @@ def in_processes(workers: int) -> Execute:
             except BrokenProcessPool as error:
                 raise DatasetError(
                     "a worker process was killed, most likely for want of memory; "
-                    "run the same command again with fewer workers: it goes on where it stopped"
+                    "run the same command again with fewer workers: it continues where it stopped"
                 ) from error
             finally:
                 pool.shutdown(cancel_futures=True)

@@ -1,1 +1,1 @@
-"""How well a style encoder tells styles apart."""
+"""How well a style encoder separates styles."""

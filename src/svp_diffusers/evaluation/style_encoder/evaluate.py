@@ -1,4 +1,4 @@
-"""The report on a style encoder: what it tells, what it leaks, whether its widths mean anything."""
+"""The report on a style encoder: what it separates and leaks, whether its widths are calibrated."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -54,7 +54,7 @@ def evaluate_style(
     Args:
         encoder: to be judged.
         clips: centred if the encoder wants them so; the baselines see what the encoder sees.
-        speakers: whose windows are asked about (default: everybody's); all clips are candidates.
+        speakers: whose windows are queries (default: everybody's); all clips are candidates.
 
     Raises:
         DatasetError: an unknown speaker, or a clip too short for two windows.
@@ -108,5 +108,5 @@ def format_report(report: StyleReport) -> str:
 
 def _format_figure(figure: Figure | None) -> str:
     if figure is None:
-        return "cannot be told"
+        return "not measurable"
     return f"{figure.value:.2f} [{figure.low:.2f}, {figure.high:.2f}]"

@@ -28,7 +28,7 @@ class Figure:
 
 @dataclass(frozen=True)
 class WindowLabels:
-    """Of each of n windows: clip number, speaker, style, and whether it is asked about."""
+    """Of each of n windows: clip number, speaker, style, and whether it is a query."""
 
     clip: NDArray[np.int64]
     speaker: NDArray[np.str_]
@@ -61,8 +61,8 @@ def retrieve_across_speakers(representation: Representation, labels: WindowLabel
 def tell_speakers(representation: Representation, labels: WindowLabels) -> Figure | None:
     """Identity leakage: accuracy of a linear probe for the speaker, on styles it was not fitted to.
 
-    Every style that several speakers have is held out once; asked about are its windows of the
-    speakers that the probe knows from other such styles. At chance, a style vector says nothing of
+    Every style that several speakers have is held out once; queries are its windows of the
+    speakers that the probe was trained on. At chance, a style vector contains no information on
     who speaks. None where no two speakers share two styles.
     """
     from sklearn.linear_model import LogisticRegression

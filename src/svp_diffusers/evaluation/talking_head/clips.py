@@ -42,7 +42,7 @@ class TrueClip:
 
 
 class TrueClips:
-    """Some clips of a split, evenly spread over it, decoded when they are asked for.
+    """Some clips of a split, evenly spread over it, decoded on access.
 
     Args:
         root: folder or address of a dataset of procedural talkers with pictures and references.
@@ -50,8 +50,8 @@ class TrueClips:
         number: how many clips, or None for all.
 
     Raises:
-        DatasetError: fewer clips than asked for, or (on access) clips that lack their truth.
-        ConfigurationError: less than one clip is asked for.
+        DatasetError: fewer clips than requested, or (on access) clips that lack their truth.
+        ConfigurationError: less than one clip is requested.
     """
 
     def __init__(self, root: str, split: str, number: int | None) -> None:
@@ -62,7 +62,7 @@ class TrueClips:
             raise ConfigurationError(f"cannot measure on {number} clips; ask for at least one")
         if number > available:
             raise DatasetError(
-                f"{number} clips are asked for, and split {split!r} of {root} has {available}"
+                f"{number} clips are requested, and split {split!r} of {root} has {available}"
             )
         self._indices = np.linspace(0, available - 1, number).round().astype(int)
 
@@ -100,7 +100,7 @@ def _check(sample: ClipSample) -> TrueClip:
     ):
         raise DatasetError(
             f"clip {sample.key!r} lacks frames, a reference, head keypoints, arkit52 expressions, "
-            "its person or its emotion; make the dataset anew with `svp data synth`, and give it "
+            "its person or its emotion; make the dataset again with `svp data synth`, and give it "
             "uncached"
         )
     return TrueClip(

@@ -38,7 +38,7 @@ class EvaluationSettings:
         clips: of the test split, for lips and pictures; each is made twice.
         style_clips: of the test split, each made in every style.
         variation_clips: of the test split, for diversity (14 videos each) and interpolation (6).
-        training_clips: of the train split, which tell what each style looks like.
+        training_clips: of the train split, which define each style's expressions.
         seed: of styles and noise.
         options: of the pipeline's call; what is not given is the checkpoint's own default.
 
@@ -62,7 +62,7 @@ class EvaluationSettings:
 
 @dataclass(frozen=True)
 class Report:
-    """Results by part, pictures by name, what was asked for, and what sampled with."""
+    """Results by part, pictures by name, the settings, and the sampling options."""
 
     results: dict[str, PartResult]
     pictures: dict[str, Image.Image]
@@ -88,7 +88,7 @@ def evaluate_checkpoint(
         settings: what is measured.
         device: to run on.
         dtype: of the weights, a name of `DTYPES`.
-        on_progress: told of every clip.
+        on_progress: called at every clip.
 
     Raises:
         DatasetError: clips that are too few, or lack their truth.

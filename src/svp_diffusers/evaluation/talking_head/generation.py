@@ -55,7 +55,7 @@ class Sampler:
         try:
             style: StyleDistribution = self.pipeline.style_encoder.get_style(name)
         except ValueError as error:
-            raise StyleError(f"styles are asked for by emotion: {error}") from error
+            raise StyleError(f"styles are looked up by emotion: {error}") from error
         return style
 
     def generate(
@@ -66,7 +66,7 @@ class Sampler:
         waveform: NDArray[np.float32] | None = None,
         temperature: float | None = None,
     ) -> NDArray[np.uint8]:
-        """Make a clip anew: `(f, H, W, 3)`, as many frames as the clip has.
+        """Generate a clip again: `(f, H, W, 3)`, as many frames as the clip has.
 
         Args:
             clip: gives the reference, the head's motion, and the sound.

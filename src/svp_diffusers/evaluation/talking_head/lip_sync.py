@@ -35,7 +35,7 @@ _CONDITIONS = (GENERATED, SHUFFLED, RECONSTRUCTED, TRUE)
 def evaluate_lip_sync(measured: Sequence[Measurement], reader: ExpressionReader) -> PartResult:
     """Correlation of the lips with the truth, a clip at a time, and how late they are.
 
-    The truth is the rig. A clip whose truth does not move cannot tell and is left out; lips that do
+    The truth is the rig. A clip whose truth does not move is left out: no correlation; lips that do
     not move where the truth does have correlation 0.
     """
     rows: list[Row] = []
@@ -96,12 +96,12 @@ def correlate_at_lags(read: NDArray[np.float64], truth: NDArray[np.float64]) -> 
 
 def estimate_lag(curves: NDArray[np.float64], people: Sequence[str]) -> Estimate | None:
     """The lag at which the mean over clips of `(clips, lags)` correlations is highest."""
-    kept = np.flatnonzero(_told(curves))
+    kept = np.flatnonzero(_defined(curves))
     if not len(kept):
         return None
-    told = curves[kept]
+    defined = curves[kept]
     return estimate_jumping(
-        lambda rows: float(np.argmax(told[rows].mean(axis=0)) - MAX_LAG),
+        lambda rows: float(np.argmax(defined[rows].mean(axis=0)) - MAX_LAG),
         np.asarray(people)[kept].tolist(),
         (-MAX_LAG, MAX_LAG),
     )
@@ -109,11 +109,11 @@ def estimate_lag(curves: NDArray[np.float64], people: Sequence[str]) -> Estimate
 
 def average_curve(curves: NDArray[np.float64]) -> list[float]:
     """Mean over the clips that can tell, of `(clips, lags)`; empty if there is none."""
-    told = curves[_told(curves)]
-    return [float(value) for value in told.mean(axis=0)] if len(told) else []
+    defined = curves[_defined(curves)]
+    return [float(value) for value in defined.mean(axis=0)] if len(defined) else []
 
 
-def _told(curves: NDArray[np.float64]) -> NDArray[np.bool_]:
+def _defined(curves: NDArray[np.float64]) -> NDArray[np.bool_]:
     return np.asarray(~np.isnan(curves).any(axis=1))
 
 

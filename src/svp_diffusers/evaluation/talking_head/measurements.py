@@ -15,7 +15,7 @@ from svp_diffusers.measures.face_regions import locate_mouth
 from svp_diffusers.measures.pictures import measure_motion, measure_psnr, measure_ssim
 
 GENERATED, SHUFFLED, RECONSTRUCTED, TRUE = "generated", "shuffled", "reconstructed", "true"
-"""The conditions: the clip made anew, from another clip's sound, by the VAE alone, as it is."""
+"""The conditions: the clip generated, from another clip's sound, by the VAE alone, as it is."""
 
 Progress = Callable[[str, int, int], None]
 """Told what is going on, how many of it are done, and how many there are."""
@@ -52,7 +52,7 @@ def measure_clips(
     sheet: Sheet,
     on_progress: Progress,
 ) -> list[Measurement]:
-    """Make every clip anew in the style of its emotion, once with its own sound and once with that
+    """Generate every clip in the style of its emotion, once with its own sound and once with that
     of a clip half the set away, and read all of it.
 
     Args:
@@ -61,7 +61,7 @@ def measure_clips(
         clips: what is made.
         seed: clip `i` is made from `seed + i`.
         sheet: is handed some of the frames.
-        on_progress: told of every clip.
+        on_progress: called at every clip.
     """
     measured = []
     for number in range(len(clips)):

@@ -50,11 +50,11 @@ def _plot_lip_sync(result: PartResult) -> Any:
     details = result.details
     jaw, traces = details[JAW], details["traces"]
     figure, axes = _open_figure(11, 6.5, 2, 3)
-    told = {
+    shares = {
         name: [value for value in each["correlation"] if not np.isnan(value)]
         for name, each in jaw.items()
     }
-    axes[0, 0].boxplot(list(told.values()), tick_labels=list(told), whis=(0, 100))
+    axes[0, 0].boxplot(list(shares.values()), tick_labels=list(shares), whis=(0, 100))
     axes[0, 0].set_title("jaw: correlation of each clip")
     axes[0, 0].tick_params(axis="x", rotation=20)
     for name, each in jaw.items():
@@ -62,7 +62,7 @@ def _plot_lip_sync(result: PartResult) -> Any:
             axes[0, 1].plot(details["lags"], each["by lag"], marker=".", label=name)
     axes[0, 1].set_xlabel("frames by which the lips are late")
     axes[0, 1].set_title("jaw: mean correlation by lag")
-    if axes[0, 1].lines:  # clips shorter than the lags tell of none
+    if axes[0, 1].lines:  # clips shorter than the lags have none
         axes[0, 1].legend(fontsize="small")
     axes[0, 2].axis("off")
     for axis, (name, lines) in zip(axes[1], traces.items(), strict=False):
@@ -76,7 +76,7 @@ def _plot_lip_sync(result: PartResult) -> Any:
 
 
 def _plot_style(result: PartResult) -> Any:
-    """Which style was seen where which was asked for, and the shifts from neutral."""
+    """Which style was seen where which was requested, and the shifts from neutral."""
     details = result.details
     names = details["emotions"]
     figure, axes = _open_figure(12, 5.5, 1, 2)

@@ -121,9 +121,9 @@ def evaluate_style(
         reader: reads them.
         clips: whose references and sounds are used.
         measured: true clips and reconstructions, for the ceilings.
-        training: tells what the styles look like.
+        training: defines each style's expressions.
         seed: clip `i` is made from `seed + i`.
-        on_progress: told of every video.
+        on_progress: called at every video.
 
     Returns:
         Rows and details, and a picture of some people (rows) in all styles (columns).

@@ -88,7 +88,7 @@ def read_speech_clips(source: str, split: str) -> list[SpeechClip]:
 
 
 def locate_embeddings(samples: int) -> NDArray[np.float64]:
-    """The middle of what each embedding of so many samples hears, in samples: `(t,)`."""
+    """The centre of each embedding's receptive field, in samples: `(t,)`."""
     number = (samples - AUDIO_RECEPTIVE_FIELD) // AUDIO_STRIDE + 1
     return np.array([AUDIO_STRIDE * i + AUDIO_RECEPTIVE_FIELD / 2 for i in range(number)])
 
@@ -157,7 +157,7 @@ class SpeechBatchSampler:
 def _measure_loudness(
     waveform: NDArray[np.float32], moments: NDArray[np.int64]
 ) -> NDArray[np.float32]:
-    """Root mean square over what an embedding hears, relative to the recording's 95th percentile;
+    """Root mean square over a receptive field, relative to the recording's 95th percentile;
     as `measure_loudness` of the performance, at other moments."""
     energy = np.concatenate([[0.0], np.cumsum(waveform.astype(np.float64) ** 2)])
     first = np.clip(moments - AUDIO_RECEPTIVE_FIELD // 2, 0, len(waveform))

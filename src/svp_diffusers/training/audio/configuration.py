@@ -17,7 +17,7 @@ class AudioTrainingConfiguration(LoopConfiguration):
         conv_channels: of the convolutions after the filter bank.
         hidden_size: of an embedding.
         num_hidden_layers, num_attention_heads, intermediate_size: of the transformer.
-        num_conv_pos_embeddings: reach of the convolution that tells it of time, in embeddings; 32
+        num_conv_pos_embeddings: reach of the convolution that encodes positions, in embeddings; 32
             are 0.64 s, about a word.
 
     Batches:

@@ -16,7 +16,7 @@ from svp_diffusers.training.audio.configuration import AudioTrainingConfiguratio
 
 CONV_KERNEL = (240, 2, 1)
 CONV_STRIDE = (160, 2, 1)
-"""Windows of 15 ms every 10 ms, then pairs of them: an embedding hears 400 samples, and the next
+"""Windows of 15 ms every 10 ms, then pairs of them: an embedding covers 400 samples, and the next
 one starts 320 later, as in wav2vec 2.0."""
 
 _PHASES = 4

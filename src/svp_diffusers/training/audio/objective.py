@@ -28,10 +28,10 @@ _FLOOR = 1e-3
 
 
 class AudioObjective(Objective):
-    """The encoder, and a linear head on its embeddings that is thrown away afterwards.
+    """The encoder, and a linear head on its embeddings that is discarded afterwards.
 
-    Each embedding tells the lips (9 coefficients), the loudness and 16 log-mel bands of the moment
-    it hears, each brought to mean 0 and variance 1 over the training clips.
+    Each embedding predicts the lips (9 coefficients), the loudness and 16 log-mel bands in its
+    receptive field, each brought to mean 0 and variance 1 over the training clips.
 
     Args:
         encoder: to train.
@@ -112,7 +112,7 @@ class AudioObjective(Objective):
 
 
 def measure_spectrum(waveform: Tensor) -> Tensor:
-    """Natural logarithm of 16 mel bands of what each embedding hears: `(b, n)` to `(b, t, 16)`."""
+    """Natural logarithm of 16 mel bands over each receptive field: `(b, n)` to `(b, t, 16)`."""
     heard = waveform.unfold(-1, AUDIO_RECEPTIVE_FIELD, AUDIO_STRIDE)  # (b, t, 400)
     window = torch.hann_window(AUDIO_RECEPTIVE_FIELD, device=waveform.device)
     spectrum = torch.view_as_real(torch.fft.rfft(heard * window))

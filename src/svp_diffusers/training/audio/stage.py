@@ -1,6 +1,6 @@
 """Training the audio front-end: a small speech encoder for svp-tiny (every number is our choice).
 
-A full-size model takes a wav2vec 2.0 that has heard thousands of hours. This one hears an hour of
+A full-size model has a wav2vec 2.0 trained on thousands of hours. This one is trained on an hour of
 procedural talkers, whose lips are known, and learns to tell them. Afterwards it is frozen.
 """
 
@@ -20,7 +20,7 @@ def train_audio(configuration: AudioTrainingConfiguration, resume: bool = False)
 
     Args:
         configuration: all options.
-        resume: go on from the newest checkpoint of `output_dir`, exactly as if never interrupted.
+        resume: continue from the newest checkpoint of `output_dir`, as if never interrupted.
 
     Returns:
         `output_dir`, in which `audio_encoder` and `feature_extractor` are those of a pipeline.

@@ -142,10 +142,10 @@ class DenoisingBatches:
         )
         mean, std = self.read_style(index)
         noise = torch.from_numpy(generator.standard_normal(len(mean), np.float32))
-        lost = generator.random(len(CONDITIONS)) < [
+        dropped = generator.random(len(CONDITIONS)) < [
             getattr(configuration, f"{name}_dropout") for name in CONDITIONS
         ]
-        lost |= generator.random() < configuration.joint_dropout
+        dropped |= generator.random() < configuration.joint_dropout
         row = {
             "latents": latents,
             "noise": share_noise(own, common, configuration.shared_noise),
@@ -155,8 +155,8 @@ class DenoisingBatches:
             "style": mean + std * noise,
             "timesteps": torch.tensor(generator.random() ** configuration.timestep_power),
             **{
-                f"keep_{name}": torch.tensor(float(not is_lost))
-                for name, is_lost in zip(CONDITIONS, lost, strict=True)
+                f"keep_{name}": torch.tensor(float(not is_dropped))
+                for name, is_dropped in zip(CONDITIONS, dropped, strict=True)
             },
         }
         if self.dataset.entries[index].header["expression_space"] is not None:

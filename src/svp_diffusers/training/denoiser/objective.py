@@ -11,13 +11,14 @@ from svp_diffusers.errors import ConfigurationError
 from svp_diffusers.expression.arkit import ARKIT_BLENDSHAPES
 from svp_diffusers.measures.correlation import correlate
 from svp_diffusers.measures.face_regions import weigh_face
-from svp_diffusers.media.keypoints import draw_dots, draw_v3_keypoints
+from svp_diffusers.media.keypoints import draw_v3_keypoints
 from svp_diffusers.models.expression_encoder_svp import ExpressionEncoder
 from svp_diffusers.models.temporal_unet_svp import (
     MotionModule,
     PortraitTransformerBlock,
     TemporalUNet,
 )
+from svp_diffusers.pipelines.head_svp import draw_dots
 from svp_diffusers.pipelines.pipeline_svp_talking_head import SVPTalkingHeadPipeline
 from svp_diffusers.training.denoiser.clip_sampler import ClipSampler
 from svp_diffusers.training.denoiser.configuration import DenoisingConfiguration

@@ -51,7 +51,7 @@ def train_denoiser(
 
     Args:
         configuration: of the stage.
-        resume: go on from the newest checkpoint of `output_dir`.
+        resume: continue from the newest checkpoint of `output_dir`.
         consecutive: train on neighbouring frames, with the motion modules, which are enabled from
             then on; else on any, without them.
         prepare: freezes what is not trained.

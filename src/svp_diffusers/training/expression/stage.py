@@ -32,7 +32,7 @@ def train_expression(configuration: ExpressionTrainingConfiguration, resume: boo
 
     Args:
         configuration: all options.
-        resume: go on from the newest checkpoint of `output_dir`, exactly as if never interrupted.
+        resume: continue from the newest checkpoint of `output_dir`, as if never interrupted.
 
     Returns:
         The folder of the encoder: moving average of the weights.

@@ -95,7 +95,7 @@ def measure_poses(curves: Sequence[MotionCurve]) -> dict[str, tuple[float, ...]]
 class MotionBatchSampler:
     """Draws windows of clips; a batch follows from the seed and its number alone.
 
-    Raises `DatasetError` for a clip too short to go on from a window before.
+    Raises `DatasetError` for a clip too short to continue a window before.
     """
 
     def __init__(
@@ -139,7 +139,7 @@ class MotionBatchSampler:
         begins = generator.random() < configuration.first_share
         last = number - 4 if begins else number - context - 4
         first = int(generator.integers(min(last, max(0, number - window // 2)) + 1))
-        # Frame 0 lies at the second knot; a window that goes on may have started at any time.
+        # Frame 0 lies at the second knot; a window that continues may start anywhere.
         started = first if begins else int(generator.integers(len(curve.poses)))
         start = curve.poses[started]
         inside = np.minimum(np.arange(first, first + window), number - 1)

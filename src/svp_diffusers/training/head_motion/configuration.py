@@ -24,7 +24,7 @@ class HeadMotionTrainingConfiguration(LoopConfiguration):
 
     Batches:
         batch_size: windows of a global batch.
-        first_share: of windows that begin at the start; the others go on from a window before.
+        first_share: of windows that begin at the start; the others continue a window before.
 
     Optimisation: see `LoopConfiguration`.
     """
@@ -40,7 +40,7 @@ class HeadMotionTrainingConfiguration(LoopConfiguration):
     num_attention_heads: int = 4
     window: int = 40
     context: int = 12
-    lookahead: int = 4
+    lookahead: int = 8
     batch_size: int = 32
     first_share: float = 0.3
     learning_rate: float = 2e-3
@@ -60,8 +60,8 @@ class HeadMotionTrainingConfiguration(LoopConfiguration):
             "hidden_dim must be a multiple of 2 * num_attention_heads",
         )
         require(
-            3 <= self.context < self.window - self.lookahead,
-            "3 <= context < window - lookahead must hold",
+            self.context >= 3 and self.context + 2 * self.lookahead <= self.window,
+            "context must be 3 or more, and context + 2 * lookahead at most window",
         )
         require(self.seconds >= 1, "seconds must be 1 or more")
         require(0 < self.first_share < 1, "first_share must be above 0 and below 1")

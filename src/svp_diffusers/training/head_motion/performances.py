@@ -34,7 +34,7 @@ class MotionClip:
     Args:
         poses: `(frames, 6)` at 25 frames a second, see `HeadMotionModel`.
         embeddings: `(t, audio_dim)` of its speech, 50 a second.
-        style: of this performance, as the checkpoint's style encoder sees and hears it.
+        style: of this performance, as the checkpoint's style encoder encodes it.
         waveform: `(n,)`, 16 kHz.
         emotion: in which it is said.
     """
@@ -112,7 +112,7 @@ def perform_clips(
         takes: performances of each.
         seconds: length of each.
         seed: everything follows from it.
-        on_progress: told of each utterance: the task, how many are done, and of how many.
+        on_progress: called at each utterance with the task, the number done, and the total.
 
     Raises:
         MissingDependencyError: the extra `data` is not installed.
@@ -154,7 +154,7 @@ def read_clips(encoder: PerformanceEncoder, source: str, split: str) -> list[Mot
     """Read the performances of one split of a dataset, the poses from its head keypoints.
 
     Raises:
-        DatasetError: the split is empty, or a clip lacks keypoints or expressions.
+        DatasetError: the split is empty, or a clip is cached or lacks keypoints or expressions.
         FaceError, ExpressionError: they cannot be used.
         ConfigurationError: the style encoder takes expressions relative to the speaker's average,
             and a clip does not say its speaker.
@@ -166,6 +166,11 @@ def read_clips(encoder: PerformanceEncoder, source: str, split: str) -> list[Mot
     clips = []
     for index in range(len(dataset)):
         stored = dataset.read_members(index, members)
+        if stored.header["width"] is None:
+            raise DatasetError(
+                f"clip {stored.key!r} is cached and does not say how large its pictures were; give "
+                "the dataset that it was cached from"
+            )
         average = averages.get(find_speaker(stored.metadata) or "")
         sample = stored.decode(pictures=False)
         clips.append(_read_clip(encoder, sample, stored.header["width"], average))

@@ -32,7 +32,7 @@ def train_head_motion(configuration: HeadMotionTrainingConfiguration, resume: bo
 
     Args:
         configuration: all options.
-        resume: go on from the newest checkpoint of `output_dir`, exactly as if never interrupted.
+        resume: continue from the newest checkpoint of `output_dir`, as if never interrupted.
 
     Returns:
         The folder `head_motion` of `output_dir`: moving average of the weights, half precision.

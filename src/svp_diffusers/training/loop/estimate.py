@@ -154,7 +154,7 @@ class LiveMemory(TorchDispatchMode):
     def __torch_dispatch__(
         self, function: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
     ) -> Any:
-        """Do what is asked, and count."""
+        """Run the operation, and count."""
         output = function(*args, **(kwargs or {}))
         count = flop_registry.get(function._overloadpacket)
         if count is not None:

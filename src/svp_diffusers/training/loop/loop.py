@@ -97,7 +97,7 @@ def train(
 ) -> dict[str, torch.Tensor]:
     """Train an objective to its last step, in one process or in many.
 
-    On CPUs `accelerate launch --cpu` starts one process whatever it is told; for two, say
+    On CPUs `accelerate launch --cpu` starts one process whatever its options; for two, say
     `ACCELERATE_USE_CPU=true accelerate launch --multi_gpu --num_processes 2`.
 
     Args:
@@ -105,7 +105,7 @@ def train(
             evaluation mode, unless FSDP divides it among the processes.
         make_batch: gives the batches.
         configuration: of the loop.
-        run: where to go on from if it holds checkpoints, and where they are saved.
+        run: resumed if it holds checkpoints, and where they are saved.
         accelerator: of `make_accelerator`.
 
     Returns:

@@ -21,7 +21,7 @@ class RunFolder:
     """One run. Making a new one in a folder that holds a run, or resuming none, is an error.
 
     Raises:
-        ConfigurationError: the folder holds a run and `resume` is not asked for, or the run was
+        ConfigurationError: the folder holds a run and `resume` is false, or the run was
             started with another configuration.
         CheckpointError: there is nothing to resume.
     """

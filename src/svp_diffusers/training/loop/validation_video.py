@@ -33,7 +33,7 @@ class ValidationVideo:
     def log(self, accelerator: Accelerator, step: int) -> None:
         """Hand the strip to the run's tracker, if it has one."""
         for tracker in accelerator.trackers:
-            # TensorBoard must be told where the colours are; W&B takes no such word.
+            # TensorBoard needs the position of the channels; W&B has no such option.
             options = {"dataformats": "NHWC"} if tracker.name == "tensorboard" else {}
             tracker.log_images({"validation_clip": self.make_strip()[None]}, step, **options)
 

@@ -16,7 +16,7 @@ class StyleTrainingConfiguration(LoopConfiguration):
         expression_space: "bfm64" is the paper's, "arkit52" can be had from any video.
         expression_centring: "speaker" subtracts the speaker's average expression, because raw
             coefficients tell faces apart before they tell styles apart.
-        audio_features: "log-mel-80" needs no weights; "wav2vec2" is what the pipeline hears.
+        audio_features: "log-mel-80" needs no weights; "wav2vec2" is the input of the pipeline.
         audio_encoder: folder or Hub id of the speech encoder of "wav2vec2".
         audio_dim: size of the audio features; 80 or the speech encoder's hidden size.
 

@@ -28,7 +28,7 @@ def train_style(
 
     Args:
         configuration: all options.
-        resume: go on from the newest checkpoint of `output_dir`, exactly as if never interrupted.
+        resume: continue from the newest checkpoint of `output_dir`, as if never interrupted.
         push_to_hub: repository to push the trained encoder to.
         private: how that repository is created.
 

@@ -4,6 +4,7 @@ import torch
 from transformers import FeatureExtractionMixin, PreTrainedModel
 
 from svp_diffusers.checkpoints.scheduler import default_scheduler
+from svp_diffusers.media.landmarks import load_face_landmarker
 from svp_diffusers.models.audio_projector_svp import AudioProjector
 from svp_diffusers.models.autoencoder_svp import SpaceToDepthAutoencoderKL
 from svp_diffusers.models.head_guider_svp import HeadKeypointGuider
@@ -16,7 +17,7 @@ TOKEN_DIM = 128
 CHANNELS = (64, 96, 128)
 NUM_INFERENCE_STEPS, GUIDANCE_SCALE, SHARED_NOISE = 2, 2.0, 1.0
 """Defaults of a call: few steps are best for a small net, and one noise for all frames keeps the
-picture still. Guidance is on audio and style, not on the portrait, whose colours it would spoil."""
+picture still. Guidance is on audio and style; on the portrait it would distort colours."""
 
 
 def assemble_svp_tiny(
@@ -92,6 +93,7 @@ def assemble_svp_tiny(
         audio_projector=audio_projector,
         style_encoder=style_encoder,
         scheduler=default_scheduler(),
+        face_landmarker=load_face_landmarker(),
         num_inference_steps=NUM_INFERENCE_STEPS,
         guidance_scale=1.0,
         audio_guidance_scale=GUIDANCE_SCALE,

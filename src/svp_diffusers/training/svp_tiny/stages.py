@@ -1,7 +1,7 @@
 """svp-tiny from nothing: data, encoders, style prior, images and clips, each a stage of its own.
 
 Every stage is the command that a user would type, run with a YAML file that lies beside its result.
-A stage whose result is there is done; one that was interrupted goes on where it was.
+A stage whose result is there is done; an interrupted one is resumed.
 """
 
 import shutil
@@ -56,14 +56,14 @@ BANK_SPEAKERS = 4
 def train_tiny(
     output: Path, minutes: float, seed: int, workers: int, report: Callable[[str], None]
 ) -> Path:
-    """Make svp-tiny, or go on making it.
+    """Make svp-tiny, or resume an interrupted run.
 
     Args:
         output: folder of all stages. If it holds a plan, that is followed.
         minutes: how long it may take, about; the plan is made from it.
         seed: of everything.
         workers: processes that draw.
-        report: told of each stage as it begins.
+        report: called with each stage as it begins.
 
     Returns:
         The folder `svp-tiny` of `output`, a pipeline stored in half precision.
@@ -204,7 +204,7 @@ def configure_expression(output: Path, plan: TinyPlan) -> ExpressionTrainingConf
 
 
 def configure_style(output: Path, plan: TinyPlan) -> StyleTrainingConfiguration:
-    """Stage `style`. The rig knows no face, so expressions need no centring."""
+    """Stage `style`. The rig is the same for all faces, so expressions need no centring."""
     audio = Wav2Vec2Model.config_class.from_pretrained(output / "audio/audio_encoder")
     return StyleTrainingConfiguration(
         data=str(output / "data"),
@@ -308,7 +308,7 @@ def finish(output: Path) -> None:
 
 @torch.no_grad()
 def measure_portraits(pipeline: SVPTalkingHeadPipeline, data: Path) -> float:
-    """The least PSNR at which the VAE gives back portraits of the validation split, less 1 dB."""
+    """The lowest PSNR of the VAE on portraits of the validation split, less 1 dB."""
     clips = ClipDataset(str(data), "validation")
     qualities = []
     for index in range(len(clips)):

@@ -26,7 +26,7 @@ def train_vae(configuration: VAETrainingConfiguration, resume: bool = False) -> 
 
     Args:
         configuration: all options.
-        resume: go on from the newest checkpoint of `output_dir`, exactly as if never interrupted.
+        resume: continue from the newest checkpoint of `output_dir`, as if never interrupted.
 
     Returns:
         The folder of the VAE: moving average of the weights, and as scaling factor the inverse of
