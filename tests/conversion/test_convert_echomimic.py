@@ -11,7 +11,7 @@ from parity import RUN_TOLERANCE, difference
 from safetensors.torch import load_file
 
 from svp_diffusers.checkpoints.description import describe_checkpoint
-from svp_diffusers.checkpoints.loading import find_checkpoint, read_fps
+from svp_diffusers.checkpoints.loading import find_checkpoint, read_call_defaults
 from svp_diffusers.cli.main import main
 from svp_diffusers.pipelines.conditions_svp import Conditions
 from svp_diffusers.pipelines.guidance_svp import plan_guidance
@@ -142,7 +142,8 @@ def test_generating_a_video(
 def test_what_the_checkpoint_says_of_itself(converted: Path) -> None:
     description = describe_checkpoint(find_checkpoint(str(converted)))
     assert (description.layout, description.size) == ("face", 128)
-    assert read_fps(converted) == 24
+    defaults = read_call_defaults(converted)
+    assert (defaults.fps, defaults.context_length, defaults.context_overlap) == (24, 12, 3)
     card = (converted / "README.md").read_text()
     assert "OpenRAIL-M" in card
     assert "style changes nothing" in card.replace("\n", " ")

@@ -3,6 +3,7 @@
 import inspect
 import json
 import shutil
+from dataclasses import dataclass, fields
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -122,11 +123,34 @@ def read_config(folder: Path, component: str) -> dict[str, Any]:
     return dict(config)
 
 
-def read_fps(folder: Path) -> Fraction:
-    """The frame rate that a checkpoint was trained for."""
+@dataclass(frozen=True)
+class CallDefaults:
+    """How a checkpoint is called where nothing else is said.
+
+    Attributes:
+        fps: frames a second.
+        context_length: frames denoised together.
+        context_overlap: frames that windows share.
+    """
+
+    fps: Fraction
+    context_length: int
+    context_overlap: int
+
+
+def read_call_defaults(folder: Path) -> CallDefaults:
+    """Read how a checkpoint is called, without its weights."""
     index = json.loads((folder / "model_index.json").read_text(encoding="utf-8"))
     parameters = inspect.signature(SVPTalkingHeadPipeline.__init__).parameters
-    return Fraction(index.get("fps", parameters["fps"].default)).limit_denominator(1001)
+    values = {
+        field.name: index.get(field.name, parameters[field.name].default)
+        for field in fields(CallDefaults)
+    }
+    return CallDefaults(
+        fps=Fraction(values["fps"]).limit_denominator(1001),
+        context_length=int(values["context_length"]),
+        context_overlap=int(values["context_overlap"]),
+    )
 
 
 def outline_style_encoder(folder: Path) -> StyleEncoder:

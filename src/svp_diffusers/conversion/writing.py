@@ -41,7 +41,7 @@ def write_checkpoint(
         for name, make in components.items():
             component: Any = make()
             if isinstance(component, nn.Module):
-                component = component.to(dtype)
+                nn.Module.to(component, dtype)  # diffusers' own warns of layers that are not there
                 _save(component, folder / name)
                 component = component.to("meta")  # what is left of it is its configuration
             else:

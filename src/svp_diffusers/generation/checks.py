@@ -32,7 +32,7 @@ def check_request(request: GenerationRequest) -> list[Path]:
         ("audio_attention_scale", request.audio_attention_scale, 0),
         ("style_attention_scale", request.style_attention_scale, 0),
         ("context_overlap", request.context_overlap, 0),
-        ("context_length", request.context_length, (request.context_overlap or 0) + 1),
+        ("context_length", request.context_length, 1),
     ]
     for name, value, least in limits:
         if value is not None and not (math.isfinite(value) and value >= least):
@@ -84,9 +84,15 @@ def choose_size(request: GenerationRequest, sample_size: int, longest: int) -> i
     Raises:
         ConfigurationError: if the checkpoint cannot make it.
     """
-    if request.context_length is not None and request.context_length > longest:
+    length, overlap = request.context_length or longest, request.context_overlap or 0
+    if length <= overlap:
         raise ConfigurationError(
-            f"--context-length {request.context_length} is beyond the {longest} frames that this "
+            f"--context-length must be {overlap + 1} or more, got {length}: it must be above "
+            "--context-overlap."
+        )
+    if length > longest:
+        raise ConfigurationError(
+            f"--context-length {length} is beyond the {longest} frames that this "
             "checkpoint's motion modules know."
         )
     size = request.size if request.size is not None else 8 * sample_size

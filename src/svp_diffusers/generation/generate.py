@@ -11,12 +11,13 @@ import torch
 from numpy.typing import NDArray
 
 from svp_diffusers.checkpoints.loading import (
+    CallDefaults,
     find_checkpoint,
     load_pipeline,
     name_checkpoint,
     outline_style_encoder,
+    read_call_defaults,
     read_config,
-    read_fps,
     select_device,
 )
 from svp_diffusers.generation.checks import check_overwritten, check_request, choose_size
@@ -62,7 +63,9 @@ def generate_video(
     picture = read_image(request.image)
     device = select_device(request.device)
     folder = find_checkpoint(request.model)
-    fps = read_fps(folder) if given_fps is None else given_fps
+    defaults = read_call_defaults(folder)
+    request = fill_context(request, defaults)
+    fps = defaults.fps if given_fps is None else given_fps
     check_speech(recording, fps)
     waveform = to_mono(recording)
     num_frames = count_frames(len(waveform), 16000, fps)
@@ -111,6 +114,16 @@ def generate_video(
     return outputs
 
 
+def fill_context(request: GenerationRequest, defaults: CallDefaults) -> GenerationRequest:
+    """Put the checkpoint's windows where none were asked for."""
+    length, overlap = request.context_length, request.context_overlap
+    return replace(
+        request,
+        context_length=defaults.context_length if length is None else length,
+        context_overlap=defaults.context_overlap if overlap is None else overlap,
+    )
+
+
 def fill_defaults(
     request: GenerationRequest, pipeline: SVPTalkingHeadPipeline, size: int
 ) -> GenerationRequest:
@@ -119,13 +132,10 @@ def fill_defaults(
         request.guidance_scale, request.audio_guidance_scale, request.style_guidance_scale
     )
     config = pipeline.config
-    overlap = request.context_overlap
     return replace(
         request,
         steps=request.steps or config.num_inference_steps,
         fps=request.fps or f"{config.fps:g}",
-        context_length=request.context_length or config.context_length,
-        context_overlap=config.context_overlap if overlap is None else overlap,
         guidance_scale=guidance_scale,
         audio_guidance_scale=audio_guidance_scale,
         style_guidance_scale=style_guidance_scale,
