@@ -26,7 +26,7 @@ from svp_diffusers.models.style_encoder_svp import StyleDistribution
 from svp_diffusers.models.temporal_unet_svp import MotionModule
 from svp_diffusers.pipelines.guidance_svp import plan_guidance
 from svp_diffusers.pipelines.pipeline_svp_talking_head import SVPTalkingHeadPipeline
-from svp_diffusers.pipelines.speech_svp import count_frames
+from svp_diffusers.pipelines.speech_svp import count_frames, prepare_waveform
 from svp_diffusers.pipelines.windows_svp import context_windows, divide_frames
 
 SIZE = 64
@@ -529,7 +529,7 @@ def test_bfloat16_and_vae_slicing(tiny_pipeline: SVPTalkingHeadPipeline) -> None
 def test_long_speech_is_encoded_in_chunks(
     tiny_pipeline: SVPTalkingHeadPipeline, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    waveform = tiny_pipeline.prepare_waveform(speech(5.0), 16000)
+    waveform = prepare_waveform(speech(5.0), 16000)
     lengths: list[int] = []
     hook = tiny_pipeline.audio_encoder.register_forward_pre_hook(
         lambda module, arguments: lengths.append(arguments[0].shape[1])
@@ -552,21 +552,21 @@ def test_long_speech_is_encoded_in_chunks(
     assert similarity.mean() > shifted.mean() + 0.05
 
 
-def test_other_sampling_rates(tiny_pipeline: SVPTalkingHeadPipeline) -> None:
-    waveform = tiny_pipeline.prepare_waveform(np.zeros(44100, np.float32), 44100)
+def test_other_sampling_rates() -> None:
+    waveform = prepare_waveform(np.zeros(44100, np.float32), 44100)
     assert waveform.shape == (16000,)
 
 
-def test_audio_files(tiny_pipeline: SVPTalkingHeadPipeline, tmp_path: Path) -> None:
+def test_audio_files(tmp_path: Path) -> None:
     stereo = np.stack([speech(0.5), -0.5 * speech(0.5)], axis=1)
     soundfile.write(tmp_path / "stereo.wav", stereo, 16000, subtype="FLOAT")
-    waveform = tiny_pipeline.prepare_waveform(tmp_path / "stereo.wav", 16000)
+    waveform = prepare_waveform(tmp_path / "stereo.wav", 16000)
     assert np.allclose(waveform.numpy(), 0.25 * speech(0.5), atol=1e-6)
     soundfile.write(tmp_path / "other.wav", speech(1.0), 8000)  # 2 s at that rate
-    assert len(tiny_pipeline.prepare_waveform(tmp_path / "other.wav", 16000)) == 32000
+    assert len(prepare_waveform(tmp_path / "other.wav", 16000)) == 32000
     (tmp_path / "text.wav").write_text("hello")
     with pytest.raises(ValueError, match=r"text\.wav cannot be read"):
-        tiny_pipeline.prepare_waveform(tmp_path / "text.wav", 16000)
+        prepare_waveform(tmp_path / "text.wav", 16000)
 
 
 @pytest.mark.parametrize(
