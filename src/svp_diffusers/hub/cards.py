@@ -141,7 +141,8 @@ CARDS = {
         license="apache-2.0",
         licenses={"all weights": "Apache-2.0"},
         training="from nothing, on 2 CPU cores, on procedural talkers only: drawn people whose "
-        "every muscle is known, and voices of espeak-ng. No real face or voice is in it. "
+        "every muscle is known, and voices of espeak-ng. No real face or voice is in it, but "
+        "in the training of its face landmarker, which is Google's (see its folder). "
         "The stages of `svp train tiny` made it, by `examples/svp_tiny/plan.yaml`: the VAE saw "
         "33,510 pictures, the image stage made 7,600 steps of 16 frames of 278 people. The last, "
         "video, is left out: the motion modules are switched off. `svp evaluate tiny` measures the "
