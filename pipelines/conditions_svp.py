@@ -127,7 +127,7 @@ class ConditionsMixin:
         """Bring the portrait to what the VAE takes.
 
         Args:
-            image: a PIL image or the path of one, cropped about its centre to the aspect asked for;
+            image: a PIL image or the path of one, cropped about its centre to the requested aspect;
                 an array (height, width, 3) or a tensor (3, height, width), resized, of floats in
                 [0, 1] or of uint8.
             height: of the video.
@@ -166,7 +166,7 @@ class ConditionsMixin:
         height: int,
         width: int,
     ) -> float:
-        """How well the VAE gives the portrait back, which says whether it was trained on such.
+        """PSNR of the VAE's reconstruction of the portrait, a test of whether it is in the domain.
 
         Args:
             image: as `prepare_image` takes it.

@@ -53,7 +53,8 @@ def _read_mat(path: Path, fps: Fraction | None) -> Expressions:
 
     try:
         coefficients = loadmat(path, variable_names=["coeff"]).get("coeff")
-    except (MatReadError, ValueError, TypeError, NotImplementedError, OSError) as error:
+    # An IndexError: SciPy 1.15 of a file shorter than a header.
+    except (MatReadError, ValueError, TypeError, NotImplementedError, OSError, IndexError) as error:
         raise ExpressionError(f"{path} is not a readable .mat file: {error}") from error
     if coefficients is None:
         raise ExpressionError(f"{path} has no variable `coeff` as Deep3DFaceRecon writes it")

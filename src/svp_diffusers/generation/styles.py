@@ -66,7 +66,7 @@ def check_styles(entries: Sequence[StyleEntry], encoder: StyleEncoder, duration:
             check_input(entry.file)
         elif entry.text == "from_audio" and encoder.config.audio_features != "wav2vec2":
             raise StyleError(
-                "the style encoder of this checkpoint does not hear what its pipeline hears "
+                "the style encoder of this checkpoint does not take the features of its pipeline "
                 f"({encoder.config.audio_features}): give the recording itself as --style, not "
                 "from_audio"
             )

@@ -6,9 +6,9 @@ The paper has no such part; all of it is our choice. Motion is a curve, so that 
 the control points ("knots", 10 a second) of a uniform cubic B-spline, relative to the pose at the
 start. A curve can be read at any frame rate, has no jitter from frame to frame, and cannot jump
 where windows meet. A transformer denoises windows of knots (v-prediction, a few DDIM steps), each
-told the knots at the end of the window before. Diffusion rather than autoregression, since an
+given the knots at the end of the window before. Diffusion rather than autoregression, since an
 autoregressive model of a slow, smooth curve learns to repeat its last value: it freezes or drifts.
-Every window is also told the pose at the start, from which the network knows where the head rests;
+Every window also gets the pose at the start, which defines the head's rest position;
 that is what holds it there for minutes.
 """
 

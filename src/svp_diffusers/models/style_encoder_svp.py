@@ -49,8 +49,8 @@ A speaking style for SVP (arXiv 2409.03270), for checkpoints with the style enco
 style = type(pipe.style_encoder.prior()).from_pretrained("{repo_id}")
 ```
 
-Limits: a style says how somebody speaks; it may tell who. Share one only with the consent of the
-person whose clip it was taken from.
+Limits: a style describes how somebody speaks; it may reveal who. Share one only with the
+consent of the person whose clip it was taken from.
 """
 
 
@@ -552,7 +552,7 @@ class StyleEncoder(ModelMixin, ConfigMixin):
         """A style of the bank. Raises `UnknownStyleError` listing the known names."""
         names = list(self.config.style_names)
         if name not in names:
-            raise UnknownStyleError(f"unknown style {name!r}; this checkpoint knows {names}.")
+            raise UnknownStyleError(f"unknown style {name!r}; this checkpoint has {names}.")
         mean, std = self.bank[names.index(name)]
         return StyleDistribution(mean, std, name, encoder_id=self.config.encoder_id)
 
@@ -584,7 +584,7 @@ class StyleEncoder(ModelMixin, ConfigMixin):
         self._check_bank_is_here()
         names = list(self.config.style_names)
         if name not in names:
-            raise UnknownStyleError(f"unknown style {name!r}; this checkpoint knows {names}.")
+            raise UnknownStyleError(f"unknown style {name!r}; this checkpoint has {names}.")
         kept = [row for row, known in enumerate(names) if known != name]
         self.bank = self.bank[kept]
         self.register_to_config(style_names=[names[row] for row in kept])
