@@ -1,4 +1,4 @@
-"""The noise that a video is denoised from.
+"""The noise that a video is denoised from, and the check that what comes of it is numbers.
 
 A checkpoint on the Hub carries this file beside its pipeline, which imports it.
 """
@@ -35,3 +35,19 @@ def draw_noise(
         return own
     common = randn_tensor((shape[0], 1, *shape[2:]), generator, device=device, dtype=dtype)
     return share_noise(own, common, share)
+
+
+def check_finite(tensor: torch.Tensor, name: str, dtype: torch.dtype) -> None:
+    """Check that a result holds numbers, so that no black video comes of it.
+
+    Args:
+        tensor: the result.
+        name: what it is, for the message.
+        dtype: of the network that gave it.
+
+    Raises:
+        FloatingPointError: if it holds NaN or infinity.
+    """
+    if not tensor.isfinite().all():
+        advice = "use bfloat16 or float32" if dtype == torch.float16 else "its weights are damaged"
+        raise FloatingPointError(f"NaN or infinity in {name}, of a network in {dtype}: {advice}.")

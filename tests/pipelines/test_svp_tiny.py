@@ -8,6 +8,7 @@ import torch
 from PIL import Image
 
 from svp_diffusers import SVP_TINY, SVPTalkingHeadPipeline
+from svp_diffusers.checkpoints.loading import load_pipeline
 from svp_diffusers.generation.demo import perform_sample
 from svp_diffusers.hub.cards import CARDS, render_card
 from svp_diffusers.media.audio import read_audio, to_mono
@@ -115,3 +116,21 @@ def test_a_portrait_needs_no_keypoints(
     assert decibels(call(pipe, large)[0], np.asarray(crop)) > decibels(given[0], portrait) - 3
     with pytest.raises(ValueError, match=r"No face was found.*find_face=False"):
         call(pipe, Image.new("RGB", (200, 200)))
+
+
+@pytest.mark.parametrize(("dtype", "least"), [("float16", 35), ("bfloat16", 35)])
+def test_half_precision_makes_the_same_video(
+    svp_tiny: SVPTalkingHeadPipeline, portrait: np.ndarray, dtype: str, least: float
+) -> None:
+    half = load_pipeline(SVP_TINY, torch.device("cpu"), dtype)
+    half.set_progress_bar_config(disable=True)
+    difference = call(half, portrait) - call(svp_tiny, portrait)
+    assert -10 * np.log10((difference**2).mean()) > least
+
+
+def test_a_video_that_is_not_numbers_is_an_error(portrait: np.ndarray) -> None:
+    """In float16 throughout, the reference UNet overflows."""
+    pipe = SVPTalkingHeadPipeline.from_pretrained(SVP_TINY, dtype=torch.float16)
+    pipe.set_progress_bar_config(disable=True)
+    with pytest.raises(FloatingPointError, match=r"NaN or infinity.*use bfloat16 or float32"):
+        call(pipe, portrait)

@@ -190,14 +190,18 @@ def load_pipeline(folder: Path, device: torch.device, dtype: str) -> SVPTalkingH
     Args:
         folder: of `find_checkpoint`.
         device: of `select_device`.
-        dtype: a name of `DTYPES`.
+        dtype: a name of `DTYPES`. With float16 the reference UNet is float32: its activations,
+            computed once a video, are beyond what float16 holds.
 
     Raises:
         CheckpointError: if a weight file is missing or damaged.
     """
+    dtypes = {"default": DTYPES[dtype]}
+    if dtype == "float16":
+        dtypes["reference_unet"] = torch.float32
     try:
         pipeline: SVPTalkingHeadPipeline = SVPTalkingHeadPipeline.from_pretrained(
-            str(folder), dtype=DTYPES[dtype]
+            str(folder), dtype=dtypes
         )
     except Exception as error:
         raise CheckpointError(f"The checkpoint {folder} cannot be loaded: {error}") from error

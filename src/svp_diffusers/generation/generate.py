@@ -1,6 +1,7 @@
 """From files to files: the job of `svp generate`, checked to the end before a weight is loaded."""
 
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, replace
 from fractions import Fraction
 from itertools import count
@@ -20,6 +21,7 @@ from svp_diffusers.checkpoints.loading import (
     read_config,
     select_device,
 )
+from svp_diffusers.errors import CheckpointError
 from svp_diffusers.generation.checks import check_overwritten, check_request, choose_size
 from svp_diffusers.generation.head_motion import choose_head_pictures, prepare_head_motion
 from svp_diffusers.generation.portrait import prepare_portrait
@@ -84,34 +86,45 @@ def generate_video(
     pipeline = load_pipeline(folder, device, request.dtype)
     pipeline.set_progress_bar_config(disable=True)
     request = fill_defaults(request, pipeline, size)
-    latents, _ = pipeline(
-        portrait.crop.image,
-        waveform,
-        load_styles(styles, pipeline),
-        head_keypoints=choose_head_pictures(portrait, motion, layout, size),
-        find_face=False,
-        height=size,
-        width=size,
-        fps=fps,
-        num_inference_steps=request.steps,
-        guidance_scale=request.guidance_scale,
-        audio_guidance_scale=request.audio_guidance_scale,
-        style_guidance_scale=request.style_guidance_scale,
-        reference_attention_scale=request.reference_attention_scale,
-        audio_attention_scale=request.audio_attention_scale,
-        style_attention_scale=request.style_attention_scale,
-        style_temperature=request.style_temperature,
-        num_videos_per_style=request.num_styles,
-        context_length=request.context_length,
-        context_overlap=request.context_overlap,
-        generator=torch.Generator().manual_seed(request.seed),
-        output_type="latent",
-        return_dict=False,
-        callback_on_step_end=_report_steps(on_progress),
-    )
+    with numbers_only():
+        latents, _ = pipeline(
+            portrait.crop.image,
+            waveform,
+            load_styles(styles, pipeline),
+            head_keypoints=choose_head_pictures(portrait, motion, layout, size),
+            find_face=False,
+            height=size,
+            width=size,
+            fps=fps,
+            num_inference_steps=request.steps,
+            guidance_scale=request.guidance_scale,
+            audio_guidance_scale=request.audio_guidance_scale,
+            style_guidance_scale=request.style_guidance_scale,
+            reference_attention_scale=request.reference_attention_scale,
+            audio_attention_scale=request.audio_attention_scale,
+            style_attention_scale=request.style_attention_scale,
+            style_temperature=request.style_temperature,
+            num_videos_per_style=request.num_styles,
+            context_length=request.context_length,
+            context_overlap=request.context_overlap,
+            generator=torch.Generator().manual_seed(request.seed),
+            output_type="latent",
+            return_dict=False,
+            callback_on_step_end=_report_steps(on_progress),
+        )
     provenance = describe_run(request, styles, folder)
-    write_outputs(outputs, pipeline, latents, recording, fps, provenance, on_progress)
+    with numbers_only():
+        write_outputs(outputs, pipeline, latents, recording, fps, provenance, on_progress)
     return outputs
+
+
+@contextmanager
+def numbers_only() -> Iterator[None]:
+    """Raise `CheckpointError` where a network of the pipeline gives NaN or infinity."""
+    try:
+        yield
+    except FloatingPointError as error:
+        raise CheckpointError(f"{error} (--dtype)") from error
 
 
 def fill_context(request: GenerationRequest, defaults: CallDefaults) -> GenerationRequest:

@@ -159,6 +159,20 @@ class ConditionsMixin:
         latents: torch.Tensor = self.vae.encode(pixels).latent_dist.mode()
         return (latents * self.vae.config.scaling_factor).to(self.reference_unet.dtype)
 
+    def encode_reference(
+        self, portrait_latents: torch.Tensor
+    ) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
+        """What the UNet reads of the portrait: its latents and reference features.
+
+        Both are in the UNet's dtype, so that the reference UNet may have another.
+
+        Args:
+            portrait_latents: of `encode_image`.
+        """
+        dtype = self.unet.dtype
+        features = self.reference_unet(portrait_latents)
+        return portrait_latents.to(dtype), {name: each.to(dtype) for name, each in features.items()}
+
     def measure_portrait(
         self,
         image: Portrait,

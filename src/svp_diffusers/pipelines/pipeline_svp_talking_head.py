@@ -38,7 +38,7 @@ from .conditions_svp import Conditions, ConditionsMixin
 from .guidance_svp import GuidancePass, plan_guidance
 from .head_svp import HeadMixin
 from .images_svp import HeadPictures, Portrait, read_portrait
-from .noise_svp import draw_noise
+from .noise_svp import check_finite, draw_noise
 from .speech_svp import Audio, count_frames, prepare_waveform
 from .style_schedule_svp import Style
 from .windows_svp import (
@@ -401,11 +401,15 @@ class SVPTalkingHeadPipeline(CheckpointMixin, ConditionsMixin, HeadMixin, Diffus
 
         Yields:
             Pixels (a few frames, 3, height, width) in [0, 1].
+
+        Raises:
+            FloatingPointError: see `check_finite`.
         """
         for part in latents.transpose(0, 1).split(DECODE_FRAMES):
             part = part.to(self._execution_device, self.vae.dtype)
             with torch.no_grad():
                 pixels = self.vae.decode(part / self.vae.config.scaling_factor).sample
+            check_finite(pixels, "the decoded frames", self.vae.dtype)
             yield self.video_processor.denormalize(pixels)
 
     @torch.no_grad()
@@ -498,6 +502,7 @@ class SVPTalkingHeadPipeline(CheckpointMixin, ConditionsMixin, HeadMixin, Diffus
 
         Raises:
             ValueError: saying which argument is wrong and what is expected, before denoising.
+            FloatingPointError: a network gave NaN or infinity, as in float16 it may.
         """
         image = image if isinstance(image, list) else [image]
         audio = audio if isinstance(audio, list) else [audio]
@@ -562,16 +567,10 @@ class SVPTalkingHeadPipeline(CheckpointMixin, ConditionsMixin, HeadMixin, Diffus
             portrait_latents = self.encode_image(portrait, height, width)
             if self.config.min_portrait_psnr:
                 self.check_portrait(portrait, portrait_latents, height, width)
-            features = self.reference_unet(portrait_latents)
+            portrait_latents, features = self.encode_reference(portrait_latents)
             for _ in range(num_videos_per_style):
-                vector = self.encode_style(
-                    style,
-                    embeddings,
-                    frames,
-                    fps,
-                    style_temperature,
-                    generators[len(conditions)],
-                )
+                drawn = generators[len(conditions)]
+                vector = self.encode_style(style, embeddings, frames, fps, style_temperature, drawn)
                 conditions.append(
                     Conditions(audio_tokens, vector, portrait_latents, features, head_features)
                 )
@@ -614,6 +613,7 @@ class SVPTalkingHeadPipeline(CheckpointMixin, ConditionsMixin, HeadMixin, Diffus
                     stepped[row : row + 1, :, : each.num_frames] = scheduler.step(
                         prediction[None], timestep, noisy, **own, return_dict=False
                     )[0]
+                check_finite(stepped, f"the latents of step {step + 1}", self.unet.dtype)
                 latents = stepped
                 if callback_on_step_end is not None:
                     offered = {"latents": latents}
