@@ -16,7 +16,7 @@ from svp_diffusers.models.style_encoder_svp import StyleEncoder
 from svp_diffusers.pipelines.pipeline_svp_talking_head import SVPTalkingHeadPipeline
 
 SVP_TINY = Path(__file__).parent / "svp_tiny"
-"""The checkpoint that ships with the package; it knows drawn people only. See its README.md."""
+"""The checkpoint that ships with the package, for drawn people only. See its README.md."""
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 COMPONENTS = (
@@ -33,7 +33,7 @@ COMPONENTS = (
 
 
 def locate(model: str | Path | None) -> str | Path:
-    """What a user names as a checkpoint, wherever one is asked for.
+    """What a user names as a checkpoint, wherever one is expected.
 
     Args:
         model: a folder, "svp-tiny" (unless a folder is called so), or the id of a repository on the
@@ -166,7 +166,7 @@ def outline_style_encoder(folder: Path) -> StyleEncoder:
 
 
 def select_device(device: str | None) -> torch.device:
-    """Choose the device asked for, or the best there is.
+    """Choose the requested device, or the best available.
 
     Raises:
         ConfigurationError: if there is no such device.

@@ -52,7 +52,7 @@ def write_checkpoint(
 
 
 def build_style_encoder() -> StyleEncoder:
-    """Build an untrained style encoder, which hears a spectrogram; the same every time."""
+    """Build an untrained style encoder of log-mel spectrograms; the same every time."""
     encoder = StyleEncoder(audio_dim=LOG_MEL_BANDS, audio_features="log-mel-80")
     initialise(encoder, torch.Generator().manual_seed(0))
     return encoder

@@ -50,7 +50,7 @@ def generate_video(
 
     Args:
         request: what to make.
-        on_progress: told of every step.
+        on_progress: called at every step.
         detector: finds the portrait's face; the package's own networks by default.
 
     Returns:

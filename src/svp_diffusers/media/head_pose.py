@@ -73,7 +73,7 @@ def find_head(keypoints: Floats) -> PortraitHead:
     """The head that a portrait's keypoints `(8, 2)` belong to.
 
     Yaw and pitch are those of the average head that fits best, which for a face near the front is
-    within about 0.1 of the truth; a pitch cannot be told from high or low ears.
+    within about 0.1 of the truth; a pitch cannot be distinguished from high or low ears.
 
     Raises:
         FaceError: wrong shape, values that are not finite, or both eyes in one point.

@@ -46,8 +46,8 @@ class HeadMotionModel(ModelMixin, ConfigMixin):
             about 4 Hz.
         window: knots that are denoised together.
         context: knots of a window that the window before has made.
-        lookahead: knots at the end of a window that the next one makes again, since it hears what
-            is said after them; the two are blended there.
+        lookahead: knots at the end of a window that the next one makes again, which also
+            receives the speech after them; the two are blended there.
         start_mean, start_std: of poses, (6,), in the units of a pose.
         motion_std: of poses relative to the one at the start, (6,).
     """

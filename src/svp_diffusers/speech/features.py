@@ -55,7 +55,7 @@ def choose_audio_features(
 
     Args:
         name: "log-mel-80", which needs no weights, or "wav2vec2": what `encode_speech` gives, as
-            the pipeline hears it.
+            the pipeline encodes it.
         audio_encoder: speech encoder of "wav2vec2".
         feature_extractor: that belongs to it.
 

@@ -10,8 +10,8 @@ class HeadMotionTrainingConfiguration(LoopConfiguration):
     """Options of `svp train head-motion`; every default is our choice.
 
     Data:
-        checkpoint: folder or Hub id of the pipeline whose speech embeddings and styles the model is
-            told; default: svp-tiny.
+        checkpoint: folder or Hub id of the pipeline whose speech embeddings and styles the model
+            receives; default: svp-tiny.
         data: dataset of shards with head keypoints, see `ClipDataset`. By default procedural
             talkers perform, undrawn:
         utterances: how many they say.
