@@ -96,7 +96,7 @@ class ConditionsMixin:
         windows = windows.to(self.audio_projector.dtype)
         return torch.cat([self.audio_projector(part) for part in windows.split(256)])
 
-    def hear(
+    def encode_audio_tokens(
         self, waveform: torch.Tensor, num_frames: int, fps: float | Fraction
     ) -> tuple[torch.Tensor, torch.Tensor | None]:
         """Encode speech for the frames of a video, as the checkpoint's audio encoder does.
@@ -226,7 +226,7 @@ class ConditionsMixin:
 
         Args:
             style: as in `__call__`.
-            embeddings: of the speech (time, dim), read by "from_audio", of `hear`.
+            embeddings: of the speech (time, dim), read by "from_audio", of `encode_audio_tokens`.
             num_frames: length of the video.
             fps: its frames a second.
             temperature: factor on the standard deviation; 0 gives the mean.

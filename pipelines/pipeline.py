@@ -562,7 +562,7 @@ class SVPTalkingHeadPipeline(CheckpointMixin, ConditionsMixin, HeadMixin, Diffus
         each_portrait = zip(portraits, heads, waveforms, num_frames, strict=True)
         for portrait, head, waveform, frames in each_portrait:
             head_features = None if head is None else self.encode_heads(head)
-            audio_tokens, embeddings = self.hear(waveform, frames, fps)
+            audio_tokens, embeddings = self.encode_audio_tokens(waveform, frames, fps)
             audio_tokens = audio_tokens.to(self.unet.dtype)
             portrait_latents = self.encode_image(portrait, height, width)
             if self.config.min_portrait_psnr:

@@ -99,7 +99,7 @@ def test_a_portrait_and_speech_are_enough(pipeline: SVPTalkingHeadPipeline, pari
     golden = load_file(parity / "echomimic" / "io.safetensors")
     waveform = golden["waveform_int16"].float() / 32768
     with torch.no_grad():
-        tokens, embeddings = pipeline.hear(waveform, 17, pipeline.config.fps)
+        tokens, embeddings = pipeline.encode_audio_tokens(waveform, 17, pipeline.config.fps)
     assert difference(tokens, golden["audio_tokens"][:17]) < RUN_TOLERANCE
     assert embeddings is None
     portrait = torch.rand(3, 128, 128, generator=torch.Generator().manual_seed(0))
