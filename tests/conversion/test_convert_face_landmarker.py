@@ -42,7 +42,7 @@ def test_the_published_files_give_the_weights_of_the_package(
 
 
 def test_the_notice_names_the_files_by_their_hashes(bundle: Path, full_range: Path) -> None:
-    notice = (CHECKPOINT / "NOTICE").read_text()
+    notice = (CHECKPOINT / "NOTICE.md").read_text()
     for path in (bundle, full_range):
         assert path.name in notice
         assert hashlib.sha256(path.read_bytes()).hexdigest() in notice

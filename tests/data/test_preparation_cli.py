@@ -28,7 +28,8 @@ def prepare_command(folder, output, *options, size=64):
     template = "{parent}/{stem}.npy"
     return [
         *(*SVP, "data", "prepare", str(folder), "-o", str(output)),
-        *("--face-files", template, "--size", str(size), *options),
+        # The drawn squares have no expression, and to see those of the real clips takes minutes.
+        *("--no-expressions", "--face-files", template, "--size", str(size), *options),
     ]
 
 

@@ -137,7 +137,7 @@ def test_clips_are_spread_over_the_split_and_never_mix_splits(data: str) -> None
     clips = TrueClips(data, "test", 3)
     assert [clips[number].key for number in range(3)] == ["test-0", "test-6", "test-11"]
     assert clips.emotions == ("neutral", "neutral", "sad")
-    with pytest.raises(DatasetError, match="13 clips are asked for"):
+    with pytest.raises(DatasetError, match="13 clips are requested"):
         TrueClips(data, "test", 13)
     with pytest.raises(ConfigurationError, match="at least one"):
         TrueClips(data, "test", 0)

@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import torch
 from diffusers.models.embeddings import ImageProjection
 from torch import nn
 from transformers import Wav2Vec2Model
@@ -95,8 +96,9 @@ def convert_temporal_unet(
     )
     for module in model.modules():
         if isinstance(module, MotionModule) and not module.num_context_frames:
-            nn.init.zeros_(module.proj_out.weight)
-            nn.init.zeros_(module.proj_out.bias)
+            # New tensors: the model shares the old ones with `weights`.
+            module.proj_out.weight = nn.Parameter(torch.zeros_like(module.proj_out.weight))
+            module.proj_out.bias = nn.Parameter(torch.zeros_like(module.proj_out.bias))
     return model
 
 
