@@ -22,7 +22,7 @@ from .images_svp import (
     read_portrait,
     stack_head_pictures,
 )
-from .speech_svp import encode_speech, encode_windows, window_audio
+from .speech_svp import Audio, encode_speech, encode_windows, prepare_waveform, window_audio
 from .style_schedule_svp import Distribution, Style, StyleSchedule
 from .windows_svp import divide_frames, take_frames
 
@@ -80,6 +80,10 @@ class ConditionsMixin:
     decode_latents: Callable[[torch.Tensor], Iterator[torch.Tensor]]
     _execution_device: torch.device
 
+    def prepare_waveform(self, audio: Audio, sampling_rate: int) -> torch.Tensor:
+        """Bring speech to the audio encoder's rate; see `speech_svp.prepare_waveform`."""
+        return prepare_waveform(audio, sampling_rate, self.feature_extractor.sampling_rate)
+
     def encode_audio(self, waveform: torch.Tensor) -> torch.Tensor:
         """Encode speech (samples,) to embeddings (time, dim); see `speech_svp.encode_speech`."""
         return encode_speech(
@@ -110,18 +114,15 @@ class ConditionsMixin:
             Audio tokens (num_frames, tokens, dim); and the embeddings (time, dim) that a style is
             taken from, where the encoder gives them.
         """
-        if isinstance(self.audio_encoder, PreTrainedModel):
-            embeddings = self.encode_audio(waveform)
-            return self.project_audio(embeddings, num_frames), embeddings
-        windows = encode_windows(
-            waveform,
-            self.audio_encoder,
-            self.feature_extractor,
-            num_frames,
-            fps,
-            self._execution_device,
-        )
-        return self.project_windows(windows), None
+        encoder, extractor = self.audio_encoder, self.feature_extractor
+        device = self._execution_device
+        if not isinstance(encoder, PreTrainedModel):
+            windows = encode_windows(waveform, encoder, extractor, num_frames, fps, device)
+            return self.project_windows(windows), None
+        embeddings = encode_speech(waveform, encoder, extractor, device)
+        num_pad_frames = self.audio_projector.config.num_pad_frames
+        windows = window_audio(embeddings, num_frames, num_pad_frames)
+        return self.project_windows(windows), embeddings
 
     def prepare_image(self, image: Portrait, height: int, width: int) -> torch.Tensor:
         """Bring the portrait to what the VAE takes.

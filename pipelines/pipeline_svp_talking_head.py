@@ -42,7 +42,7 @@ from .noise_svp import check_finite, draw_noise
 from .speech_svp import Audio, count_frames, prepare_waveform
 from .style_schedule_svp import Style
 from .windows_svp import (
-    blend_windows,
+    BlendedWindows,
     context_windows,
     cyclic_windows,
     divide_frames,
@@ -376,22 +376,20 @@ class SVPTalkingHeadPipeline(CheckpointMixin, ConditionsMixin, HeadMixin, Diffus
         Returns:
             The guided prediction, shaped as `latents`.
         """
-        blended = context_overlap
+        overlap = context_overlap
         if self.config.cyclic_windows:
-            shift, blended = step * self.config.window_shift, 0
+            shift, overlap = step * self.config.window_shift, 0
             windows = cyclic_windows(latents.shape[1], context_length, context_overlap, shift)
         elif self.unet.config.motion_modules_enabled:
             windows = context_windows(latents.shape[1], context_length, context_overlap)
         else:
             windows = divide_frames(latents.shape[1], context_length)
-
-        def predict(start: int, stop: int) -> torch.Tensor:
-            window = take_frames(latents, start, stop, dim=1)[None]
-            return self.predict(
-                window, timestep, conditions, passes, (start, stop), attention_scales
-            )[0]
-
-        return blend_windows(predict, latents, windows, blended)
+        blended = BlendedWindows(latents, overlap)
+        for window in windows:
+            noisy = take_frames(latents, *window, dim=1)[None]
+            predicted = self.predict(noisy, timestep, conditions, passes, window, attention_scales)
+            blended.add(*window, predicted[0])
+        return blended.mean()
 
     def decode_latents(self, latents: torch.Tensor) -> Iterator[torch.Tensor]:
         """Decode one video a few frames at a time, so that its length does not cost memory.

@@ -3,8 +3,6 @@
 A checkpoint on the Hub carries this file beside its pipeline, which imports it.
 """
 
-from collections.abc import Callable, Sequence
-
 import torch
 
 
@@ -62,27 +60,29 @@ def window_weights(length: int, overlap: int) -> torch.Tensor:
     return torch.minimum(position, length + 1 - position).clamp(max=overlap + 1)
 
 
-def blend_windows(
-    predict: Callable[[int, int], torch.Tensor],
-    like: torch.Tensor,
-    windows: Sequence[tuple[int, int]],
-    overlap: int,
-) -> torch.Tensor:
-    """Predict window by window, and blend where the windows overlap.
+class BlendedWindows:
+    """The weighted mean of the predictions of windows, which may overlap.
 
     Args:
-        predict: the prediction of a window (start, stop), (channels, stop - start, height, width).
         like: of the whole video, (channels, frames, height, width).
-        windows: that cover every frame; they may run over the end to the beginning.
         overlap: frames over which weights rise from the ends of a window; 0 averages windows.
-
-    Returns:
-        The prediction, shaped as `like`.
     """
-    blended, total = torch.zeros_like(like), like.new_zeros(like.shape[1], 1, 1)
-    for start, stop in windows:
-        weights = window_weights(stop - start, overlap).to(like)[:, None, None]
-        frames = torch.arange(start, stop, device=like.device) % like.shape[1]
-        blended[:, frames] += weights * predict(start, stop)
-        total[frames] += weights
-    return blended / total
+
+    def __init__(self, like: torch.Tensor, overlap: int) -> None:
+        self.overlap = overlap
+        self.sum = torch.zeros_like(like)
+        self.weights = like.new_zeros(like.shape[1], 1, 1)
+
+    def add(self, start: int, stop: int, prediction: torch.Tensor) -> None:
+        """Add a window's prediction (channels, stop - start, height, width).
+
+        The window may run over the end of the video to its beginning.
+        """
+        weights = window_weights(stop - start, self.overlap).to(self.sum)[:, None, None]
+        frames = torch.arange(start, stop, device=self.sum.device) % len(self.weights)
+        self.sum[:, frames] += weights * prediction
+        self.weights[frames] += weights
+
+    def mean(self) -> torch.Tensor:
+        """The blended prediction, shaped as `like`, once every frame is in a window."""
+        return self.sum / self.weights
