@@ -92,6 +92,10 @@ NOISE = np.random.default_rng(0).integers(0, 256, (96, 96, 3), dtype=np.uint8)
 DOT = Image.new("RGB", (1, 1))
 CLEAR = Image.new("RGBA", (96, 96), (255, 0, 0, 128))
 
+UPRIGHT = np.array(
+    [[30, 40], [30, 50], [70, 50], [70, 40], [50, 40], [50, 46], [40, 40], [60, 40]], np.float32
+)
+
 BAD: dict[str, tuple[type[SVPError], Callable[[Path, Path], Change]]] = {
     # the portrait
     "no such picture": (MediaError, lambda f, t: {"image": t / "none.png"}),
@@ -134,6 +138,10 @@ BAD: dict[str, tuple[type[SVPError], Callable[[Path, Path], Change]]] = {
         lambda f, t: {"bbox": (0.0, 0.0, 50.0, 50.0), "face_index": 0},
     ),
     "a picture that shows no face": (FaceError, lambda f, t: {}),
+    "keypoints with y before x": (
+        FaceError,
+        lambda f, t: {"portrait_keypoints": keypoints(t, UPRIGHT[:, ::-1])},
+    ),
     "keypoints as fractions of the picture": (
         FaceError,
         lambda f, t: {"portrait_keypoints": keypoints(t, np.linspace(0, 1, 16).reshape(8, 2))},

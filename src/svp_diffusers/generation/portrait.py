@@ -92,7 +92,8 @@ def read_portrait_keypoints(
     """The portrait's keypoints (points, 2) of a file, in pixels of the picture, if one is given.
 
     Raises:
-        FaceError: points outside the picture, or fractions of it instead of pixels.
+        FaceError: points outside the picture, fractions of it instead of pixels, or points in
+            another order.
     """
     if request.portrait_keypoints is None:
         return None
@@ -106,6 +107,12 @@ def read_portrait_keypoints(
         raise FaceError(f"{request.portrait_keypoints} has values from 0 to 1; {expected}")
     if not ((given >= 0).all() and (given <= picture.size).all()):
         raise FaceError(f"{request.portrait_keypoints} has points outside; {expected}")
+    across, down = np.subtract(*given[[7, 6]] if layout == "head8" else given[[1, 0]])
+    if across <= abs(down):
+        raise FaceError(
+            f"{request.portrait_keypoints} has eyes that are not side by side, the left of the "
+            f"picture first; {expected}, see --help for their order"
+        )
     return given
 
 

@@ -142,7 +142,7 @@ def select_face(faces: Sequence[Face], index: int | None = None) -> Face:
         boxes = ", ".join(f"{i}: {face.bbox.round().tolist()}" for i, face in enumerate(faces))
         warnings.warn(
             f"{len(faces)} faces were found ({boxes}); the largest is used, "
-            "choose another by its index",
+            "choose another by its index (--face-index) or its box (--bbox)",
             stacklevel=2,
         )
     return faces[0]
