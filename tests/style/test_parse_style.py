@@ -69,7 +69,7 @@ def test_what_cannot_be_meant(text: str, message: str) -> None:
         ("gone.style.safetensors", MediaError, "does not exist"),
         ("other.style.safetensors", StyleError, "made by encoder other, this is encoder e"),
         ("0:neutral,2:happy", StyleError, "but the speech ends at 2.00 s"),
-        ("from_audio", StyleError, "does not hear what its pipeline hears"),
+        ("from_audio", StyleError, "does not take the features of its pipeline"),
     ],
 )
 def test_what_does_not_fit_the_checkpoint_or_the_speech(

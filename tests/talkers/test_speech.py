@@ -73,7 +73,7 @@ def test_an_unknown_timbre_is_refused_by_name() -> None:
 
 
 def test_a_text_without_words_is_refused() -> None:
-    with pytest.raises(MediaError, match="nothing"):
+    with pytest.raises(MediaError, match="is silent for the text"):
         synthesise_speech(" ")
 
 
