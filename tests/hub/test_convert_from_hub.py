@@ -45,6 +45,7 @@ def command(parity: Path, output: Path, *options: object) -> list[str]:
     return [str(part) for part in parts]
 
 
+@pytest.mark.slow
 def test_one_command_and_a_video(
     published: str,
     parity: Path,

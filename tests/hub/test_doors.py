@@ -40,7 +40,7 @@ CELLS = [
     pytest.param(False, "package", marks=pytest.mark.slow),
     pytest.param(True, "remote", marks=pytest.mark.slow),
     pytest.param(False, "remote"),
-    pytest.param(True, "fine_tuned"),
+    pytest.param(True, "fine_tuned", marks=pytest.mark.slow),
     pytest.param(False, "fine_tuned", marks=pytest.mark.slow),
 ]
 

@@ -40,6 +40,7 @@ def test_training_lowers_the_loss_and_gives_an_encoder_with_named_styles(
     assert encoder.config.audio_features == "log-mel-80"
 
 
+@pytest.mark.slow
 def test_a_killed_run_goes_on_bit_for_bit(configure: Configure) -> None:
     whole, broken = configure("whole", steps=40), configure("broken", steps=40)
     check_resumption("style", whole, broken, "style_encoder")

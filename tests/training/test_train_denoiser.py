@@ -219,6 +219,7 @@ def test_two_processes_do_what_one_does(configure: Configure) -> None:
         assert together == pytest.approx(alone, rel=1e-3)
 
 
+@pytest.mark.slow
 def test_weights_divided_by_fsdp_learn_what_whole_ones_do(configure: Configure) -> None:
     options = {"steps": 4, "validate_every": 2}
     one, two = configure("one", **options), configure("two", **options)
