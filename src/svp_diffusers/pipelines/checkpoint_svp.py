@@ -252,7 +252,7 @@ class CheckpointMixin(StableDiffusionLoraLoaderMixin):
 
     @classmethod
     def _dict_from_json_file(cls, json_file: str | os.PathLike[str]) -> dict[str, Any]:
-        """Read an index; that it is asked of this class settles which code runs the pipeline.
+        """Read an index; the class that loads it decides which code runs the pipeline.
 
         Raises:
             ValueError: if a component is not `[library or file name, class name]`.
