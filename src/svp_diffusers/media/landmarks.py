@@ -4,6 +4,7 @@ Everything runs on the device of the networks, without any other package and wit
 """
 
 from collections.abc import Iterable, Iterator, Sequence
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -36,7 +37,12 @@ class LandmarkFaceDetector:
     """
 
     def __init__(self, landmarker: FaceLandmarker | None = None) -> None:
-        self.landmarker = load_face_landmarker() if landmarker is None else landmarker
+        self._landmarker = landmarker
+
+    @cached_property
+    def landmarker(self) -> FaceLandmarker:
+        """The networks; the package's own are loaded when a face is first looked for."""
+        return load_face_landmarker() if self._landmarker is None else self._landmarker
 
     def detect(self, image: Image.Image) -> list[Face]:
         """All faces, the largest first, with their head keypoints."""
