@@ -3,6 +3,7 @@
 import inspect
 import json
 import shutil
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from fractions import Fraction
 from pathlib import Path
@@ -238,14 +239,28 @@ def load_style_encoder(checkpoint: str | Path | None) -> StyleEncoder:
         )
     except (OSError, ValueError, RuntimeError) as error:
         raise CheckpointError(f"{located} holds no style encoder: {error}") from error
+    check_weights(info, located, "style encoder")
+    loaded: StyleEncoder = encoder.float().eval()
+    return loaded
+
+
+def check_weights(info: Mapping[str, Sequence[Any]], where: str | Path, kind: str) -> None:
+    """Check that a model was loaded with all its weights, and no others.
+
+    Args:
+        info: of `from_pretrained(..., output_loading_info=True)`.
+        where: it was loaded from, for the message.
+        kind: of model, for the message.
+
+    Raises:
+        CheckpointError: if not, with the number and the first of those that differ.
+    """
     wrong = [*info["missing_keys"], *info["unexpected_keys"], *info["mismatched_keys"]]
     if wrong:
         raise CheckpointError(
-            f"{located} holds no complete style encoder: {len(wrong)} weights are missing or "
-            f"unknown, first {wrong[0]}"
+            f"{where} holds no complete {kind}: {len(wrong)} weights are missing or unknown, "
+            f"first {wrong[0]}"
         )
-    loaded: StyleEncoder = encoder.float().eval()
-    return loaded
 
 
 def find_audio_encoder(checkpoint: str | Path | None) -> str | None:

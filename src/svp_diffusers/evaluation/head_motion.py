@@ -13,6 +13,7 @@ import torch
 from numpy.typing import NDArray
 from scipy.signal import csd, welch
 
+from svp_diffusers.checkpoints.loading import check_weights
 from svp_diffusers.errors import CheckpointError
 from svp_diffusers.models.head_motion_svp import HeadMotionModel
 from svp_diffusers.talkers.performance import measure_loudness
@@ -87,12 +88,7 @@ def load_head_motion(folder: Path) -> HeadMotionModel:
         )
     except (OSError, ValueError, RuntimeError, TypeError) as error:
         raise CheckpointError(f"{folder} holds no head motion model: {error}") from error
-    wrong = [*info["missing_keys"], *info["unexpected_keys"], *info["mismatched_keys"]]
-    if wrong:
-        raise CheckpointError(
-            f"{folder} holds no complete head motion model: {len(wrong)} weights are missing or "
-            f"unknown, first {wrong[0]}"
-        )
+    check_weights(info, folder, "head motion model")
     loaded: HeadMotionModel = model.eval()
     return loaded
 
