@@ -457,7 +457,8 @@ class SVPTalkingHeadPipeline(CheckpointMixin, ConditionsMixin, HeadMixin, Diffus
                 0.4 s (our choice). All videos of a batch have the style that is given.
             head_keypoints: pictures of head keypoints, one for a still head or one a frame: a list
                 of PIL images, or an array or tensor (frames, 3, height, width) of floats in [0, 1]
-                or of uint8. None finds those of the portrait's face, and the head is still.
+                or of uint8, the first posed as the portrait. None finds those of the portrait's
+                face, and the head is still.
             find_face: find the largest face of the portrait where no `head_keypoints` are given and
                 the checkpoint has a `face_landmarker`: a picture is cut around it, an array or
                 tensor is taken whole. Else the head is left to the model, which seldom ends well;
