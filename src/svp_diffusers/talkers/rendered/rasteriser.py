@@ -1,0 +1,117 @@
+"""Triangles and strands in a z-buffer, by numba.
+
+Points on the screen are `(n, 3)`: x and y in pixels and the inverse of the depth, so that nearer is
+larger. Pixel centres lie at halves.
+"""
+
+from math import ceil, floor, sqrt
+
+from numba import njit
+
+
+@njit(cache=True, error_model="numpy")
+def rasterise_triangles(  # type: ignore[no-untyped-def]
+    screen, triangles, two_sided, clip, nearest, shown, barycentric
+):
+    """Draw triangles into a z-buffer.
+
+    Args:
+        screen: `(v, 3)` float32.
+        triangles: `(t, 3)` int32.
+        two_sided: `(t,)` bool; of the other triangles only the front (clockwise with y down) shows.
+        clip: `(v,)`: two-sided triangles are cut where it is negative. Empty: nothing is cut.
+        nearest: `(h, w)` the inverse depths, updated.
+        shown: `(h, w)` int32: the triangle that shows, updated.
+        barycentric: `(h, w, 2)`: weights of its first two corners in space, updated.
+    """
+    height, width = nearest.shape
+    for t in range(triangles.shape[0]):
+        i0, i1, i2 = triangles[t, 0], triangles[t, 1], triangles[t, 2]
+        x0, y0, x1, y1 = screen[i0, 0], screen[i0, 1], screen[i1, 0], screen[i1, 1]
+        x2, y2 = screen[i2, 0], screen[i2, 1]
+        area = (x1 - x0) * (y2 - y0) - (x2 - x0) * (y1 - y0)
+        if area == 0 or (area > 0 and not two_sided[t]):
+            continue
+        left = max(0, ceil(min(x0, x1, x2) - 0.5))
+        right = min(width - 1, floor(max(x0, x1, x2) - 0.5))
+        top = max(0, ceil(min(y0, y1, y2) - 0.5))
+        bottom = min(height - 1, floor(max(y0, y1, y2) - 0.5))
+        if left > right or top > bottom:
+            continue
+        inverse = 1.0 / area
+        z0, z1, z2 = screen[i0, 2], screen[i1, 2], screen[i2, 2]
+        for y in range(top, bottom + 1):
+            py = y + 0.5
+            for x in range(left, right + 1):
+                px = x + 0.5
+                w0 = ((x1 - px) * (y2 - py) - (x2 - px) * (y1 - py)) * inverse
+                w1 = ((x2 - px) * (y0 - py) - (x0 - px) * (y2 - py)) * inverse
+                w2 = 1 - w0 - w1
+                if w0 < 0 or w1 < 0 or w2 < 0:
+                    continue
+                z = w0 * z0 + w1 * z1 + w2 * z2
+                if z <= nearest[y, x]:
+                    continue
+                if (
+                    two_sided[t]
+                    and clip.shape[0] > 0
+                    and w0 * clip[i0] + w1 * clip[i1] + w2 * clip[i2] < 0
+                ):
+                    continue
+                nearest[y, x] = z
+                shown[y, x] = t
+                barycentric[y, x, 0] = w0 * z0 / z
+                barycentric[y, x, 1] = w1 * z1 / z
+
+
+@njit(cache=True, error_model="numpy")
+def rasterise_strands(  # type: ignore[no-untyped-def]
+    screen, points_each, widths, nearest, shown, along, first_code
+):
+    """Draw strands into a z-buffer as thick lines, a row of pixels at a time.
+
+    Args:
+        screen: `(k * points_each, 3)` the points of `k` strands.
+        widths: `(k * points_each,)` in pixels.
+        nearest: `(h, w)` the inverse depths, updated.
+        shown: `(h, w)` int32: `first_code` plus the number of the segment's first point, updated.
+        along: `(h, w)`: where on the segment, 0..1, updated.
+    """
+    height, width = nearest.shape
+    for k in range(screen.shape[0] // points_each):
+        for j in range(points_each - 1):
+            a = k * points_each + j
+            b = a + 1
+            x0, y0, x1, y1 = screen[a, 0], screen[a, 1], screen[b, 0], screen[b, 1]
+            radius = 0.5 * max(widths[a], widths[b])
+            top = max(0, floor(min(y0, y1) - radius))
+            bottom = min(height - 1, ceil(max(y0, y1) + radius))
+            dx, dy = x1 - x0, y1 - y0
+            squared = dx * dx + dy * dy + 1e-9
+            length = sqrt(squared)
+            low, high = min(x0, x1) - radius, max(x0, x1) + radius
+            if high < 0 or low > width or top > bottom:
+                continue
+            steep = abs(dy) > 0.2 * length
+            slope = dx / dy if steep else 0.0
+            half = radius * length / abs(dy) + abs(slope) * 0.5 + 0.5 if steep else 0.0
+            z0, z1 = screen[a, 2], screen[b, 2]
+            for y in range(top, bottom + 1):
+                start, stop = low, high
+                if steep:
+                    middle = x0 + (y + 0.5 - y0) * slope
+                    start, stop = max(low, middle - half), min(high, middle + half)
+                py = y + 0.5 - y0
+                for x in range(max(0, floor(start)), min(width - 1, ceil(stop)) + 1):
+                    px = x + 0.5 - x0
+                    t = min(1.0, max(0.0, (px * dx + py * dy) / squared))
+                    z = z0 + (z1 - z0) * t
+                    if z <= nearest[y, x]:
+                        continue
+                    ex, ey = px - t * dx, py - t * dy
+                    reach = 0.5 * (widths[a] * (1 - t) + widths[b] * t)
+                    if ex * ex + ey * ey > reach * reach:
+                        continue
+                    nearest[y, x] = z
+                    shown[y, x] = first_code + a
+                    along[y, x] = t
