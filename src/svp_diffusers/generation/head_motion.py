@@ -17,8 +17,7 @@ from svp_diffusers.media.keypoints import (
     retarget,
 )
 from svp_diffusers.media.video import parse_fps, read_frames
-from svp_diffusers.pipelines.head_svp import draw_keypoints
-from svp_diffusers.pipelines.images_svp import draw_face_rectangle
+from svp_diffusers.pipelines.head_pictures_svp import draw_face_rectangle, draw_keypoints
 
 
 def prepare_head_motion(

@@ -10,7 +10,7 @@ from svp_diffusers.data.clips import SAMPLING_RATE
 from svp_diffusers.generation.generate import decode_side_by_side
 from svp_diffusers.media.audio import Recording
 from svp_diffusers.media.keypoints import retarget
-from svp_diffusers.pipelines.head_svp import draw_keypoints
+from svp_diffusers.pipelines.head_pictures_svp import draw_keypoints
 from svp_diffusers.pipelines.pipeline_svp_talking_head import SVPTalkingHeadPipeline
 from svp_diffusers.training.denoiser.batches import DenoisingBatches
 from svp_diffusers.training.loop.validation_video import ValidationVideo

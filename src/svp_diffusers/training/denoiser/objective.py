@@ -18,7 +18,7 @@ from svp_diffusers.models.temporal_unet_svp import (
     PortraitTransformerBlock,
     TemporalUNet,
 )
-from svp_diffusers.pipelines.head_svp import draw_dots
+from svp_diffusers.pipelines.head_pictures_svp import draw_dots
 from svp_diffusers.pipelines.pipeline_svp_talking_head import SVPTalkingHeadPipeline
 from svp_diffusers.training.denoiser.clip_sampler import ClipSampler
 from svp_diffusers.training.denoiser.configuration import DenoisingConfiguration
