@@ -13,7 +13,8 @@ from svp_diffusers.errors import CheckpointError, ConfigurationError
 from svp_diffusers.pipelines.pipeline_svp_talking_head import SVPTalkingHeadPipeline
 from svp_diffusers.training.loop.yaml_file import load_configuration, save_configuration
 from svp_diffusers.training.svp_tiny.plan import CPU, LEAST_CLIPS, LEAST_STEPS, TinyPlan, plan_tiny
-from svp_diffusers.training.svp_tiny.stages import Stage, make_plan, run_stages
+from svp_diffusers.training.svp_tiny.stage_runner import Stage, run_stages
+from svp_diffusers.training.svp_tiny.stages import make_plan
 
 PLAN = TinyPlan(
     seed=0,
@@ -28,6 +29,7 @@ PLAN = TinyPlan(
     audio_steps=200,
     expression_steps=500,
     style_steps=100,
+    head_motion_steps=50,
     image_steps=300,
 )
 """What takes some minutes, whatever the speed of the machine."""

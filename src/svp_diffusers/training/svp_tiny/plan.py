@@ -31,7 +31,8 @@ SHARES = {
     "cache": 0.08,
     "expression": 0.03,
     "style": 0.04,
-    "image": 0.37,
+    "head_motion": 0.03,
+    "image": 0.34,
 }
 """Of the time. The denoiser decides what is seen, the VAE how well."""
 
@@ -68,6 +69,7 @@ CPU = Machine(
         "audio": 0.1,
         "expression": 0.03,
         "style": 0.1,
+        "head_motion": 0.06,
         "image": 0.42,
     },
 )
@@ -84,6 +86,7 @@ GPU = Machine(
         "audio": 0.05,
         "expression": 0.02,
         "style": 0.05,
+        "head_motion": 0.03,
         "image": 0.12,
     },
 )
@@ -118,6 +121,7 @@ class TinyPlan:
     audio_steps: int
     expression_steps: int
     style_steps: int
+    head_motion_steps: int
     image_steps: int
 
 

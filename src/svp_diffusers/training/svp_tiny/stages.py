@@ -8,8 +8,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -21,14 +20,16 @@ from svp_diffusers.checkpoints.loading import save_checkpoint, select_device
 from svp_diffusers.data.loader import ClipDataset
 from svp_diffusers.data.shards import INDEX_NAME
 from svp_diffusers.data.style_clips import StyleClip, read_style_clips
-from svp_diffusers.errors import CheckpointError, SVPError
+from svp_diffusers.errors import SVPError
 from svp_diffusers.models.autoencoder_svp import SpaceToDepthAutoencoderKL
+from svp_diffusers.models.head_motion_svp import HeadMotionModel
 from svp_diffusers.models.style_encoder_svp import StyleEncoder
 from svp_diffusers.pipelines.pipeline_svp_talking_head import SVPTalkingHeadPipeline
 from svp_diffusers.speech.features import load_audio_features
 from svp_diffusers.training.audio.configuration import AudioTrainingConfiguration
 from svp_diffusers.training.denoiser.configuration import ImageTrainingConfiguration
 from svp_diffusers.training.expression.configuration import ExpressionTrainingConfiguration
+from svp_diffusers.training.head_motion.configuration import HeadMotionTrainingConfiguration
 from svp_diffusers.training.loop.configuration import LoopConfiguration
 from svp_diffusers.training.loop.yaml_file import load_configuration, save_configuration
 from svp_diffusers.training.style.configuration import StyleTrainingConfiguration
@@ -43,9 +44,10 @@ from svp_diffusers.training.svp_tiny.plan import (
     measure_step,
     plan_tiny,
 )
+from svp_diffusers.training.svp_tiny.stage_runner import Stage, run_stages
 from svp_diffusers.training.vae.configuration import VAETrainingConfiguration
 
-IN_MEMORY = ("audio", "expression", "style")
+IN_MEMORY = ("audio", "expression", "style", "head-motion")
 """Trainings that hold their data, which processes that prepare batches would all have to copy."""
 
 CLIP_FPS = 25
@@ -79,52 +81,6 @@ def train_tiny(
     return output / "svp-tiny"
 
 
-@dataclass(frozen=True)
-class Stage:
-    """A part of the work whose result is a file or folder.
-
-    name: of the stage.
-    result: it is done when this exists.
-    run: does it.
-    needs: names of the stages whose results it takes.
-    """
-
-    name: str
-    result: Path
-    run: Callable[[], None]
-    needs: tuple[str, ...] = ()
-
-
-def run_stages(stages: Sequence[Stage], side_by_side: bool, report: Callable[[str], None]) -> None:
-    """Run what is not done yet, each stage once its needs are.
-
-    Args:
-        stages: in an order that respects their needs.
-        side_by_side: run all at once that can be; else one after another.
-        report: called with the name of each stage as it begins.
-
-    Raises:
-        CheckpointError: a stage leaves no result.
-        SVPError: a stage fails. Those that run beside it go on to their end.
-    """
-    done = {stage.name for stage in stages if stage.result.exists()}
-    waiting = [stage for stage in stages if stage.name not in done]
-    running: dict[Future[None], Stage] = {}
-    with ThreadPoolExecutor(len(stages) if side_by_side else 1) as executor:
-        while waiting or running:
-            for stage in [each for each in waiting if done.issuperset(each.needs)]:
-                if side_by_side or not running:
-                    report(stage.name)
-                    waiting.remove(stage)
-                    running[executor.submit(stage.run)] = stage
-            for future in wait(running, return_when=FIRST_COMPLETED).done:
-                stage = running.pop(future)
-                future.result()
-                if not stage.result.exists():
-                    raise CheckpointError(f"the stage {stage.name} left no {stage.result}")
-                done.add(stage.name)
-
-
 def make_plan(output: Path, minutes: float, seed: int) -> TinyPlan:
     """The plan that `output` holds, or a new one, which it then holds."""
     path = output / "plan.yaml"
@@ -143,10 +99,16 @@ def stages(output: Path, plan: TinyPlan, workers: int) -> Iterator[Stage]:
     pictures, data, cached = output / "pictures", output / "data", output / "cached"
     start = output / "start"
 
-    def training(kind: str, configuration: LoopConfiguration, share: int = 2) -> Callable[[], None]:
-        if plan.batch_factor > 1 and kind not in IN_MEMORY:  # a CPU has no cores to spare
-            configuration = replace(configuration, num_workers=max(1, workers // share))
-        return lambda: run_training(kind, configuration)
+    def training(
+        kind: str, configure: Callable[[Path, TinyPlan], LoopConfiguration]
+    ) -> Callable[[], None]:
+        def run() -> None:
+            configuration = configure(output, plan)  # which may depend on what it needs
+            if plan.batch_factor > 1 and kind not in IN_MEMORY:  # a CPU has no cores to spare
+                configuration = replace(configuration, num_workers=max(1, workers // 2))
+            run_training(kind, configuration)
+
+        return run
 
     def synthesise(folder: Path, clips: int, seed: int, fps: int) -> None:
         shutil.rmtree(folder, ignore_errors=True)
@@ -167,7 +129,7 @@ def stages(output: Path, plan: TinyPlan, workers: int) -> Iterator[Stage]:
     yield Stage(
         "vae",
         output / "vae/vae",
-        training("vae", configure_vae(output, plan), share=4),
+        training("vae", configure_vae),
         ("pictures",),
     )
     yield Stage(
@@ -179,36 +141,47 @@ def stages(output: Path, plan: TinyPlan, workers: int) -> Iterator[Stage]:
     yield Stage(
         "audio",
         output / "audio/feature_extractor",
-        training("audio", configure_audio(output, plan)),
+        training("audio", configure_audio),
         ("talkers",),
     )
     yield Stage(
         "style",
         output / "style/style_encoder",
-        training("style", configure_style(output, plan)),
+        training("style", configure_style),
         ("talkers", "audio"),
     )
     yield Stage("start", start, lambda: assemble(output, plan), ("vae", "audio", "style"))
     yield Stage("latents and styles", cached / INDEX_NAME, cache, ("talkers", "start"))
     yield Stage(
+        "head motion",
+        output / "head_motion/head_motion",
+        training("head-motion", configure_head_motion),
+        ("start",),
+    )
+    yield Stage(
         "expression",
         output / "expression/expression_encoder",
-        training("expression", configure_expression(output, plan)),
+        training("expression", configure_expression),
         ("latents and styles",),
     )
     yield Stage(
         "image",
         output / "image/pipeline",
-        training("image", configure_image(output, plan)),
+        training("image", configure_image),
         ("latents and styles", "expression"),
     )
     yield Stage(
         "decoder",
         output / "decoder/vae",
-        training("vae", configure_decoder(output, plan), share=4),
+        training("vae", configure_decoder),
         ("pictures", "vae", "latents and styles"),  # after the cache, for which it is not needed
     )
-    yield Stage("svp-tiny", output / "svp-tiny", lambda: finish(output), ("image", "decoder"))
+    yield Stage(
+        "svp-tiny",
+        output / "svp-tiny",
+        lambda: finish(output),
+        ("image", "decoder", "head motion"),
+    )
 
 
 def schedule(plan: TinyPlan, steps: int, warmup_steps: int) -> dict[str, Any]:
@@ -302,6 +275,19 @@ def configure_style(output: Path, plan: TinyPlan) -> StyleTrainingConfiguration:
     )
 
 
+def configure_head_motion(output: Path, plan: TinyPlan) -> HeadMotionTrainingConfiguration:
+    """Stage `head motion`: talkers perform, undrawn."""
+    return HeadMotionTrainingConfiguration(
+        checkpoint=str(output / "start"),
+        output_dir=str(output / "head_motion"),
+        utterances=min(128, plan.clips),
+        takes=6,
+        **schedule(plan, plan.head_motion_steps, 100),
+        learning_rate=3e-3,
+        ema_decay=0.997,
+    )
+
+
 def configure_image(output: Path, plan: TinyPlan) -> ImageTrainingConfiguration:
     """Stage `image`: two frames of every clip."""
     return ImageTrainingConfiguration(
@@ -362,7 +348,10 @@ def finish(output: Path) -> None:
     """Add styles of single speakers to the bank, say which portraits are like those of the
     training, and store the pipeline in half precision."""
     pipeline = SVPTalkingHeadPipeline.from_pretrained(str(output / "image/pipeline"))
-    pipeline.register_modules(vae=SpaceToDepthAutoencoderKL.from_pretrained(output / "decoder/vae"))
+    pipeline.register_modules(
+        vae=SpaceToDepthAutoencoderKL.from_pretrained(output / "decoder/vae"),
+        head_motion=HeadMotionModel.from_pretrained(output / "head_motion/head_motion"),
+    )
     fill_style_bank(pipeline.style_encoder, read_bank_clips(output))
     pipeline.register_to_config(min_portrait_psnr=measure_portraits(pipeline, output / "data"))
     save_checkpoint(pipeline.to(torch.float16), output / "svp-tiny")
