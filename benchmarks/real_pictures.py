@@ -149,7 +149,7 @@ def show(
     output: Path,
     lips: str,
 ) -> NDArray[np.uint8]:
-    """Print a row, write the video, and give a strip of the sheet: the portrait, the VAE's, video."""
+    """Print a row, write the video, and give a strip of the sheet: portrait, VAE's, video."""
     height, width = frames[0].shape[:2]
     name = picture.parent.name if picture.stem == "reference" else picture.stem
     portrait, _ = pipeline.find_head(Image.open(picture).convert("RGB"), height, width)
