@@ -88,12 +88,18 @@ class HeadModel:
         return eyes[self.vertices[eyes, 0] < 0]
 
     @cached_property
+    def upper_teeth(self) -> np.ndarray:
+        """Vertices of the upper teeth and their gums."""
+        teeth = self.vertices_of(TEETH)
+        return teeth[self.vertices[teeth, 1] > 6.611]
+
+    @cached_property
     def expressions(self) -> np.ndarray:
         """`(52, v, 3)` float32 displacements of the ARKit coefficients."""
         return self.targets[: len(ARKIT_BLENDSHAPES)].astype(np.float32)
 
     def shape(self, weights: Sequence[float]) -> np.ndarray:
-        """Vertices `(v, 3)` float32 of a person.
+        """Vertices `(v, 3)` float32 of a person, with the eyes at the height and depth of rest.
 
         weights: of the targets without the 52 of the expression.
         """
@@ -102,6 +108,12 @@ class HeadModel:
         displacements = self.targets[len(ARKIT_BLENDSHAPES) :][used].astype(np.float32)
         shaped = np.empty_like(self.vertices)
         add_displacements(self.vertices, displacements, amounts[used], shaped)
+        # A taller body lifts the head; hair, light and shadows expect it where it is at rest.
+        eyes = self.vertices_of(EYE)
+        lift = shaped[eyes].mean(0) - self.vertices[eyes].mean(0)
+        shaped[:, 1:] -= lift[1:]
+        # Their edges show under a raised lip, as a relaxed mouth shows 2 or 3 mm of them.
+        shaped[self.upper_teeth, 1] -= 0.035
         return shaped
 
     @cached_property
@@ -117,6 +129,16 @@ class HeadModel:
         """Height and width of the head's texture."""
         height, width = self.lips.shape
         return height, width
+
+    @cached_property
+    def coloured_occlusion(self) -> np.ndarray:
+        """`(v, 3)` float32 for red, green and blue: occluded skin turns red, not grey."""
+        occlusion = np.repeat(self.occlusion[:, None], 3, 1)
+        skin = self.vertices_of(SKIN, TORSO)
+        occlusion[skin] **= np.array([0.75, 1.08, 1.12], np.float32)
+        sockets = self.vertices_of(SOCKET)
+        occlusion[sockets] = np.maximum(occlusion[sockets], 0.30)
+        return occlusion
 
     @cached_property
     def texture_positions(self) -> np.ndarray:

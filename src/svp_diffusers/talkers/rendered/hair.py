@@ -140,7 +140,7 @@ class _Growth:
             lengths = (y - (5.8 - 1.2 * share)) * 1.1 + 0.3
         else:
             lengths = np.linalg.norm(rest - _KNOT, axis=1) * 1.15
-        fringe_end = 7.50 + 0.1 * self.person.hair_volume
+        fringe_end = 7.56 + 0.1 * self.person.hair_volume
         lengths = np.where(self.fringe, np.maximum(y - fringe_end, 0.12) * 1.15, lengths)
         spread = 1 + self.generator.normal(size=len(rest)) * 0.09
         return np.maximum(lengths * spread, 0.04)

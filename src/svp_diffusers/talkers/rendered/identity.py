@@ -110,6 +110,7 @@ class Person:
         parting: place of the parting, -0.5 to 0.5.
         fringe: whether hair falls over the forehead.
         recession: of the hairline at the temples, 0..1.
+        brow_height: above the usual place.
         brow_thickness: half thickness at the inner end.
         brow_arch: 0..1.
         brow_density: 0..1.
@@ -150,6 +151,7 @@ class Person:
     parting: float
     fringe: bool
     recession: float
+    brow_height: float
     brow_thickness: float
     brow_arch: float
     brow_density: float
@@ -215,6 +217,7 @@ def sample_person(seed: int) -> Person:
         parting=float(generator.choice((-1, 1)) * generator.uniform(0, 0.5)),
         fringe=bool(generator.random() < 0.35),
         recession=float(np.clip(generator.normal(0.1 + 0.7 * age, 0.3), 0, 1)) if male else 0.0,
+        brow_height=float(generator.normal(0, 0.015)),
         brow_thickness=float(generator.uniform(0.016, 0.028)) * (1.15 if male else 0.8),
         brow_arch=float(generator.beta(2, 2)) * (0.6 if male else 1.0),
         brow_density=float(generator.uniform(0.35, 1.0)),
