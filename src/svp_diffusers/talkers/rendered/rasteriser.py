@@ -6,6 +6,7 @@ larger. Pixel centres lie at halves.
 
 from math import ceil, floor, sqrt
 
+import numpy as np
 from numba import njit
 
 
@@ -78,40 +79,46 @@ def rasterise_strands(  # type: ignore[no-untyped-def]
         along: `(h, w)`: where on the segment, 0..1, updated.
     """
     height, width = nearest.shape
+    half = np.float32(0.5)
     for k in range(screen.shape[0] // points_each):
         for j in range(points_each - 1):
             a = k * points_each + j
             b = a + 1
             x0, y0, x1, y1 = screen[a, 0], screen[a, 1], screen[b, 0], screen[b, 1]
-            radius = 0.5 * max(widths[a], widths[b])
-            top = max(0, floor(min(y0, y1) - radius))
-            bottom = min(height - 1, ceil(max(y0, y1) + radius))
-            dx, dy = x1 - x0, y1 - y0
-            squared = dx * dx + dy * dy + 1e-9
-            length = sqrt(squared)
+            thick, taper = widths[a] * half, (widths[b] - widths[a]) * half
+            radius = max(thick, thick + taper)
             low, high = min(x0, x1) - radius, max(x0, x1) + radius
+            top, bottom = max(0, floor(min(y0, y1) - radius)), ceil(max(y0, y1) + radius)
+            bottom = min(height - 1, bottom)
             if high < 0 or low > width or top > bottom:
                 continue
-            steep = abs(dy) > 0.2 * length
-            slope = dx / dy if steep else 0.0
-            half = radius * length / abs(dy) + abs(slope) * 0.5 + 0.5 if steep else 0.0
-            z0, z1 = screen[a, 2], screen[b, 2]
+            dx, dy = x1 - x0, y1 - y0
+            squared = dx * dx + dy * dy + np.float32(1e-9)
+            along_x, along_y = dx / squared, dy / squared
+            length = np.float32(sqrt(squared))
+            steep = abs(dy) > np.float32(0.2) * length
+            slope, reach = np.float32(0), np.float32(0)
+            if steep:
+                slope = dx / dy
+                reach = radius * length / abs(dy) + abs(slope) * half + half
+            z0, dz = screen[a, 2], screen[b, 2] - screen[a, 2]
+            front = max(z0, z0 + dz)
             for y in range(top, bottom + 1):
                 start, stop = low, high
+                py = np.float32(y) + half - y0
                 if steep:
-                    middle = x0 + (y + 0.5 - y0) * slope
-                    start, stop = max(low, middle - half), min(high, middle + half)
-                py = y + 0.5 - y0
+                    middle = x0 + py * slope
+                    start, stop = max(low, middle - reach), min(high, middle + reach)
                 for x in range(max(0, floor(start)), min(width - 1, ceil(stop)) + 1):
-                    px = x + 0.5 - x0
-                    t = min(1.0, max(0.0, (px * dx + py * dy) / squared))
-                    z = z0 + (z1 - z0) * t
-                    if z <= nearest[y, x]:
+                    if front <= nearest[y, x]:
                         continue
-                    ex, ey = px - t * dx, py - t * dy
-                    reach = 0.5 * (widths[a] * (1 - t) + widths[b] * t)
-                    if ex * ex + ey * ey > reach * reach:
+                    px = np.float32(x) + half - x0
+                    t = min(np.float32(1), max(np.float32(0), px * along_x + py * along_y))
+                    ex, ey, limit = px - t * dx, py - t * dy, thick + t * taper
+                    if ex * ex + ey * ey > limit * limit:
                         continue
-                    nearest[y, x] = z
-                    shown[y, x] = first_code + a
-                    along[y, x] = t
+                    z = z0 + dz * t
+                    if z > nearest[y, x]:
+                        nearest[y, x] = z
+                        shown[y, x] = first_code + a
+                        along[y, x] = t

@@ -29,7 +29,8 @@ from svp_diffusers.talkers.rendered.shading import (
     Shaded,
     Surface,
     make_shaded,
-    shade,
+    shade_strands,
+    shade_surface,
 )
 from svp_diffusers.talkers.rendered.shot import RenderedIdentity
 from svp_diffusers.talkers.rendered.skin import paint_skin
@@ -123,19 +124,21 @@ class Renderer:
             positions=self._posed,
             normals=compute_normals(self._posed, self._smooth),
             rest=head.vertices,
-            occlusion=head.occlusion,
+            occlusion=head.coloured_occlusion,
             uvs=head.uvs,
             texture=self._texture,
         )
-        shade(
+        lighting = self._light()
+        appearance = self._appear(coefficients, projection)
+        first_strand = len(self._triangles)
+        shade_surface(shown, barycentric, first_strand, surface, lighting, appearance, self._shaded)
+        shade_strands(
             shown,
-            barycentric,
             along,
-            len(self._triangles),
-            surface,
+            first_strand,
             self._strands.posed,
-            self._light(),
-            self._appear(coefficients, projection),
+            lighting,
+            appearance.camera,
             self._shaded,
         )
         return self._shaded
