@@ -91,7 +91,8 @@ class HeadModel:
     def upper_teeth(self) -> np.ndarray:
         """Vertices of the upper teeth and their gums."""
         teeth = self.vertices_of(TEETH)
-        return teeth[self.vertices[teeth, 1] > 6.611]
+        dropped = self.expressions[ARKIT_BLENDSHAPES.index("jawOpen"), teeth, 1]
+        return teeth[dropped > -0.01]
 
     @cached_property
     def expressions(self) -> np.ndarray:
@@ -112,8 +113,9 @@ class HeadModel:
         eyes = self.vertices_of(EYE)
         lift = shaped[eyes].mean(0) - self.vertices[eyes].mean(0)
         shaped[:, 1:] -= lift[1:]
-        # Their edges show under a raised lip, as a relaxed mouth shows 2 or 3 mm of them.
-        shaped[self.upper_teeth, 1] -= 0.035
+        # The teeth's edges show when the lip rises, and the tongue does not fill an open mouth.
+        shaped[self.upper_teeth, 1] -= 0.05
+        shaped[self.vertices_of(TONGUE), 1] -= 0.05
         return shaped
 
     @cached_property

@@ -254,10 +254,11 @@ def _tie_ball(generator: np.random.Generator, surface: Surface, n: int) -> np.nd
     behind = -0.35 if generator.random() < 0.5 else -0.1
     centre = np.array([0, min(generator.uniform(7.8, 8.5), top + 0.1), behind])
     outward = to_unit(generator.normal(size=(count, 3)))
-    along = to_unit(np.cross(outward, to_unit(generator.normal(size=3))))
+    axes = generator.normal(size=3) + 0.6 * generator.normal(size=(count, 3))
+    along = to_unit(np.cross(outward, axes))
     angle = np.linspace(-0.6, 0.6, n)[None, :, None]
     arcs = outward[:, None] * np.cos(angle) + along[:, None] * np.sin(angle)
-    ball: np.ndarray = centre + generator.uniform(0.3, 0.42) * arcs
+    ball: np.ndarray = centre + generator.uniform(0.22, 0.36) * arcs
     return ball
 
 
@@ -310,5 +311,5 @@ def _dress(
 def _cross_face(points: np.ndarray) -> np.ndarray:
     """`(k,)` whether a strand hangs into the face below the brows."""
     x, y, z = np.moveaxis(points, -1, 0)
-    inside: np.ndarray = (np.abs(x) < 0.46) & (y > 6.2) & (y < 7.42) & (z > 0.75)
+    inside: np.ndarray = (np.abs(x) < 0.54) & (y > 6.2) & (y < 7.46) & (z > 0.8)
     return np.any(inside, axis=1)
