@@ -79,7 +79,7 @@ def rasterise_strands(  # type: ignore[no-untyped-def]
         along: `(h, w)`: where on the segment, 0..1, updated.
     """
     height, width = nearest.shape
-    half = np.float32(0.5)
+    zero, half = np.float32(0), np.float32(0.5)
     for k in range(screen.shape[0] // points_each):
         for j in range(points_each - 1):
             a = k * points_each + j
@@ -88,28 +88,27 @@ def rasterise_strands(  # type: ignore[no-untyped-def]
             thick, taper = widths[a] * half, (widths[b] - widths[a]) * half
             radius = max(thick, thick + taper)
             low, high = min(x0, x1) - radius, max(x0, x1) + radius
-            top, bottom = max(0, floor(min(y0, y1) - radius)), ceil(max(y0, y1) + radius)
-            bottom = min(height - 1, bottom)
-            if high < 0 or low > width or top > bottom:
+            # Pixels whose centres lie inside: the whole parts of the edges plus a half.
+            top = int(max(zero, min(y0, y1) - radius + half))
+            end = min(height, int(max(zero, max(y0, y1) + radius + half)))
+            if high < 0 or low > width or top >= end:
                 continue
             dx, dy = x1 - x0, y1 - y0
             squared = dx * dx + dy * dy + np.float32(1e-9)
             along_x, along_y = dx / squared, dy / squared
-            length = np.float32(sqrt(squared))
-            steep = abs(dy) > np.float32(0.2) * length
-            slope, reach = np.float32(0), np.float32(0)
-            if steep:
+            # A row cuts the strip between the edges of the line in an interval of 2 reaches.
+            slope, reach = np.float32(0), high - low
+            if abs(dy) > np.float32(1e-3):
                 slope = dx / dy
-                reach = radius * length / abs(dy) + abs(slope) * half + half
+                reach = radius * np.float32(sqrt(1 + slope * slope))
             z0, dz = screen[a, 2], screen[b, 2] - screen[a, 2]
             front = max(z0, z0 + dz)
-            for y in range(top, bottom + 1):
-                start, stop = low, high
+            for y in range(top, end):
                 py = np.float32(y) + half - y0
-                if steep:
-                    middle = x0 + py * slope
-                    start, stop = max(low, middle - reach), min(high, middle + reach)
-                for x in range(max(0, floor(start)), min(width - 1, ceil(stop)) + 1):
+                middle = x0 + py * slope
+                left = int(max(zero, max(low, middle - reach) + half))
+                stop = min(width, int(max(zero, min(high, middle + reach) + half)))
+                for x in range(left, stop):
                     if front <= nearest[y, x]:
                         continue
                     px = np.float32(x) + half - x0
