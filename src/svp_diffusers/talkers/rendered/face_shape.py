@@ -78,9 +78,9 @@ _MEANS = {
 }
 _FEMININE = {
     "cheek/cheek-bones-incr": 0.15,
-    "chin/chin-bones-incr": -0.25,
+    "chin/chin-bones-incr": -0.30,
     "chin/chin-height-incr": -0.15,
-    "chin/chin-width-incr": -0.40,
+    "chin/chin-width-incr": -0.50,
     "eyebrows/eyebrows-trans-up": 0.25,
     "eyes/eye-scale-incr": 0.15,
     "mouth/mouth-lowerlip-volume-incr": 0.15,

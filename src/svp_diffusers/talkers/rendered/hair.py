@@ -66,7 +66,13 @@ class _Growth:
         self.generator, self.person, self.cut = generator, person, cut
         inside = measure_hairline(surface.rest_centres, person)
         ragged = generator.normal(size=len(inside)) * generator.uniform(0.01, 0.05)
-        self.roots: Places = surface.scatter(generator, (inside + ragged > 0) * 1.0, cut.strands)
+        self.parting = person.parting * (0.12 if person.hair_length < 0.3 else 1.0)
+        # More where hair parts and at its edge, where it lets the scalp through.
+        from_parting = (surface.rest_centres[:, 0] - self.parting) / 0.1
+        density = 1 + 1.5 * np.exp(-(from_parting**2)) + 1.5 * (inside < 0.12)
+        self.roots: Places = surface.scatter(
+            generator, np.where(inside + ragged > 0, density, 0.0), cut.strands
+        )
         self.layer = generator.random(cut.strands)
         """0 next to the head, 1 outside."""
         self.obstacle = _Obstacle(surface)
@@ -76,7 +82,6 @@ class _Growth:
         if person.fringe and person.hair_style in ("bob", "long"):
             rest = self.roots.rest
             self.fringe = (rest[:, 2] > 0.85) & (np.abs(rest[:, 0]) < 0.52)
-        self.parting = person.parting * (0.12 if person.hair_length < 0.3 else 1.0)
         self.sweep = generator.uniform(-0.5, 0.5)
         self.lift = generator.uniform(0.3, 1.0)
         self.back = generator.random() < 0.4
@@ -165,10 +170,12 @@ class _Growth:
             return normals + ragged + np.array([0, -fall * t, 0])
         if style in ("short", "side"):
             across = 0.9 * side * (rest[:, 1] > 7.7) if style == "side" else self.sweep
-            across = across + 0.25 * np.sign(rest[:, 0]) * (style == "short")
+            across = across * (1 - 0.6 * t) + 0.25 * np.sign(rest[:, 0]) * (style == "short")
             front = np.where(self.back, -0.6, 0.5 if style == "short" else 0.15)
             ahead = np.where(rest[:, 2] > 0.5, front, -0.5)
-            down = np.full(count, -0.15 if self.back else -0.35)
+            # What stands off the top falls down at the sides.
+            beside = np.clip((np.abs(place[:, 0]) - 0.35) / 0.3, 0, 1)
+            down = (-0.15 if self.back else -0.35) - 1.1 * t * beside
             flow = np.stack([np.broadcast_to(across, count), down, ahead], 1)
             return normals * self.lift * (1 - t) + flow
         if style in ("bob", "long"):
@@ -208,6 +215,9 @@ class _Growth:
             if style in ("bob", "long", "bun", "buzz", "bald"):
                 above_shoulders = np.clip((place[:, 1] - 6.6) / 0.5, 0, 1)
                 back = np.maximum(0, height - 1.25 * gap) * 0.7 * above_shoulders
+                place = place - normal * back[:, None]
+            elif style in ("short", "side"):
+                back = np.maximum(0, height - (2.5 if t > 0.5 else 3.5) * gap - 0.03) * 0.5
                 place = place - normal * back[:, None]
         return place
 
