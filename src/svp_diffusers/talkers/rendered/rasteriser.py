@@ -12,7 +12,7 @@ from numba import njit
 
 @njit(cache=True, error_model="numpy")
 def rasterise_triangles(  # type: ignore[no-untyped-def]
-    screen, triangles, two_sided, clip, nearest, shown, barycentric
+    screen, triangles, two_sided, nearer, cut, nearest, shown, barycentric
 ):
     """Draw triangles into a z-buffer.
 
@@ -20,7 +20,8 @@ def rasterise_triangles(  # type: ignore[no-untyped-def]
         screen: `(v, 3)` float32.
         triangles: `(t, 3)` int32.
         two_sided: `(t,)` bool; of the other triangles only the front (clockwise with y down) shows.
-        clip: `(v,)`: two-sided triangles are cut where it is negative. Empty: nothing is cut.
+        nearer: factor of the inverse depth of two-sided triangles.
+        cut: `(v, 4)` where two-sided triangles are cut, see `cut_clothes`. Empty: nowhere.
         nearest: `(h, w)` the inverse depths, updated.
         shown: `(h, w)` int32: the triangle that shows, updated.
         barycentric: `(h, w, 2)`: weights of its first two corners in space, updated.
@@ -41,6 +42,8 @@ def rasterise_triangles(  # type: ignore[no-untyped-def]
             continue
         inverse = 1.0 / area
         z0, z1, z2 = screen[i0, 2], screen[i1, 2], screen[i2, 2]
+        if two_sided[t]:
+            z0, z1, z2 = z0 * nearer, z1 * nearer, z2 * nearer
         for y in range(top, bottom + 1):
             py = y + 0.5
             for x in range(left, right + 1):
@@ -53,12 +56,15 @@ def rasterise_triangles(  # type: ignore[no-untyped-def]
                 z = w0 * z0 + w1 * z1 + w2 * z2
                 if z <= nearest[y, x]:
                     continue
-                if (
-                    two_sided[t]
-                    and clip.shape[0] > 0
-                    and w0 * clip[i0] + w1 * clip[i1] + w2 * clip[i2] < 0
-                ):
-                    continue
+                if two_sided[t] and cut.shape[0] > 0:
+                    collar = w0 * cut[i0, 0] + w1 * cut[i1, 0] + w2 * cut[i2, 0]
+                    beyond = w0 * cut[i0, 1] + w1 * cut[i1, 1] + w2 * cut[i2, 1]
+                    if collar < 0 and beyond < 0:
+                        continue
+                    vee = w0 * cut[i0, 2] + w1 * cut[i1, 2] + w2 * cut[i2, 2]
+                    front = w0 * cut[i0, 3] + w1 * cut[i1, 3] + w2 * cut[i2, 3]
+                    if vee < 0 and front > 0:
+                        continue
                 nearest[y, x] = z
                 shown[y, x] = t
                 barycentric[y, x, 0] = w0 * z0 / z
