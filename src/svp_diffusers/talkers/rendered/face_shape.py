@@ -69,7 +69,7 @@ _MEANS = {
     "eyes/eye-trans-in": -0.22,
     "head/head-fat-incr": -0.08,
     "head/head-scale-vert-incr": 0.06,
-    "mouth/mouth-angles-up": 0.30,
+    "mouth/mouth-angles-up": 0.40,
     "mouth/mouth-scale-horiz-incr": 0.35,
     "mouth/mouth-upperlip-height-incr": -0.20,
     "nose/nose-nostrils-width-incr": 0.20,

@@ -100,7 +100,7 @@ class _Growth:
         phase = self.generator.uniform(0, 6.28, self.clump.max() + 1)[self.clump]
         phase = phase + self.generator.normal(size=count) * 0.5
         wave = self.person.wave * (0.08 if style in ("bob", "long") else 0.03)
-        curl = {"curly": 0.04 + 0.05 * self.person.wave, "afro": 0.02}.get(style, 0.0)
+        curl = {"curly": 0.04 + 0.05 * self.person.wave, "afro": 0.03}.get(style, 0.0)
         gap = self._thickness() * (0.25 + self.layer)
         for j in range(1, n):
             t = j / (n - 1)
@@ -136,7 +136,7 @@ class _Growth:
             lengths *= np.interp(y, (7.3, 7.75), (0.35, 1.0))
             lengths *= np.where((y > 8.0) & (rest[:, 2] > 0.6), 1.0 + 0.4 * self.person.wave, 1)
         elif style == "curly":
-            lengths = np.full(len(rest), 0.3 + 0.6 * share)
+            lengths = np.full(len(rest), 0.3 + 0.4 * share)
         elif style == "afro":
             lengths = np.full(len(rest), 0.25 + 0.5 * share)
         elif style == "bob":
@@ -165,8 +165,8 @@ class _Growth:
         if style in ("buzz", "bald"):
             return normals + np.array([0, -0.2, -0.1])
         if style in ("curly", "afro"):
-            ragged = self.generator.normal(size=(count, 3)) * 0.25
-            fall = 0.35 if style == "curly" else 0.05
+            frizz, fall = (0.5, 0.4) if style == "curly" else (0.9, 0.05)
+            ragged = self.generator.normal(size=(count, 3)) * frizz
             return normals + ragged + np.array([0, -fall * t, 0])
         if style in ("short", "side"):
             across = 0.9 * side * (rest[:, 1] > 7.7) if style == "side" else self.sweep
@@ -287,7 +287,7 @@ def _dress(
     colours = draw_hair_colours(generator, person, count, person.grey)
     colours *= np.exp(0.12 * generator.normal(size=clump.max() + 1)[clump])[:, None]
     # Tips are bleached by the sun, roots are not.
-    bleach = (1 + 0.25 * (t - 0.5))[..., None]
+    bleach = (1 + (0.25 if person.hair_style in ("bob", "long") else 0.0) * (t - 0.5))[..., None]
     centre = np.where(points[..., 1:2] > 7.2, _HEAD, points * (0, 1, 0) + np.array([0, 0, 0.2]))
     normals = to_unit(points - centre)
     ragged = to_unit(normals + 0.2 * generator.normal(size=(count, 1, 3)))
@@ -315,6 +315,8 @@ def _dress(
         anchors=np.zeros((0, n, 3), np.int32),
         anchor_weights=np.zeros((0, n, 3), np.float32),
         shadow=True,
+        # Curls scatter their highlights.
+        gloss=0.35 if person.hair_style in ("curly", "afro") else 0.9,
     )
 
 

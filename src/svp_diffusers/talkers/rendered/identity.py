@@ -218,7 +218,7 @@ def sample_person(seed: int) -> Person:
         fringe=bool(generator.random() < 0.35),
         recession=float(np.clip(generator.normal(0.1 + 0.7 * age, 0.3), 0, 1)) if male else 0.0,
         brow_height=float(generator.normal(0, 0.015)),
-        brow_thickness=float(generator.uniform(0.016, 0.028)) * (1.1 if male else 0.65),
+        brow_thickness=float(generator.uniform(0.016, 0.028)) * (0.95 if male else 0.6),
         brow_arch=float(generator.beta(2, 2)) * (0.6 if male else 1.0),
         brow_density=float(generator.uniform(0.35, 1.0)) * (1.0 if male else 0.8),
         beard=beard,
