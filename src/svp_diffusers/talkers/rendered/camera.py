@@ -22,6 +22,10 @@ _KEYPOINTS = (
 """Rest places on the skin of the points 0, 1, 15, 16, 27 and 28 of the 68: there, in the mean of 40
 renders, our face landmarker sees them."""
 
+_JAW_BELOW_EYES = (0.015, 0.25, 0.25, 0.015)
+"""How far below the eyes the points 0, 1, 15 and 16 lie, in distances of the eyes: the landmarker
+goes by the eyes, not by ears that sit high or low."""
+
 _LIDS_BELOW_EYES = 0.018
 """The landmarker's eyes are the middles of the lids, dm below those of the eyeballs."""
 
@@ -101,6 +105,8 @@ class Framing:
         self._pivot = np.array([0.0, middle[1] - _PIVOT_BELOW_EYES, -0.05], np.float32)
         radius = np.linalg.norm(vertices[head.left_eye] - self.eye_centres[1], axis=1).mean()
         corners = vertices[[_nearest(head, place) for place in _KEYPOINTS]]
+        apart = self.eye_centres[1, 0] - self.eye_centres[0, 0]
+        corners[: len(_JAW_BELOW_EYES), 1] = middle[1] - apart * np.array(_JAW_BELOW_EYES)
         fronts = self.eye_centres + np.array([0.0, -_LIDS_BELOW_EYES, radius])
         self._keypoints = np.concatenate([corners, fronts]).astype(np.float32)
 
