@@ -88,12 +88,19 @@ class HeadModel:
         return eyes[self.vertices[eyes, 0] < 0]
 
     @cached_property
+    def upper_teeth(self) -> np.ndarray:
+        """Vertices of the upper teeth and their gums."""
+        teeth = self.vertices_of(TEETH)
+        dropped = self.expressions[ARKIT_BLENDSHAPES.index("jawOpen"), teeth, 1]
+        return teeth[dropped > -0.01]
+
+    @cached_property
     def expressions(self) -> np.ndarray:
         """`(52, v, 3)` float32 displacements of the ARKit coefficients."""
         return self.targets[: len(ARKIT_BLENDSHAPES)].astype(np.float32)
 
     def shape(self, weights: Sequence[float]) -> np.ndarray:
-        """Vertices `(v, 3)` float32 of a person.
+        """Vertices `(v, 3)` float32 of a person, with the eyes at the height and depth of rest.
 
         weights: of the targets without the 52 of the expression.
         """
@@ -102,6 +109,13 @@ class HeadModel:
         displacements = self.targets[len(ARKIT_BLENDSHAPES) :][used].astype(np.float32)
         shaped = np.empty_like(self.vertices)
         add_displacements(self.vertices, displacements, amounts[used], shaped)
+        # A taller body lifts the head; hair, light and shadows expect it where it is at rest.
+        eyes = self.vertices_of(EYE)
+        lift = shaped[eyes].mean(0) - self.vertices[eyes].mean(0)
+        shaped[:, 1:] -= lift[1:]
+        # The teeth's edges show when the lip rises, and the tongue does not fill an open mouth.
+        shaped[self.upper_teeth, 1] -= 0.05
+        shaped[self.vertices_of(TONGUE), 1] -= 0.05
         return shaped
 
     @cached_property
@@ -119,6 +133,16 @@ class HeadModel:
         return height, width
 
     @cached_property
+    def coloured_occlusion(self) -> np.ndarray:
+        """`(v, 3)` float32 for red, green and blue: occluded skin turns red, not grey."""
+        occlusion = np.repeat(self.occlusion[:, None], 3, 1)
+        skin = self.vertices_of(SKIN, TORSO)
+        occlusion[skin] **= np.array([0.75, 1.08, 1.12], np.float32)
+        sockets = self.vertices_of(SOCKET)
+        occlusion[sockets] = np.maximum(occlusion[sockets], 0.30)
+        return occlusion
+
+    @cached_property
     def texture_positions(self) -> np.ndarray:
         """`(h, w, 3)` float32: the rest position of every texel, the nearest outside the island."""
         height, width = self.texture_shape
@@ -131,7 +155,8 @@ class HeadModel:
             screen,
             self.triangle_uvs[of_skin],
             np.ones(of_skin.sum(), np.bool_),
-            np.zeros(0, np.float32),
+            1.0,
+            np.zeros((0, 4), np.float32),
             np.zeros((height, width), np.float32),
             shown,
             barycentric,

@@ -30,7 +30,7 @@ def grow_beard(generator: np.random.Generator, person: Person, surface: Surface)
     curve = 0.25 * generator.normal(size=(count, 1, 3)) * t**2
     points = places.positions[:, None] + (direction[:, None] * t + curve) * length
     points += 0.003 * places.normals[:, None]
-    widths = 0.012 * (1 - 0.6 * t[..., 0]) * generator.uniform(0.7, 1.2, (count, 1))
+    widths = 0.0105 * (1 - 0.6 * t[..., 0]) * generator.uniform(0.7, 1.2, (count, 1))
     colours = draw_hair_colours(generator, person, count, grey=min(1.0, 1.3 * person.grey))
     return Strands(
         points=points.astype(np.float32),

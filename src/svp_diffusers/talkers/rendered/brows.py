@@ -15,7 +15,7 @@ def trace_brow(along: np.ndarray, person: Person) -> tuple[np.ndarray, np.ndarra
     """x, y and half thickness (dm, at rest) of the left brow, from 0, its inner end, to 1."""
     x = _INNER + (_OUTER - _INNER) * along
     rise = np.sin(np.clip(along * 1.15, 0, 1.3) * 2.1)
-    y = 7.455 + (0.02 + 0.03 * person.brow_arch) * rise - 0.03 * along**3
+    y = 7.450 + person.brow_height + (0.025 + 0.03 * person.brow_arch) * rise - 0.012 * along**3
     thickness = person.brow_thickness * np.interp(along, (0, 0.15, 0.6, 1), (0.8, 1, 0.75, 0.25))
     return x, y, thickness
 
@@ -42,11 +42,11 @@ def grow_brows(generator: np.random.Generator, person: Person, surface: Surface)
     places = surface.project(np.stack([side * x, y], 1))
     normals = places.normals
     lean = np.interp(along, (0, 0.2, 0.7, 1), (0.25, 0.9, 1.0, 1.0))
-    lift = np.interp(along, (0, 0.2, 0.7, 1), (1.0, 0.55, 0.0, -0.35))
+    lift = np.interp(along, (0, 0.2, 0.7, 1), (0.6, 0.40, 0.05, -0.3))
     direction = np.stack([side * lean, lift, np.zeros(count)], 1)
     direction += 0.15 * generator.normal(size=(count, 3))
     direction = to_unit(direction - normals * (direction * normals).sum(1, keepdims=True))
-    length = generator.uniform(0.035, 0.075, (count, 1, 1))
+    length = generator.uniform(0.035, 0.065, (count, 1, 1))
     t = np.linspace(0, 1, n)[None, :, None]
     arch = normals[:, None] * (0.006 + 0.010 * np.sin(t * 2.5))
     points = places.positions[:, None] + direction[:, None] * length * t + arch

@@ -10,7 +10,7 @@ from scipy.ndimage import gaussian_filter
 from svp_diffusers.talkers.rendered.filters import paint_in_oil
 
 KINDS = ("photograph", "phone", "film", "soft", "grey", "sepia", "oil")
-_SHARES = (0.40, 0.15, 0.13, 0.11, 0.07, 0.03, 0.11)
+_SHARES = (0.45, 0.17, 0.13, 0.09, 0.08, 0.02, 0.06)
 
 
 @dataclass(frozen=True)
@@ -82,8 +82,9 @@ class Darkroom:
         finish = self.finish
         linear = np.maximum(radiance * np.array(finish.white_balance, np.float32), 0)
         if finish.kind == "soft":
-            glow = gaussian_filter(linear, (0.02 * self.size, 0.02 * self.size, 0), mode="nearest")
-            linear = 0.65 * linear + 0.35 * glow
+            spread = self.size / 128
+            glow = gaussian_filter(linear, (spread, spread, 0), mode="nearest")
+            linear = 0.5 * linear + 0.5 * glow
         # Bright light is held back as film does, then what a display expects.
         shouldered = 1.25 * linear * (1 + linear / 6) / (1 + linear)
         picture = np.clip(shouldered, 0, 1) ** np.float32(1 / 2.2)
@@ -100,7 +101,7 @@ class Darkroom:
             wide = gaussian_filter(picture, (1.0, 1.0, 0), mode="nearest")
             picture = picture + 0.45 * (picture - wide)
         elif finish.kind == "oil":
-            radius = max(2, round(0.02 * self.size))
+            radius = max(1, round(self.size / 128))
             strokes = paint_in_oil(np.ascontiguousarray(picture, dtype=np.float32), radius)
             picture = strokes * self._canvas
         levels = np.clip((picture + self._grain) * 255 + 0.5, 0, 255).astype(np.uint8)

@@ -66,7 +66,13 @@ class _Growth:
         self.generator, self.person, self.cut = generator, person, cut
         inside = measure_hairline(surface.rest_centres, person)
         ragged = generator.normal(size=len(inside)) * generator.uniform(0.01, 0.05)
-        self.roots: Places = surface.scatter(generator, (inside + ragged > 0) * 1.0, cut.strands)
+        self.parting = person.parting * (0.12 if person.hair_length < 0.3 else 1.0)
+        # More where hair parts and at its edge, where it lets the scalp through.
+        from_parting = (surface.rest_centres[:, 0] - self.parting) / 0.1
+        density = 1 + 1.5 * np.exp(-(from_parting**2)) + 1.5 * (inside < 0.12)
+        self.roots: Places = surface.scatter(
+            generator, np.where(inside + ragged > 0, density, 0.0), cut.strands
+        )
         self.layer = generator.random(cut.strands)
         """0 next to the head, 1 outside."""
         self.obstacle = _Obstacle(surface)
@@ -76,7 +82,6 @@ class _Growth:
         if person.fringe and person.hair_style in ("bob", "long"):
             rest = self.roots.rest
             self.fringe = (rest[:, 2] > 0.85) & (np.abs(rest[:, 0]) < 0.52)
-        self.parting = person.parting * (0.12 if person.hair_length < 0.3 else 1.0)
         self.sweep = generator.uniform(-0.5, 0.5)
         self.lift = generator.uniform(0.3, 1.0)
         self.back = generator.random() < 0.4
@@ -95,7 +100,7 @@ class _Growth:
         phase = self.generator.uniform(0, 6.28, self.clump.max() + 1)[self.clump]
         phase = phase + self.generator.normal(size=count) * 0.5
         wave = self.person.wave * (0.08 if style in ("bob", "long") else 0.03)
-        curl = {"curly": 0.04 + 0.05 * self.person.wave, "afro": 0.02}.get(style, 0.0)
+        curl = {"curly": 0.04 + 0.05 * self.person.wave, "afro": 0.03}.get(style, 0.0)
         gap = self._thickness() * (0.25 + self.layer)
         for j in range(1, n):
             t = j / (n - 1)
@@ -131,7 +136,7 @@ class _Growth:
             lengths *= np.interp(y, (7.3, 7.75), (0.35, 1.0))
             lengths *= np.where((y > 8.0) & (rest[:, 2] > 0.6), 1.0 + 0.4 * self.person.wave, 1)
         elif style == "curly":
-            lengths = np.full(len(rest), 0.3 + 0.6 * share)
+            lengths = np.full(len(rest), 0.3 + 0.4 * share)
         elif style == "afro":
             lengths = np.full(len(rest), 0.25 + 0.5 * share)
         elif style == "bob":
@@ -140,7 +145,7 @@ class _Growth:
             lengths = (y - (5.8 - 1.2 * share)) * 1.1 + 0.3
         else:
             lengths = np.linalg.norm(rest - _KNOT, axis=1) * 1.15
-        fringe_end = 7.50 + 0.1 * self.person.hair_volume
+        fringe_end = 7.56 + 0.1 * self.person.hair_volume
         lengths = np.where(self.fringe, np.maximum(y - fringe_end, 0.12) * 1.15, lengths)
         spread = 1 + self.generator.normal(size=len(rest)) * 0.09
         return np.maximum(lengths * spread, 0.04)
@@ -160,15 +165,17 @@ class _Growth:
         if style in ("buzz", "bald"):
             return normals + np.array([0, -0.2, -0.1])
         if style in ("curly", "afro"):
-            ragged = self.generator.normal(size=(count, 3)) * 0.25
-            fall = 0.35 if style == "curly" else 0.05
+            frizz, fall = (0.5, 0.4) if style == "curly" else (0.9, 0.05)
+            ragged = self.generator.normal(size=(count, 3)) * frizz
             return normals + ragged + np.array([0, -fall * t, 0])
         if style in ("short", "side"):
             across = 0.9 * side * (rest[:, 1] > 7.7) if style == "side" else self.sweep
-            across = across + 0.25 * np.sign(rest[:, 0]) * (style == "short")
+            across = across * (1 - 0.6 * t) + 0.25 * np.sign(rest[:, 0]) * (style == "short")
             front = np.where(self.back, -0.6, 0.5 if style == "short" else 0.15)
             ahead = np.where(rest[:, 2] > 0.5, front, -0.5)
-            down = np.full(count, -0.15 if self.back else -0.35)
+            # What stands off the top falls down at the sides.
+            beside = np.clip((np.abs(place[:, 0]) - 0.35) / 0.3, 0, 1)
+            down = (-0.15 if self.back else -0.35) - 1.1 * t * beside
             flow = np.stack([np.broadcast_to(across, count), down, ahead], 1)
             return normals * self.lift * (1 - t) + flow
         if style in ("bob", "long"):
@@ -208,6 +215,9 @@ class _Growth:
             if style in ("bob", "long", "bun", "buzz", "bald"):
                 above_shoulders = np.clip((place[:, 1] - 6.6) / 0.5, 0, 1)
                 back = np.maximum(0, height - 1.25 * gap) * 0.7 * above_shoulders
+                place = place - normal * back[:, None]
+            elif style in ("short", "side"):
+                back = np.maximum(0, height - (2.5 if t > 0.5 else 3.5) * gap - 0.03) * 0.5
                 place = place - normal * back[:, None]
         return place
 
@@ -254,10 +264,11 @@ def _tie_ball(generator: np.random.Generator, surface: Surface, n: int) -> np.nd
     behind = -0.35 if generator.random() < 0.5 else -0.1
     centre = np.array([0, min(generator.uniform(7.8, 8.5), top + 0.1), behind])
     outward = to_unit(generator.normal(size=(count, 3)))
-    along = to_unit(np.cross(outward, to_unit(generator.normal(size=3))))
+    axes = generator.normal(size=3) + 0.6 * generator.normal(size=(count, 3))
+    along = to_unit(np.cross(outward, axes))
     angle = np.linspace(-0.6, 0.6, n)[None, :, None]
     arcs = outward[:, None] * np.cos(angle) + along[:, None] * np.sin(angle)
-    ball: np.ndarray = centre + generator.uniform(0.3, 0.42) * arcs
+    ball: np.ndarray = centre + generator.uniform(0.22, 0.36) * arcs
     return ball
 
 
@@ -276,7 +287,7 @@ def _dress(
     colours = draw_hair_colours(generator, person, count, person.grey)
     colours *= np.exp(0.12 * generator.normal(size=clump.max() + 1)[clump])[:, None]
     # Tips are bleached by the sun, roots are not.
-    bleach = (1 + 0.25 * (t - 0.5))[..., None]
+    bleach = (1 + (0.25 if person.hair_style in ("bob", "long") else 0.0) * (t - 0.5))[..., None]
     centre = np.where(points[..., 1:2] > 7.2, _HEAD, points * (0, 1, 0) + np.array([0, 0, 0.2]))
     normals = to_unit(points - centre)
     ragged = to_unit(normals + 0.2 * generator.normal(size=(count, 1, 3)))
@@ -304,11 +315,13 @@ def _dress(
         anchors=np.zeros((0, n, 3), np.int32),
         anchor_weights=np.zeros((0, n, 3), np.float32),
         shadow=True,
+        # Curls scatter their highlights.
+        gloss=0.35 if person.hair_style in ("curly", "afro") else 0.9,
     )
 
 
 def _cross_face(points: np.ndarray) -> np.ndarray:
     """`(k,)` whether a strand hangs into the face below the brows."""
     x, y, z = np.moveaxis(points, -1, 0)
-    inside: np.ndarray = (np.abs(x) < 0.46) & (y > 6.2) & (y < 7.42) & (z > 0.75)
+    inside: np.ndarray = (np.abs(x) < 0.54) & (y > 6.2) & (y < 7.46) & (z > 0.8)
     return np.any(inside, axis=1)

@@ -12,9 +12,11 @@ def draw_hair_colours(
     pigment = np.exp(generator.normal(size=(count, 1)) * 0.25)
     tint = np.exp(generator.normal(size=(count, 3)) * 0.04)
     colours = np.array(person.hair) * pigment * tint
-    lost = generator.random(count) < grey
-    colours[lost] = GREY_HAIR * np.exp(generator.normal(size=(int(lost.sum()), 1)) * 0.2)
-    return colours
+    # A strand stands for some thirty hairs.
+    spread = 0.8 * grey * (1 - grey)
+    lost = np.clip(grey + spread * generator.normal(size=(count, 1)), 0, 1)
+    mixed: np.ndarray = (1 - lost) * colours + lost * GREY_HAIR * np.sqrt(pigment)
+    return mixed
 
 
 def mean_hair_colour(person: Person) -> np.ndarray:

@@ -53,7 +53,7 @@ def bump(
 ) -> np.ndarray:
     """A Gaussian of height 1 at positions `(..., 3)`."""
     away = (positions - np.array(centre, np.float32)) / np.array(size, np.float32)
-    height: np.ndarray = np.exp(-0.5 * (away * away).sum(-1))
+    height: np.ndarray = np.exp(-0.5 * np.einsum("...i,...i->...", away, away))
     return height
 
 

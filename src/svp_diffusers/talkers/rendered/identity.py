@@ -72,14 +72,14 @@ _FRAMES = (
 )
 _MEN = {"bald": 1.0, "buzz": 1.2, "short": 2.2, "side": 1.5, "curly": 0.9, "afro": 0.3, "long": 0.5}
 _WOMEN = {
-    "buzz": 0.15,
-    "short": 0.6,
-    "side": 0.6,
+    "buzz": 0.1,
+    "short": 0.5,
+    "side": 0.5,
     "curly": 1.0,
     "afro": 0.4,
-    "bob": 2.0,
-    "long": 3.2,
-    "bun": 1.6,
+    "bob": 2.2,
+    "long": 3.6,
+    "bun": 1.1,
 }
 
 
@@ -110,6 +110,7 @@ class Person:
         parting: place of the parting, -0.5 to 0.5.
         fringe: whether hair falls over the forehead.
         recession: of the hairline at the temples, 0..1.
+        brow_height: above the usual place.
         brow_thickness: half thickness at the inner end.
         brow_arch: 0..1.
         brow_density: 0..1.
@@ -150,6 +151,7 @@ class Person:
     parting: float
     fringe: bool
     recession: float
+    brow_height: float
     brow_thickness: float
     brow_arch: float
     brow_density: float
@@ -187,7 +189,7 @@ def sample_person(seed: int) -> Person:
     cloth = np.clip(cloth * np.exp(generator.normal(size=3) * 0.12), 0.01, 0.8)
     beard = _sample_beard(generator) if male else "none"
     bearded = beard in ("moustache", "goatee", "full")
-    style = _sample_hair_style(generator, male, age)
+    style = _sample_hair_style(generator, male, physique)
     statue = bool(generator.random() < 0.03)
     if statue:
         skin = np.array([0.42, 0.41, 0.39]) * generator.uniform(0.5, 1.5)
@@ -200,7 +202,7 @@ def sample_person(seed: int) -> Person:
         melanin=0.2 if statue else melanin,
         skin=_colour(skin),
         hair=_colour(hair),
-        grey=0.0 if statue else _sample_grey(generator, age),
+        grey=0.0 if statue else _sample_grey(generator, male, age),
         iris=_colour(iris),
         iris_radius=float(generator.normal(0.475, 0.015)),
         gloss=float(generator.uniform(0.45, 1.1)) * (0.5 if statue else 1.0),
@@ -215,9 +217,10 @@ def sample_person(seed: int) -> Person:
         parting=float(generator.choice((-1, 1)) * generator.uniform(0, 0.5)),
         fringe=bool(generator.random() < 0.35),
         recession=float(np.clip(generator.normal(0.1 + 0.7 * age, 0.3), 0, 1)) if male else 0.0,
-        brow_thickness=float(generator.uniform(0.016, 0.028)) * (1.15 if male else 0.8),
+        brow_height=float(generator.normal(0, 0.015)),
+        brow_thickness=float(generator.uniform(0.016, 0.028)) * (0.95 if male else 0.6),
         brow_arch=float(generator.beta(2, 2)) * (0.6 if male else 1.0),
-        brow_density=float(generator.uniform(0.35, 1.0)),
+        brow_density=float(generator.uniform(0.35, 1.0)) * (1.0 if male else 0.8),
         beard=beard,
         beard_density=float(generator.uniform(0.3, 1.0)) if beard != "none" else 0.0,
         beard_length=float(generator.choice((0.03, 0.05, 0.08, 0.12))) if bearded else 0.0,
@@ -248,20 +251,25 @@ def _sample_physique(generator: np.random.Generator, male: bool) -> Physique:
     )
 
 
-def _sample_grey(generator: np.random.Generator, age: float) -> float:
-    """Grey begins at 35 to 45 years and is rarely complete before 75."""
-    onset = generator.uniform(0.1, 0.5)
-    return float(np.clip((age - onset) / generator.uniform(0.2, 0.5), 0, 1))
+def _sample_grey(generator: np.random.Generator, male: bool, age: float) -> float:
+    """Grey begins at 40 to 60 years, takes 20 to 35 to be complete, and is often dyed."""
+    onset = generator.uniform(0.2, 0.55)
+    grey = np.clip((age - onset) / generator.uniform(0.3, 0.55), 0, 1)
+    dyed = generator.random() < (0.1 if male else 0.5)
+    return 0.0 if dyed else float(grey)
 
 
 def _sample_beard(generator: np.random.Generator) -> str:
     return str(generator.choice(BEARDS, p=(0.38, 0.27, 0.06, 0.09, 0.20)))
 
 
-def _sample_hair_style(generator: np.random.Generator, male: bool, age: float) -> str:
+def _sample_hair_style(generator: np.random.Generator, male: bool, physique: Physique) -> str:
+    african, asian, _ = physique.ancestry
     weights = dict(_MEN if male else _WOMEN)
+    weights["afro"] *= 0.1 + 4 * african
+    weights["curly"] *= 1.2 - asian
     if male:
-        weights["bald"] *= 0.4 + 2 * age
+        weights["bald"] *= 0.4 + 2 * physique.age
     shares = np.array([weights.get(style, 0.0) for style in HAIR_STYLES])
     return str(generator.choice(HAIR_STYLES, p=shares / shares.sum()))
 

@@ -6,20 +6,20 @@ from numba import njit
 
 
 @njit(cache=True, error_model="numpy")
-def irradiance(harmonics, nx, ny, nz, c):  # type: ignore[no-untyped-def]
-    """Light of the panorama on a surface with that normal, over pi, at least 0; channel c."""
-    return max(
-        0.0,
-        harmonics[0, c]
-        + harmonics[1, c] * ny
-        + harmonics[2, c] * nz
-        + harmonics[3, c] * nx
-        + harmonics[4, c] * nx * ny
-        + harmonics[5, c] * ny * nz
-        + harmonics[6, c] * (3 * nz * nz - 1)
-        + harmonics[7, c] * nx * nz
-        + harmonics[8, c] * (nx * nx - ny * ny),
-    )
+def irradiance(harmonics, nx, ny, nz):  # type: ignore[no-untyped-def]
+    """Light of the panorama on a surface with that normal, over pi, at least 0: three channels."""
+    xy, yz, xz = nx * ny, ny * nz, nx * nz
+    zz, xx = 3 * nz * nz - 1, nx * nx - ny * ny
+    r = harmonics[0, 0] + harmonics[1, 0] * ny + harmonics[2, 0] * nz + harmonics[3, 0] * nx
+    r += harmonics[4, 0] * xy + harmonics[5, 0] * yz + harmonics[6, 0] * zz
+    r += harmonics[7, 0] * xz + harmonics[8, 0] * xx
+    g = harmonics[0, 1] + harmonics[1, 1] * ny + harmonics[2, 1] * nz + harmonics[3, 1] * nx
+    g += harmonics[4, 1] * xy + harmonics[5, 1] * yz + harmonics[6, 1] * zz
+    g += harmonics[7, 1] * xz + harmonics[8, 1] * xx
+    b = harmonics[0, 2] + harmonics[1, 2] * ny + harmonics[2, 2] * nz + harmonics[3, 2] * nx
+    b += harmonics[4, 2] * xy + harmonics[5, 2] * yz + harmonics[6, 2] * zz
+    b += harmonics[7, 2] * xz + harmonics[8, 2] * xx
+    return max(0.0, r), max(0.0, g), max(0.0, b)
 
 
 @njit(cache=True, error_model="numpy")

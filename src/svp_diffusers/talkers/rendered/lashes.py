@@ -106,7 +106,7 @@ def _draw_lashes(
         anchors=np.stack([one, two, two], -1),
         weights=np.stack([1 - share, 0.5 * share, 0.5 * share], -1),
         vertices=vertices,
-        widths=np.array((0.007, 0.005, 0.002)) * generator.uniform(0.8, 1.2, (count, 1)),
+        widths=np.array((0.005, 0.004, 0.0015)) * generator.uniform(0.8, 1.2, (count, 1)),
         colours=np.broadcast_to(colour, (count, 3, 3)),
     )
 

@@ -1,6 +1,7 @@
 """All strands of a person, put together once and posed in one pass a frame."""
 
 from collections.abc import Sequence
+from dataclasses import fields, replace
 
 import numpy as np
 from numba import njit
@@ -28,7 +29,8 @@ class StrandRig:
     """
 
     def __init__(self, sets: Sequence[Strands]) -> None:
-        self._sets = sets
+        # What is in front is drawn first and hides the rest at once.
+        self._sets = sets = [_sort_front_first(each) for each in sets]
         self._ends = np.cumsum([each.points.shape[0] * each.points.shape[1] for each in sets])
         self._points = _join([each.points for each in sets], 3)
         self._normals = _join([each.normals for each in sets], 3)
@@ -109,6 +111,17 @@ class StrandRig:
                 transform_points(some.reshape(-1, 3), transform, mapped)
                 widths = np.full(len(mapped), _SHADOW_WIDTH, np.float32)
                 rasterise_strands(mapped, points_each, widths, depths, shown, along, 0)
+
+
+def _sort_front_first(strands: Strands) -> Strands:
+    order = np.argsort(-strands.points[:, :, 2].max(1), kind="stable")
+    arrays = {
+        field.name: getattr(strands, field.name)[order]
+        for field in fields(strands)
+        if isinstance(getattr(strands, field.name), np.ndarray)
+        and len(getattr(strands, field.name))
+    }
+    return replace(strands, **arrays)
 
 
 def _join(arrays: Sequence[np.ndarray], channels: int) -> np.ndarray:

@@ -46,7 +46,10 @@ def paint_skin(person: Person, model: HeadModel) -> np.ndarray:
     _colour_lips(albedo, person, generator, lips, noise)
     _colour_lids(albedo, person, generator, model)
     _shade_brows(albedo, person, positions, fine)
-    scalp_colour = 0.5 * mean_hair_colour(person) + 0.06 * np.array(person.skin)
+    shorn = person.hair_style in ("bald", "buzz")
+    scalp_colour = 0.6 * mean_hair_colour(person) + (0.08 if shorn else 0.01) * np.array(
+        person.skin
+    )
     _mix(albedo, scalp_colour, 0.9 * scalp)
     return _join(albedo, gloss)
 
