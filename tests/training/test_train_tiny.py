@@ -24,6 +24,7 @@ PLAN = TinyPlan(
     audio_steps=200,
     expression_steps=500,
     style_steps=100,
+    head_motion_steps=20,
     image_steps=300,
     video_steps=20,
 )
@@ -91,6 +92,7 @@ def test_minutes_from_nothing_already_teach_something(tmp_path: Path) -> None:
 
     pipeline = SVPTalkingHeadPipeline.from_pretrained(folder / "svp-tiny")
     assert {"happy", "angry"} <= set(pipeline.style_encoder.style_bank)
+    assert pipeline.can_generate_head_motion
     weights = (folder / "svp-tiny").rglob("*.safetensors")
     ours = [path for path in weights if path.parent.name != "face_landmarker"]
     assert sum(path.stat().st_size for path in ours) < 40e6

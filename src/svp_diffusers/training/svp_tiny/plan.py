@@ -27,7 +27,8 @@ SHARES = {
     "cache": 0.10,
     "expression": 0.03,
     "style": 0.04,
-    "image": 0.40,
+    "head_motion": 0.04,
+    "image": 0.36,
     "video": 0.06,
 }
 """Of the time. The denoiser decides what is seen, the VAE how well."""
@@ -43,7 +44,7 @@ class Machine:
     batch_factor: batches are so many times those of a CPU, where the number of steps is what
         decides; a GPU takes as long for one frame as for hundreds.
     clip_cost, cached_clip_cost: of a clip.
-    step_costs: of a step of every training.
+    step_costs: of a step of every training; of head motion with its share of the performances.
     """
 
     batch_factor: int
@@ -61,6 +62,7 @@ CPU = Machine(
         "audio": 0.1,
         "expression": 0.03,
         "style": 0.1,
+        "head_motion": 0.06,
         "image": 0.42,
         "video": 1.6,
     },
@@ -76,6 +78,7 @@ GPU = Machine(
         "audio": 0.05,
         "expression": 0.02,
         "style": 0.05,
+        "head_motion": 0.03,
         "image": 0.12,
         "video": 0.15,
     },
@@ -106,6 +109,7 @@ class TinyPlan:
     audio_steps: int
     expression_steps: int
     style_steps: int
+    head_motion_steps: int
     image_steps: int
     video_steps: int
 

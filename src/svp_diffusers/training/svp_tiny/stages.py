@@ -22,6 +22,7 @@ from svp_diffusers.data.shards import INDEX_NAME
 from svp_diffusers.data.style_clips import StyleClip, read_style_clips
 from svp_diffusers.errors import CheckpointError, SVPError
 from svp_diffusers.models.autoencoder_svp import SpaceToDepthAutoencoderKL
+from svp_diffusers.models.head_motion_svp import HeadMotionModel
 from svp_diffusers.models.style_encoder_svp import StyleEncoder
 from svp_diffusers.pipelines.pipeline_svp_talking_head import SVPTalkingHeadPipeline
 from svp_diffusers.speech.features import load_audio_features
@@ -31,6 +32,7 @@ from svp_diffusers.training.denoiser.configuration import (
     VideoTrainingConfiguration,
 )
 from svp_diffusers.training.expression.configuration import ExpressionTrainingConfiguration
+from svp_diffusers.training.head_motion.configuration import HeadMotionTrainingConfiguration
 from svp_diffusers.training.loop.configuration import LoopConfiguration
 from svp_diffusers.training.loop.yaml_file import load_configuration, save_configuration
 from svp_diffusers.training.style.configuration import StyleTrainingConfiguration
@@ -46,7 +48,7 @@ from svp_diffusers.training.svp_tiny.plan import (
 )
 from svp_diffusers.training.vae.configuration import VAETrainingConfiguration
 
-IN_MEMORY = ("audio", "expression", "style")
+IN_MEMORY = ("audio", "expression", "style", "head-motion")
 """Trainings that hold their data, which processes that prepare batches would all have to copy."""
 
 BANK_SPEAKERS = 4
@@ -132,6 +134,11 @@ def stages(
         training("style", configure_style(output, plan)),
     )
     yield "start", start, lambda: assemble(output, plan)
+    yield (
+        "head motion",
+        output / "head_motion/head_motion",
+        training("head-motion", configure_head_motion(output, plan)),
+    )
     yield "latents and styles", cached / INDEX_NAME, cache
     yield (
         "expression",
@@ -227,6 +234,21 @@ def configure_style(output: Path, plan: TinyPlan) -> StyleTrainingConfiguration:
     )
 
 
+def configure_head_motion(output: Path, plan: TinyPlan) -> HeadMotionTrainingConfiguration:
+    """Stage `head motion`: more performances for more steps, as far as they help."""
+    utterances = min(128, max(16, plan.head_motion_steps // 30))
+    return HeadMotionTrainingConfiguration(
+        checkpoint=str(output / "start"),
+        output_dir=str(output / "head_motion"),
+        utterances=utterances,
+        takes=6,
+        validation_utterances=utterances // 2,
+        **schedule(plan, plan.head_motion_steps, 100),
+        learning_rate=3e-3,
+        ema_decay=0.997,
+    )
+
+
 def configure_image(output: Path, plan: TinyPlan) -> ImageTrainingConfiguration:
     """Stage `image`: two frames of every clip."""
     return ImageTrainingConfiguration(
@@ -298,9 +320,11 @@ def assemble(output: Path, plan: TinyPlan) -> None:
 
 
 def finish(output: Path) -> None:
-    """Add styles of single speakers to the bank, say which portraits are like those of the
-    training, and store the pipeline in half precision."""
+    """Add head motion and styles of single speakers, say which portraits are like those
+    of the training, and store the pipeline in half precision."""
     pipeline = SVPTalkingHeadPipeline.from_pretrained(str(output / "video/pipeline"))
+    head_motion = HeadMotionModel.from_pretrained(output / "head_motion/head_motion")
+    pipeline.register_modules(head_motion=head_motion)
     fill_style_bank(pipeline.style_encoder, read_bank_clips(output))
     pipeline.register_to_config(min_portrait_psnr=measure_portraits(pipeline, output / "data"))
     save_checkpoint(pipeline.to(torch.float16), output / "svp-tiny")
