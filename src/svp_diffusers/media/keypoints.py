@@ -16,7 +16,7 @@ from svp_diffusers.errors import FaceError
 from svp_diffusers.media.arrays import read_array
 from svp_diffusers.media.input import check_input
 from svp_diffusers.media.video import number_of_frames
-from svp_diffusers.pipelines.head_svp import draw_dots, draw_v3_dots
+from svp_diffusers.pipelines.head_pictures_svp import draw_dots, draw_v3_dots
 
 
 def check_keypoints(keypoints: NDArray[np.floating], points: int = 8) -> NDArray[np.float32]:
@@ -110,7 +110,7 @@ def draw_head_keypoints(
 def draw_v3_keypoints(
     keypoints: NDArray[np.floating], height: int, width: int
 ) -> NDArray[np.float32]:
-    """V-Express's drawing of keypoints (frames, 3, 2); see `head_svp.draw_v3_dots`.
+    """V-Express's drawing of keypoints (frames, 3, 2); see `head_pictures_svp.draw_v3_dots`.
 
     Raises `FaceError` as `check_keypoints`.
     """
