@@ -21,6 +21,7 @@ class VAETrainingConfiguration(LoopConfiguration):
         base_channels: of the first block; each of the `num_blocks` has twice those of the one
             before.
         layers_per_block, latent_channels, norm_num_groups.
+        start_from: folder of a trained VAE, in place of a new one, to train further on other data.
         decoder_of: folder of a trained VAE, in place of a new one: its decoder alone is trained
             further, and what was cached or trained with its latents stays valid.
 
@@ -49,6 +50,7 @@ class VAETrainingConfiguration(LoopConfiguration):
     layers_per_block: int = 1
     latent_channels: int = 4
     norm_num_groups: int = 16
+    start_from: str | None = None
     decoder_of: str | None = None
     mse_weight: float = 2.0
     gradient_weight: float = 0.5
@@ -81,6 +83,10 @@ class VAETrainingConfiguration(LoopConfiguration):
         )
         for name in ("mse_weight", "gradient_weight", "kl_weight", "adversarial_weight"):
             require(getattr(self, name) >= 0, f"{name} must be 0 or more")
+        require(
+            self.start_from is None or self.decoder_of is None,
+            "name one VAE to train further: start_from, or decoder_of for its decoder alone",
+        )
         require(
             not self.adversarial_weight or self.decoder_of is not None,
             "adversarial_weight needs decoder_of: it finishes the decoder of a trained VAE",

@@ -41,8 +41,12 @@ def train_vae(configuration: VAETrainingConfiguration, resume: bool = False) -> 
     frames = FrameDataset(configuration.data, "train")
     held_out = FrameDataset(configuration.data, "validation")
     vae = build_vae(configuration, frames)
+    if configuration.start_from is not None:
+        vae = load_vae(configuration.start_from, vae.config)
     if configuration.decoder_of is not None:
-        vae = load_decoder(configuration.decoder_of, vae.config)
+        vae = load_vae(configuration.decoder_of, vae.config)
+        for part in (vae.encoder, vae.quant_conv):
+            part.requires_grad_(False)
     accelerator = make_accelerator(configuration)
     run.start(accelerator)
     objective = VAEObjective(
@@ -86,21 +90,19 @@ def build_vae(
         )
 
 
-def load_decoder(folder: str, wanted: FrozenDict) -> SpaceToDepthAutoencoderKL:
-    """A trained VAE whose encoder is frozen.
+def load_vae(folder: str, wanted: FrozenDict) -> SpaceToDepthAutoencoderKL:
+    """A trained VAE in float32, to train further.
 
     Raises:
         ConfigurationError: its sizes are not those of the configuration.
     """
-    vae = SpaceToDepthAutoencoderKL.from_pretrained(folder)
+    vae = SpaceToDepthAutoencoderKL.from_pretrained(folder, torch_dtype=torch.float32)
     names = ("patch_size", "block_out_channels", "layers_per_block", "latent_channels")
     for name in names:
         if list(np.atleast_1d(vae.config[name])) != list(np.atleast_1d(wanted[name])):
             raise ConfigurationError(
                 f"the VAE {folder} has {name} {vae.config[name]}, the configuration {wanted[name]}"
             )
-    for part in (vae.encoder, vae.quant_conv):
-        part.requires_grad_(False)
     return vae.train()
 
 
