@@ -4,8 +4,10 @@ A checkpoint on the Hub carries this file beside its pipeline, which imports it.
 """
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
+from diffusers import ModelMixin, SchedulerMixin
 from diffusers.utils.torch_utils import randn_tensor
 
 
@@ -51,3 +53,54 @@ def check_finite(tensor: torch.Tensor, name: str, dtype: torch.dtype) -> None:
     if not tensor.isfinite().all():
         advice = "use bfloat16 or float32" if dtype == torch.float16 else "its weights are damaged"
         raise FloatingPointError(f"NaN or infinity in {name}, of a network in {dtype}: {advice}.")
+
+
+class NoiseMixin:
+    """Draws the noise of videos, for a pipeline that has what is named here."""
+
+    config: Any
+    unet: ModelMixin
+    scheduler: SchedulerMixin
+    vae_scale_factor: int
+    _execution_device: torch.device
+
+    def prepare_latents(
+        self,
+        num_frames: Sequence[int],
+        height: int,
+        width: int,
+        generators: Sequence[torch.Generator | None],
+        latents: torch.Tensor | None,
+        shared_noise: float,
+    ) -> torch.Tensor:
+        """Draw each video's noise from its own generator, or check the noise that is given.
+
+        Noise of unit variance is drawn for every frame and, if some is shared, for the clip.
+
+        Returns:
+            (videos, channels, frames of the longest, height / 8, width / 8), scaled for the
+            scheduler. Shorter videos are padded; the padding is never read.
+
+        Raises:
+            ValueError: if `latents` has another shape.
+        """
+        scale = self.vae_scale_factor
+        device, dtype = self._execution_device, self.unet.dtype
+        channels = self.unet.config.in_channels
+        shape = (
+            len(num_frames),
+            channels,
+            max(num_frames),
+            height // scale,
+            width // scale,
+        )
+        if latents is None:
+            latents = torch.zeros(shape, device=device, dtype=dtype)
+            for row, (frames, generator) in enumerate(zip(num_frames, generators, strict=True)):
+                own_shape = (channels, frames, *shape[3:])
+                noise = draw_noise(own_shape, shared_noise, generator, device, dtype)
+                limit = self.config.get("noise_limit")
+                latents[row, :, :frames] = noise if limit is None else noise.clamp(-limit, limit)
+        elif tuple(latents.shape) != shape:
+            raise ValueError(f"`latents` must have the shape {shape}, got {tuple(latents.shape)}.")
+        return latents.to(device, dtype) * self.scheduler.init_noise_sigma

@@ -9,7 +9,7 @@ import copy
 import importlib
 import inspect
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -36,9 +36,11 @@ if not __name__.startswith("svp_diffusers."):
 from .checkpoint_svp import CheckpointMixin
 from .conditions_svp import Conditions, ConditionsMixin
 from .guidance_svp import GuidancePass, plan_guidance
+from .head_pictures_svp import HeadPictures
+from .head_pose_svp import HeadMotion
 from .head_svp import HeadMixin
-from .images_svp import HeadPictures, Portrait, read_portrait
-from .noise_svp import check_finite, draw_noise
+from .images_svp import Portrait, read_portrait
+from .noise_svp import NoiseMixin, check_finite
 from .speech_svp import Audio, count_frames, prepare_waveform
 from .style_schedule_svp import Style
 from .windows_svp import (
@@ -48,8 +50,6 @@ from .windows_svp import (
     divide_frames,
     take_frames,
 )
-
-DECODE_FRAMES = 8  # frames the VAE decodes at once
 
 
 @dataclass
@@ -68,7 +68,9 @@ class SVPTalkingHeadPipelineOutput(BaseOutput):
     styles: list[torch.Tensor]
 
 
-class SVPTalkingHeadPipeline(CheckpointMixin, ConditionsMixin, HeadMixin, DiffusionPipeline):
+class SVPTalkingHeadPipeline(
+    CheckpointMixin, ConditionsMixin, HeadMixin, NoiseMixin, DiffusionPipeline
+):
     """Makes a portrait speak, in a style that is sampled from a probability distribution.
 
     Args:
@@ -85,6 +87,7 @@ class SVPTalkingHeadPipeline(CheckpointMixin, ConditionsMixin, HeadMixin, Diffus
         scheduler: any diffusers scheduler.
         face_landmarker: `FaceLandmarker`, finds the portrait's face where a call gives no head
             keypoints. Optional.
+        head_motion: `HeadMotionModel`, speech and style to the motion of the head. Optional.
         num_inference_steps: the default of a call, as are the next seven: they depend on how a
             checkpoint was trained, so it carries them.
         guidance_scale: the default of a call.
@@ -104,10 +107,10 @@ class SVPTalkingHeadPipeline(CheckpointMixin, ConditionsMixin, HeadMixin, Diffus
 
     model_cpu_offload_seq = (
         "face_landmarker->audio_encoder->style_encoder->audio_projector->reference_unet"
-        "->head_guider->unet->vae"
+        "->head_motion->head_guider->unet->vae"
     )
     _callback_tensor_inputs: ClassVar = ["latents"]
-    _optional_components: ClassVar = ["face_landmarker"]
+    _optional_components: ClassVar = ["face_landmarker", "head_motion"]
 
     def __init__(
         self,
@@ -121,6 +124,7 @@ class SVPTalkingHeadPipeline(CheckpointMixin, ConditionsMixin, HeadMixin, Diffus
         style_encoder: ModelMixin,
         scheduler: SchedulerMixin,
         face_landmarker: ModelMixin | None = None,
+        head_motion: ModelMixin | None = None,
         num_inference_steps: int = 25,
         guidance_scale: float = 3.5,
         audio_guidance_scale: float | None = None,
@@ -146,6 +150,7 @@ class SVPTalkingHeadPipeline(CheckpointMixin, ConditionsMixin, HeadMixin, Diffus
             style_encoder=style_encoder,
             scheduler=scheduler,
             face_landmarker=face_landmarker,
+            head_motion=head_motion,
         )
         self.register_to_config(
             num_inference_steps=num_inference_steps,
@@ -268,47 +273,6 @@ class SVPTalkingHeadPipeline(CheckpointMixin, ConditionsMixin, HeadMixin, Diffus
                 f"got {sorted(unknown)}."
             )
 
-    def prepare_latents(
-        self,
-        num_frames: Sequence[int],
-        height: int,
-        width: int,
-        generators: Sequence[torch.Generator | None],
-        latents: torch.Tensor | None,
-        shared_noise: float,
-    ) -> torch.Tensor:
-        """Draw each video's noise from its own generator, or check the noise that is given.
-
-        Noise of unit variance is drawn for every frame and, if some is shared, for the clip.
-
-        Returns:
-            (videos, channels, frames of the longest, height / 8, width / 8), scaled for the
-            scheduler. Shorter videos are padded; the padding is never read.
-
-        Raises:
-            ValueError: if `latents` has another shape.
-        """
-        scale = self.vae_scale_factor
-        device, dtype = self._execution_device, self.unet.dtype
-        channels = self.unet.config.in_channels
-        shape = (
-            len(num_frames),
-            channels,
-            max(num_frames),
-            height // scale,
-            width // scale,
-        )
-        if latents is None:
-            latents = torch.zeros(shape, device=device, dtype=dtype)
-            for row, (frames, generator) in enumerate(zip(num_frames, generators, strict=True)):
-                own_shape = (channels, frames, *shape[3:])
-                noise = draw_noise(own_shape, shared_noise, generator, device, dtype)
-                limit = self.config.get("noise_limit")
-                latents[row, :, :frames] = noise if limit is None else noise.clamp(-limit, limit)
-        elif tuple(latents.shape) != shape:
-            raise ValueError(f"`latents` must have the shape {shape}, got {tuple(latents.shape)}.")
-        return latents.to(device, dtype) * self.scheduler.init_noise_sigma
-
     def predict(
         self,
         latents: torch.Tensor,
@@ -391,25 +355,6 @@ class SVPTalkingHeadPipeline(CheckpointMixin, ConditionsMixin, HeadMixin, Diffus
             blended.add(*window, predicted[0])
         return blended.mean()
 
-    def decode_latents(self, latents: torch.Tensor) -> Iterator[torch.Tensor]:
-        """Decode one video a few frames at a time, so that its length does not cost memory.
-
-        Args:
-            latents: (channels, frames, height, width), as `output_type="latent"` returns them.
-
-        Yields:
-            Pixels (a few frames, 3, height, width) in [0, 1].
-
-        Raises:
-            FloatingPointError: see `check_finite`.
-        """
-        for part in latents.transpose(0, 1).split(DECODE_FRAMES):
-            part = part.to(self._execution_device, self.vae.dtype)
-            with torch.no_grad():
-                pixels = self.vae.decode(part / self.vae.config.scaling_factor).sample
-            check_finite(pixels, "the decoded frames", self.vae.dtype)
-            yield self.video_processor.denormalize(pixels)
-
     @torch.no_grad()
     def __call__(
         self,
@@ -418,7 +363,10 @@ class SVPTalkingHeadPipeline(CheckpointMixin, ConditionsMixin, HeadMixin, Diffus
         style: Style = None,
         *,
         head_keypoints: HeadPictures | None = None,
+        portrait_keypoints: np.ndarray | list[np.ndarray] | None = None,
         find_face: bool = True,
+        head_motion: HeadMotion = None,
+        head_motion_scale: float = 1.0,
         height: int | None = None,
         width: int | None = None,
         fps: float | Fraction | None = None,
@@ -457,11 +405,19 @@ class SVPTalkingHeadPipeline(CheckpointMixin, ConditionsMixin, HeadMixin, Diffus
                 0.4 s (our choice). All videos of a batch have the style that is given.
             head_keypoints: pictures of head keypoints, one for a still head or one a frame: a list
                 of PIL images, or an array or tensor (frames, 3, height, width) of floats in [0, 1]
-                or of uint8. None finds those of the portrait's face, and the head is still.
-            find_face: find the largest face of the portrait where no `head_keypoints` are given and
-                the checkpoint has a `face_landmarker`: a picture is cut around it, an array or
+                or of uint8, the first posed as the portrait. None takes the keypoints of the
+                portrait, and moves them.
+            portrait_keypoints: of a portrait that is taken as it is: (8, 2), x and y in pixels of
+                the video; or a list, one a portrait.
+            find_face: find the largest face of the portrait where no keypoints are given and the
+                checkpoint has a `face_landmarker`: a picture is cut around it, an array or
                 tensor is taken whole. Else the head is left to the model, which seldom ends well;
                 where the checkpoint is given the face's place, that is the portrait's middle.
+            head_motion: "generated" from speech and style, where the checkpoint has the component
+                `head_motion`; "still"; or poses (frames, 6), see `head_pose_svp`, whose difference
+                from the first moves the head. By default generated, if that is possible and the
+                portrait is near the front, else still.
+            head_motion_scale: factor of that motion.
             height: of the video in pixels; the checkpoint's own by default.
             width: of the video in pixels.
             fps: frames a second, the checkpoint's own by default; the video has `round(duration *
@@ -541,6 +497,16 @@ class SVPTalkingHeadPipeline(CheckpointMixin, ConditionsMixin, HeadMixin, Diffus
         rate = self.feature_extractor.sampling_rate
         waveforms = [prepare_waveform(each, sampling_rate, rate) for each in audio]
         num_frames = [count_frames(len(waveform), rate, fps) for waveform in waveforms]
+        if isinstance(portrait_keypoints, np.ndarray):
+            portrait_keypoints = [portrait_keypoints]
+        self.check_heads(
+            head_motion,
+            head_motion_scale,
+            head_keypoints,
+            portrait_keypoints,
+            find_face,
+            num_frames,
+        )
         if head_keypoints is not None:
             for frames in num_frames:
                 self.check_head_keypoints(head_keypoints, frames, height, width)
@@ -550,16 +516,14 @@ class SVPTalkingHeadPipeline(CheckpointMixin, ConditionsMixin, HeadMixin, Diffus
         # 2. Prepare the conditions of each video
         num_videos = len(image) * num_videos_per_style
         generators = generator if isinstance(generator, list) else [generator] * num_videos
-        heads: list[HeadPictures | None] = [head_keypoints] * len(portraits)
-        if head_keypoints is None and find_face and self.can_find_heads:
-            found = [self.find_head(portrait, height, width) for portrait in portraits]
-            portraits, heads = [portrait for portrait, _ in found], [head for _, head in found]
-        elif head_keypoints is None:
-            heads = [self.draw_default_head(height, width)] * len(portraits)
+        portraits, heads = self.find_heads(
+            portraits, head_keypoints, portrait_keypoints, find_face, height, width
+        )
         conditions: list[Conditions] = []
         each_portrait = zip(portraits, heads, waveforms, num_frames, strict=True)
         for portrait, head, waveform, frames in each_portrait:
-            head_features = None if head is None else self.encode_heads(head)
+            head_features = None if head.pictures is None else self.encode_heads(head.pictures)
+            motion = self.choose_head_motion(head_motion, head_motion_scale, head)
             audio_tokens, embeddings = self.encode_audio_tokens(waveform, frames, fps)
             audio_tokens = audio_tokens.to(self.unet.dtype)
             portrait_latents = self.encode_image(portrait, height, width)
@@ -569,6 +533,12 @@ class SVPTalkingHeadPipeline(CheckpointMixin, ConditionsMixin, HeadMixin, Diffus
             for _ in range(num_videos_per_style):
                 drawn = generators[len(conditions)]
                 vector = self.encode_style(style, embeddings, frames, fps, style_temperature, drawn)
+                if motion is not None:
+                    moved = self.move_head(
+                        *(head, motion, head_motion_scale, embeddings, vector),
+                        *(frames, fps, height, width, drawn),
+                    )
+                    head_features = self.encode_heads(moved)
                 conditions.append(
                     Conditions(audio_tokens, vector, portrait_latents, features, head_features)
                 )

@@ -166,6 +166,24 @@ BAD: dict[str, tuple[type[SVPError], Callable[[Path, Path], Change]]] = {
         ConfigurationError,
         lambda f, t: {"head_keypoints": f / "speech.wav", "head_video": f / "speech.wav"},
     ),
+    "head motion of another kind": (ConfigurationError, lambda f, t: {"head_motion": "nodding"}),
+    "head motion of negative size": (ConfigurationError, lambda f, t: {"head_motion_scale": -1.0}),
+    "a driver and generated motion": (
+        ConfigurationError,
+        lambda f, t: {"head_keypoints": f / "speech.wav", "head_motion": "generated"},
+    ),
+    "generated motion of a head whose place is not known": (
+        FaceError,
+        lambda f, t: {"head_motion": "generated", "detect_face": False},
+    ),
+    "generated motion of a checkpoint without a model of it": (
+        CheckpointError,
+        lambda f, t: {
+            "head_motion": "generated",
+            "detect_face": False,
+            "portrait_keypoints": keypoints(t, UPRIGHT),
+        },
+    ),
     # the speech
     "no such recording": (MediaError, lambda f, t: {"audio": t / "none.wav"}),
     "an empty recording": (MediaError, lambda f, t: {"audio": write(t / "e.wav", b"")}),

@@ -26,6 +26,7 @@ from svp_diffusers.media.manifest import get_manifest_path, hash_file
 from svp_diffusers.media.mark import read_mark
 from svp_diffusers.media.video import parse_fps, read_frames
 from svp_diffusers.models.style_encoder_svp import StyleDistribution
+from svp_diffusers.samples import PORTRAITS
 
 from .conftest import write_speech
 
@@ -77,7 +78,15 @@ def test_real_speech_and_portrait(
     assert_fits(video, seconds, parse_fps(fps), 64)
 
 
-@pytest.mark.parametrize(("seconds", "fps"), [(0.05, "25"), (0.3, "23.976"), (61.0, "25")])
+@pytest.mark.parametrize(
+    ("seconds", "fps"),
+    [
+        (0.05, "25"),
+        (0.3, "23.976"),
+        (5.0, "25"),
+        pytest.param(61.0, "25", marks=pytest.mark.slow),
+    ],
+)
 def test_any_length(files: Path, tmp_path: Path, seconds: float, fps: str) -> None:
     audio = write_speech(tmp_path / "speech.wav", seconds)
     generate_video(request(files, tmp_path / "video.mp4", audio=audio, fps=fps))
@@ -226,6 +235,25 @@ def test_head_motion_of_keypoints_at_its_own_tempo(files: Path, tmp_path: Path) 
     )
     assert np.abs(still - moved).mean() > 0.5
     assert np.abs(moved - slower).mean() > 0.2
+
+
+def test_the_head_moves_by_itself_unless_it_is_to_be_still(files: Path, tmp_path: Path) -> None:
+    def generate(name: str, **changes: Any) -> tuple[np.ndarray, str]:
+        video = tmp_path / f"{name}.mp4"
+        shown = {"image": PORTRAITS[0], "model": None, "size": None, "detect_face": True}
+        generate_video(request(files, video, **{**shown, **changes}))
+        manifest = json.loads(get_manifest_path(video).read_text())
+        frames = np.stack(list(read_frames(video))).astype(int)
+        return frames, manifest["arguments"]["head_motion"]
+
+    moved, by_default = generate("moved")
+    asked, generated = generate("asked", head_motion="generated")
+    still, held = generate("still", head_motion="still")
+    unmoved, none = generate("unmoved", head_motion_scale=0.0)
+    assert (by_default, generated, held, none) == ("generated", "generated", "still", "still")
+    assert np.array_equal(moved, asked)
+    assert np.array_equal(unmoved, still)
+    assert np.abs(moved[-1] - still[-1]).mean() > 1
 
 
 def test_on_the_command_line(files: Path, tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ from svp_diffusers.checkpoints.random_pipeline import build_random_pipeline
 from svp_diffusers.hub.code import code_files
 from svp_diffusers.media.landmarks import load_face_landmarker
 from svp_diffusers.models.autoencoder_svp import SpaceToDepthAutoencoderKL
+from svp_diffusers.models.head_motion_svp import HeadMotionModel
 
 PIPELINES = Path(__file__).parents[2] / "pipelines"
 
@@ -26,7 +27,9 @@ def test_the_top_level_pipelines_are_the_code_of_the_package() -> None:
 def test_a_saved_pipeline_carries_that_code(tmp_path: Path) -> None:
     pipeline = build_random_pipeline()
     pipeline.vae = SpaceToDepthAutoencoderKL()
-    pipeline.register_modules(face_landmarker=load_face_landmarker())
+    pipeline.register_modules(
+        face_landmarker=load_face_landmarker(), head_motion=HeadMotionModel(32, 16)
+    )
     pipeline.save_pretrained(tmp_path)
     saved = {path.relative_to(tmp_path).as_posix() for path in tmp_path.rglob("*.py")}
     assert saved == set(code_files())

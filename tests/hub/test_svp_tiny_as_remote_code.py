@@ -20,13 +20,14 @@ result = []
 for place in json.loads({places!r}):
     pipe = DiffusionPipeline.from_pretrained(place, trust_remote_code=True)
     pipe.set_progress_bar_config(disable=True)
+    assert type(pipe.head_motion).__name__ == "HeadMotionModel"
     generator = torch.Generator().manual_seed(0)
     frames = pipe({portrait!r}, torch.zeros(3200), "happy", generator=generator, output_type="np")
     result.append(client.hashlib.sha256(frames.frames[0].tobytes()).hexdigest())
 """
 
 
-def test_a_portrait_speaks_without_keypoints_and_without_the_package(
+def test_a_portrait_speaks_and_moves_its_head_without_the_package(
     hub: LoopbackHub, run_python: Callable[..., Any], tmp_path: Path
 ) -> None:
     portrait = str(PORTRAITS[0])

@@ -7,7 +7,8 @@ import pytest
 from scipy.ndimage import gaussian_filter1d
 
 from svp_diffusers.errors import FaceError
-from svp_diffusers.media.head_pose import drive_keypoints, estimate_poses, find_head
+from svp_diffusers.media.head_pose import estimate_poses
+from svp_diffusers.pipelines.head_pose_svp import drive_keypoints, find_head
 from svp_diffusers.talkers.geometry import HeadPose, locate_head_keypoints
 from svp_diffusers.talkers.identity import sample_identity
 
@@ -42,6 +43,16 @@ def test_keypoints_follow_the_poses_of_a_talker() -> None:
         motions.append(np.linalg.norm(truth - truth[0], axis=-1).mean() / size)
     assert np.mean(motions) > 0.08
     assert np.mean(errors) < 0.015  # of the distance of the eyes; it is a tenth of the motion
+
+
+def test_motion_is_scaled_from_the_portrait_on() -> None:
+    poses, truth = next(move_heads())
+    still, half, whole = (
+        drive_keypoints(truth[0], poses, SIZE, scale) - truth[0] for scale in (0.0, 0.5, 1.0)
+    )
+    assert np.abs(still).max() < 1e-4
+    np.testing.assert_allclose(half, whole / 2, atol=0.3)
+    assert np.abs(whole).max() > 5
 
 
 def test_a_still_pose_leaves_the_keypoints_alone() -> None:
@@ -104,11 +115,15 @@ def test_poses_of_a_clip_are_found_from_its_keypoints() -> None:
 
 def test_wrong_keypoints_and_poses_are_refused() -> None:
     poses, truth = next(move_heads())
-    with pytest.raises(FaceError, match="shape"):
+    with pytest.raises(ValueError, match="8 finite points"):
         find_head(truth[0, :7])
-    with pytest.raises(FaceError, match="one point"):
+    with pytest.raises(ValueError, match="one point"):
         find_head(np.ones((8, 2)))
+    with pytest.raises(FaceError, match="one point"):
+        estimate_poses(np.ones((3, 8, 2)), SIZE)
     with pytest.raises(FaceError, match="NaN"):
         estimate_poses(np.full((3, 8, 2), np.nan), SIZE)
-    with pytest.raises(FaceError, match="poses"):
+    with pytest.raises(ValueError, match="poses"):
         drive_keypoints(truth[0], poses[:, :3], SIZE)
+    with pytest.raises(ValueError, match="above 0"):
+        drive_keypoints(truth[0], 0 * poses, SIZE)

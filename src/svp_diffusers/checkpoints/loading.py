@@ -108,6 +108,12 @@ def check_components(folder: Path) -> None:
         )
 
 
+def has_component(folder: Path, name: str) -> bool:
+    """Whether the checkpoint of a pipeline has an optional component."""
+    index = json.loads((folder / "model_index.json").read_text(encoding="utf-8"))
+    return bool(index.get(name, [None])[0])
+
+
 def read_config(folder: Path, component: str) -> dict[str, Any]:
     """Read the configuration of a component without its weights.
 

@@ -35,8 +35,7 @@ def demo(
         f"{sheet}: a portrait and moments of its video in every row\n"
         "The first was made by\n"
         f"  svp generate {request.image} {request.audio} --style {request.style} \\\n"
-        f"    --portrait-keypoints {request.portrait_keypoints} \\\n"
-        f"    --head-keypoints {request.head_keypoints} --seed {seed} -o {video}"
+        f"    --portrait-keypoints {request.portrait_keypoints} --seed {seed} -o {video}"
     )
 
 

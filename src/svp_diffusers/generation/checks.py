@@ -11,6 +11,8 @@ from svp_diffusers.media.input import check_input
 from svp_diffusers.media.manifest import get_manifest_path
 from svp_diffusers.media.output import check_output
 
+HEAD_MOTIONS = ("generated", "still")
+
 
 def check_request(request: GenerationRequest) -> list[Path]:
     """Check all that can be checked without opening a file, and name the outputs.
@@ -33,6 +35,7 @@ def check_request(request: GenerationRequest) -> list[Path]:
         ("style_attention_scale", request.style_attention_scale, 0),
         ("context_overlap", request.context_overlap, 0),
         ("context_length", request.context_length, 1),
+        ("head_motion_scale", request.head_motion_scale, 0),
     ]
     for name, value, least in limits:
         if value is not None and not (math.isfinite(value) and value >= least):
@@ -43,6 +46,13 @@ def check_request(request: GenerationRequest) -> list[Path]:
         raise ConfigurationError(f"--dtype must be one of {known}; got {request.dtype!r}.")
     if request.head_video and request.head_keypoints:
         raise ConfigurationError("Give --head-video or --head-keypoints, not both.")
+    if request.head_motion not in (None, *HEAD_MOTIONS):
+        known = " or ".join(HEAD_MOTIONS)
+        raise ConfigurationError(f"--head-motion must be {known}; got {request.head_motion!r}.")
+    if request.head_motion and (request.head_video or request.head_keypoints):
+        raise ConfigurationError(
+            "--head-video and --head-keypoints say how the head moves: leave out --head-motion."
+        )
     if request.face_index is not None and request.bbox is not None:
         raise ConfigurationError("--bbox says where the face is: leave out --face-index.")
     if not request.detect_face and (request.face_index is not None or request.bbox is not None):

@@ -14,11 +14,11 @@ from svp_diffusers.generation.generate import Progress, generate_video
 from svp_diffusers.generation.request import GenerationRequest
 from svp_diffusers.media.audio import read_audio, to_mono
 from svp_diffusers.media.image import read_image
-from svp_diffusers.media.keypoints import draw_head_keypoints, fit_motion, read_keypoints, retarget
+from svp_diffusers.media.keypoints import read_keypoints
 from svp_diffusers.media.output import atomic_path, check_output
-from svp_diffusers.media.video import number_of_frames, read_frames, write_video
+from svp_diffusers.media.video import read_frames, write_video
 from svp_diffusers.pipelines.pipeline_svp_talking_head import SVPTalkingHeadPipeline
-from svp_diffusers.samples import HEAD_MOTION, PORTRAIT_KEYPOINTS, PORTRAITS, SPEECH
+from svp_diffusers.samples import PORTRAIT_KEYPOINTS, PORTRAITS, SPEECH
 
 FPS = Fraction(25)
 SAMPLING_RATE = 16000
@@ -86,7 +86,6 @@ def request_demo(
         model=model,
         style=FIRST_STYLE,
         portrait_keypoints=PORTRAIT_KEYPOINTS[0],
-        head_keypoints=HEAD_MOTION,
         seed=seed,
     )
 
@@ -110,13 +109,11 @@ def perform_sample(
     picture = read_image(PORTRAITS[person])
     size = pipeline.unet.config.sample_size * pipeline.vae_scale_factor
     keypoints = read_keypoints(PORTRAIT_KEYPOINTS[person])[0] * (size / picture.width)
-    motion = retarget(read_keypoints(HEAD_MOTION), keypoints)
-    frames = number_of_frames(len(waveform) / SAMPLING_RATE, FPS)
     (video,), _ = pipeline(
         picture,
         waveform,
         style,
-        head_keypoints=draw_head_keypoints(fit_motion(motion, frames), size, size),
+        portrait_keypoints=keypoints,
         fps=FPS,
         generator=torch.Generator().manual_seed(seed),
         output_type="np",

@@ -23,7 +23,11 @@ from svp_diffusers.checkpoints.loading import (
 )
 from svp_diffusers.errors import CheckpointError
 from svp_diffusers.generation.checks import check_overwritten, check_request, choose_size
-from svp_diffusers.generation.head_motion import choose_head_pictures, prepare_head_motion
+from svp_diffusers.generation.head_motion import (
+    check_generated_motion,
+    choose_head_pictures,
+    prepare_head_motion,
+)
 from svp_diffusers.generation.portrait import prepare_portrait
 from svp_diffusers.generation.request import GenerationRequest
 from svp_diffusers.generation.styles import check_styles, load_styles
@@ -33,6 +37,7 @@ from svp_diffusers.media.image import read_image
 from svp_diffusers.media.landmarks import LandmarkFaceDetector
 from svp_diffusers.media.manifest import Provenance, hash_folder, write_manifest
 from svp_diffusers.media.video import parse_fps, write_video
+from svp_diffusers.pipelines.head_svp import Head
 from svp_diffusers.pipelines.pipeline_svp_talking_head import SVPTalkingHeadPipeline
 from svp_diffusers.pipelines.speech_svp import count_frames
 from svp_diffusers.style.parse import StyleEntry, format_styles, parse_style
@@ -82,17 +87,28 @@ def generate_video(
     detector = detector or LandmarkFaceDetector()
     portrait = prepare_portrait(request, picture, size, layout, detector)
     motion = prepare_head_motion(request, portrait, fps, num_frames, layout)
+    if request.head_motion == "generated":
+        check_generated_motion(folder, portrait, layout)
 
     pipeline = load_pipeline(folder, device, request.dtype)
     pipeline.set_progress_bar_config(disable=True)
     request = fill_defaults(request, pipeline, size)
+    own = portrait.keypoints if motion is None else None
+    if own is not None:
+        head_motion = pipeline.choose_head_motion(
+            request.head_motion, request.head_motion_scale, Head(None, own)
+        )
+        request = replace(request, head_motion="still" if head_motion is None else "generated")
     with numbers_only():
         latents, _ = pipeline(
             portrait.crop.image,
             waveform,
             load_styles(styles, pipeline),
             head_keypoints=choose_head_pictures(portrait, motion, layout, size),
+            portrait_keypoints=own,
             find_face=False,
+            head_motion=request.head_motion,
+            head_motion_scale=request.head_motion_scale,
             height=size,
             width=size,
             fps=fps,

@@ -1,13 +1,15 @@
 """The motion of the head, as the pipeline sees it."""
 
 from fractions import Fraction
+from pathlib import Path
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from svp_diffusers.errors import FaceError
-from svp_diffusers.generation.portrait import POINTS, Portrait, check_layout
+from svp_diffusers.checkpoints.loading import has_component
+from svp_diffusers.errors import CheckpointError, FaceError
+from svp_diffusers.generation.portrait import Portrait, check_layout
 from svp_diffusers.generation.request import GenerationRequest
 from svp_diffusers.media.face_track import follow_face
 from svp_diffusers.media.keypoints import (
@@ -17,8 +19,8 @@ from svp_diffusers.media.keypoints import (
     retarget,
 )
 from svp_diffusers.media.video import parse_fps, read_frames
-from svp_diffusers.pipelines.head_svp import draw_keypoints
-from svp_diffusers.pipelines.images_svp import draw_face_rectangle
+from svp_diffusers.pipelines.head_pictures_svp import DrawnKeypoints, draw_face_rectangle
+from svp_diffusers.pipelines.head_svp import POINTS
 
 
 def prepare_head_motion(
@@ -28,10 +30,10 @@ def prepare_head_motion(
     num_frames: int,
     layout: str,
 ) -> NDArray[np.float32] | None:
-    """Give the head's keypoints in pixels of the portrait: (num_frames or 1, points, 2), or None.
+    """Give the head's keypoints by its driver: (num_frames, points, 2) in pixels of the portrait.
 
     A driver's motion is taken over relative to its first frame, at its own tempo. Without a driver
-    the head is still where its keypoints are known, and the model's own affair where not.
+    there are none: the pipeline moves the head.
 
     Raises:
         FaceError: if the driver has no face, or the portrait's keypoints are not known.
@@ -49,7 +51,7 @@ def prepare_head_motion(
             fps,
         )
     else:
-        return None if portrait.keypoints is None else portrait.keypoints[None]
+        return None
     if portrait.keypoints is None:
         raise FaceError(
             "To take over a head's motion the portrait's own keypoints must be known: leave out "
@@ -58,27 +60,36 @@ def prepare_head_motion(
     return fit_motion(retarget(driver, portrait.keypoints), num_frames)
 
 
-class KeypointImages:
-    """Pictures of head keypoints, drawn when they are looked at, so that a long video is cheap."""
+def check_generated_motion(folder: Path, portrait: Portrait, layout: str) -> None:
+    """Check that a checkpoint can generate this head's motion, before its weights are loaded.
 
-    def __init__(self, keypoints: NDArray[np.float32], size: int) -> None:
-        self._keypoints = keypoints
-        self._size = size
-
-    def __len__(self) -> int:
-        return len(self._keypoints)
-
-    def __getitem__(self, frames: slice) -> NDArray[np.float32]:
-        """Draw some frames: (frames, 3, size, size) in [0, 1]."""
-        return draw_keypoints(self._keypoints[frames], self._size, self._size)
+    Raises:
+        FaceError: if it takes no 8 head keypoints, or the portrait's are not known.
+        CheckpointError: if it has no head motion model.
+    """
+    if layout != "head8":
+        raise FaceError(
+            f"This checkpoint's guider is shown the {layout}, and heads are moved by 8 keypoints: "
+            "leave out --head-motion."
+        )
+    if portrait.keypoints is None:
+        raise FaceError(
+            "To move the head its keypoints must be known: leave out --no-detect-face, or give "
+            "them with --portrait-keypoints."
+        )
+    if not has_component(folder, "head_motion"):
+        raise CheckpointError(
+            f"{folder.name} has no head motion model, which --head-motion generated needs: train "
+            "one with `svp train head-motion`, or take over a motion with --head-video."
+        )
 
 
 def choose_head_pictures(
     portrait: Portrait, motion: NDArray[np.float32] | None, layout: str, size: int
-) -> KeypointImages | torch.Tensor | None:
-    """What the pipeline is shown of the head: its keypoints, the face's place, or nothing."""
+) -> DrawnKeypoints | torch.Tensor | None:
+    """What the pipeline is shown of the head: a driver's motion, the face's place, or nothing."""
     if motion is not None:
-        return KeypointImages(motion, size)
+        return DrawnKeypoints(motion, size, size)
     if layout == "face" and portrait.face is not None:
         return draw_face_rectangle(size, size, portrait.face)
     return None

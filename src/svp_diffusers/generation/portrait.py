@@ -17,9 +17,7 @@ from svp_diffusers.media.faces import (
     select_face,
 )
 from svp_diffusers.media.keypoints import read_keypoints
-from svp_diffusers.pipelines.head_svp import FaceCrop, crop_around_face
-
-POINTS = {"head8": 8, "v3": 3}  # keypoints of each layout that has some
+from svp_diffusers.pipelines.head_svp import POINTS, FaceCrop, crop_around_face
 
 
 def check_layout(layout: str) -> None:

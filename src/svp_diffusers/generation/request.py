@@ -85,6 +85,17 @@ class GenerationRequest:
             "panel": PORTRAIT,
         },
     )
+    head_motion: str | None = field(
+        default=None,
+        metadata={
+            "help": "generated, from speech and style, or still. Default: generated, where the "
+            "checkpoint can and the portrait is near the front.",
+            "panel": HEAD,
+        },
+    )
+    head_motion_scale: float = field(
+        default=1.0, metadata={"help": "Factor of generated motion.", "panel": HEAD}
+    )
     head_video: Path | None = field(
         default=None, metadata={"help": "Take over the head's motion of a video.", "panel": HEAD}
     )

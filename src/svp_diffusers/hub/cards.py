@@ -145,7 +145,8 @@ CARDS = {
         "in the training of its face landmarker, which is Google's (see its folder). "
         "The stages of `svp train tiny` made it, by `examples/svp_tiny/plan.yaml`: the VAE saw "
         "33,510 pictures, the image stage made 7,600 steps of 16 frames of 278 people. The last, "
-        "video, is left out: the motion modules are switched off. `svp evaluate tiny` measures the "
+        "video, is left out: the motion modules are switched off. How heads move was learned from "
+        "the poses of the same talkers. `svp evaluate tiny` measures the "
         "result on people, voices and sentences that no stage sees.",
         bias="the people are drawn by a few rules, with eight emotions that are acted by rule too, "
         "and speak English in a synthesiser's voices. Nobody real looks or speaks like that.",

@@ -15,6 +15,7 @@ COMPONENTS = {
     "audio_projector": "audio_projector_svp",
     "face_landmarker": "face_landmarker_svp",
     "head_guider": "head_guider_svp",
+    "head_motion": "head_motion_svp",
     "reference_unet": "reference_unet_svp",
     "style_encoder": "style_encoder_svp",
     "unet": "temporal_unet_svp",

@@ -1,114 +1,26 @@
-"""Head pose and the 8 head keypoints: from keypoints to a head in space, and from poses back.
+"""Head poses of a video, from its head keypoints: what `drive_keypoints` moves a portrait by.
 
-A pose is (yaw, pitch, roll, x, y, scale): radians, positive turns the face towards the picture's
-right, down and clockwise; shifts of the neck to the right and down in picture widths; size relative
-to the head at rest. The projection is orthographic. It is the convention of the procedural talkers
-and of `HeadMotionModel`.
-
-A picture does not tell how far points lie from it, so depths are those of an average head; where
-they lie in the picture is the person's own. Everything here is our choice.
+See `svp_diffusers.pipelines.head_pose_svp` for what a pose is, and for the way back.
 """
-
-from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from svp_diffusers.errors import FaceError
 from svp_diffusers.media.keypoints import check_keypoints
-
-Floats = NDArray[np.floating]
-
-AVERAGE_HEAD = np.array(
-    [
-        [-1.09, -0.05, -0.82],  # jaw 0, 1, 15, 16: the edge of the face beside the eyes and below
-        [-1.08, 0.24, -0.83],
-        [1.08, 0.24, -0.83],
-        [1.09, -0.05, -0.82],
-        [0.0, -0.03, 0.21],  # bridge of the nose 27, 28
-        [0.0, 0.16, 0.32],
-        [-0.5, 0.0, 0.0],  # eyes
-        [0.5, 0.0, 0.0],
-    ]
+from svp_diffusers.pipelines.head_pose_svp import (
+    ANGLE_SPREAD,
+    AVERAGE_HEAD,
+    NECK,
+    POINT_SPREAD,
+    Floats,
+    find_head,
+    fit_poses,
+    measure_eye_distance,
 )
-"""Keypoints of a head that faces the viewer, `(8, 3)`: right, down, towards the viewer, in
-distances of the eyes from each other, from the middle between them. Right and down are those of the
-procedural talkers, on average. Depths lie halfway between theirs (-0.75, -0.70, 0.17, 0.22) and
-those of the canonical face of MediaPipe's Face Landmarker (-0.89, -0.96, 0.26, 0.43)."""
 
-NECK = np.array([0.0, 1.05, -1.0])
-"""The joint that the head turns about, likewise; that of the procedural talkers."""
-
-POINT_SPREAD = 0.06
-"""Standard deviation of a keypoint's place from person to person, likewise."""
-ANGLE_SPREAD = 0.2
-"""Standard deviation of yaw and pitch in portraits, radians: what is not seen is not assumed."""
 TRACKING_NOISE = 0.01
-"""Standard deviation of a tracked keypoint, in distances of the eyes."""
-_ITERATIONS = 8
-
-
-@dataclass(frozen=True)
-class PortraitHead:
-    """The head of one picture, in space.
-
-    Args:
-        points: `(8, 3)`, from the neck, of the head facing the viewer: pixels to the right, down
-            and towards the viewer.
-        neck: `(2,)`, where the neck is, pixels.
-        pose: `(6,)`, how the head is held; its shifts are 0 and its scale 1.
-    """
-
-    points: Floats
-    neck: Floats
-    pose: Floats
-
-    def project(self, poses: Floats, width: float) -> NDArray[np.float64]:
-        """Keypoints `(frames, 8, 2)` in pixels of poses `(frames, 6)`; `width` of the picture."""
-        shift = self.neck + width * poses[:, 3:5]
-        return shift[:, None] + _turn(self.points, poses)
-
-
-def find_head(keypoints: Floats) -> PortraitHead:
-    """The head that a portrait's keypoints `(8, 2)` belong to.
-
-    Yaw and pitch are those of the average head that fits best, which for a face near the front is
-    within about 0.1 of the truth; a pitch cannot be distinguished from high or low ears.
-
-    Raises:
-        FaceError: wrong shape, values that are not finite, or both eyes in one point.
-    """
-    keypoints = check_keypoints(keypoints)[0].astype(np.float64)
-    size = _eye_distance(keypoints)
-    fitted = _fit(size * (AVERAGE_HEAD - NECK), keypoints[None], size * POINT_SPREAD, ANGLE_SPREAD)
-    pose, neck = fitted[0].copy(), fitted[0, 3:5].copy()
-    scale = pose[5]
-    pose[3:] = (0, 0, 1)
-    depths = scale * size * (AVERAGE_HEAD - NECK)[:, 2]
-    return PortraitHead(_unproject(keypoints - neck, depths, pose), neck, pose)
-
-
-def drive_keypoints(keypoints: Floats, poses: Floats, width: float) -> NDArray[np.float32]:
-    """Move a portrait's keypoints as poses say, from the portrait's own on.
-
-    Args:
-        keypoints: `(8, 2)` of the portrait, pixels.
-        poses: `(frames, 6)`; only their difference from the first counts.
-        width: of the picture in pixels.
-
-    Returns:
-        `(frames, 8, 2)` pixels; the first frame is `keypoints`.
-
-    Raises:
-        FaceError: as `find_head`, or poses of a wrong shape.
-    """
-    if poses.ndim != 2 or poses.shape[1] != 6 or not len(poses):
-        raise FaceError(f"head poses have shape {poses.shape}; expected (frames, 6)")
-    head = find_head(keypoints)
-    moved = head.pose + (poses - poses[0]).astype(np.float64)
-    moved[:, 5] = poses[:, 5] / poses[0, 5]
-    projected = head.project(moved, width)
-    return (keypoints + projected - projected[0]).astype(np.float32)
+"""Standard deviation of a tracked keypoint, in distances of the eyes (our choice)."""
 
 
 def estimate_poses(keypoints: Floats, width: float) -> NDArray[np.float32]:
@@ -122,72 +34,16 @@ def estimate_poses(keypoints: Floats, width: float) -> NDArray[np.float32]:
         width: of the picture in pixels.
 
     Raises:
-        FaceError: as `find_head`.
+        FaceError: wrong shape, values that are not finite, or both eyes in one point.
     """
     keypoints = check_keypoints(keypoints).astype(np.float64)
-    size = float(np.median([_eye_distance(frame) for frame in keypoints]))
-    rough = _fit(size * (AVERAGE_HEAD - NECK), keypoints, size * POINT_SPREAD, ANGLE_SPREAD)
+    distances = [measure_eye_distance(frame) for frame in keypoints]
+    if min(distances) == 0:
+        raise FaceError("both eyes of the head keypoints lie in one point")
+    size = float(np.median(distances))
+    rough = fit_poses(size * (AVERAGE_HEAD - NECK), keypoints, size * POINT_SPREAD, ANGLE_SPREAD)
     head = find_head(keypoints[np.abs(rough[:, :2]).sum(axis=1).argmin()])
-    poses = _fit(head.points, keypoints, size * TRACKING_NOISE, ANGLE_SPREAD)
+    poses = fit_poses(head.points, keypoints, size * TRACKING_NOISE, ANGLE_SPREAD)
     poses[:, 3:5] = (poses[:, 3:5] - np.median(poses[:, 3:5], axis=0)) / width
     poses[:, 5] /= np.median(poses[:, 5])
     return poses.astype(np.float32)
-
-
-def _eye_distance(keypoints: Floats) -> float:
-    distance = float(np.hypot(*(keypoints[7] - keypoints[6])))
-    if distance == 0:
-        raise FaceError("both eyes of the head keypoints lie in one point")
-    return distance
-
-
-def _turn(points: Floats, poses: Floats) -> NDArray[np.float64]:
-    """Points `(8, 3)` turned, tilted and scaled as poses `(frames, 6)` say: `(frames, 8, 2)`."""
-    yaw, pitch, roll, scale = (poses[:, i, None] for i in (0, 1, 2, 5))
-    x, y, z = points.T
-    across = np.cos(yaw) * x + np.sin(yaw) * z
-    down = np.cos(pitch) * y + np.sin(pitch) * (np.cos(yaw) * z - np.sin(yaw) * x)
-    tilted = np.stack(
-        [np.cos(roll) * across - np.sin(roll) * down, np.sin(roll) * across + np.cos(roll) * down],
-        axis=-1,
-    )
-    return scale[..., None] * tilted
-
-
-def _unproject(seen: Floats, depths: Floats, pose: Floats) -> NDArray[np.float64]:
-    """Points `(8, 3)` with these depths `(8,)` that are seen at `(8, 2)` in a pose of scale 1."""
-    yaw, pitch, roll = pose[:3]
-    across = np.cos(roll) * seen[:, 0] + np.sin(roll) * seen[:, 1]
-    down = np.cos(roll) * seen[:, 1] - np.sin(roll) * seen[:, 0]
-    x = (across - np.sin(yaw) * depths) / np.cos(yaw)
-    y = (down - np.sin(pitch) * (np.cos(yaw) * depths - np.sin(yaw) * x)) / np.cos(pitch)
-    return np.stack([x, y, depths], axis=1)
-
-
-def _fit(
-    points: Floats, keypoints: Floats, noise: float, angle_spread: float
-) -> NDArray[np.float64]:
-    """The most probable (yaw, pitch, roll, neck x, neck y, scale) of each frame, `(frames, 6)`.
-
-    Gauss-Newton steps on points `(8, 3)` seen at `(frames, 8, 2)` pixels with this noise, yaw and
-    pitch being around 0.
-    """
-    eyes = keypoints[:, 7] - keypoints[:, 6]
-    pose = np.zeros((len(keypoints), 6))
-    pose[:, 2] = np.arctan2(eyes[:, 1], eyes[:, 0])
-    pose[:, 5] = np.hypot(*eyes.T) / (points[7, 0] - points[6, 0])
-    pose[:, 3:5] = (keypoints - _turn(points, pose)).mean(axis=1)
-
-    def misfit(pose: Floats) -> NDArray[np.float64]:
-        """In standard deviations, (frames, 18)."""
-        seen = pose[:, None, 3:5] + _turn(points, pose)
-        off = (seen - keypoints).reshape(len(pose), -1) / noise
-        return np.concatenate([off, pose[:, :2] / angle_spread], axis=1)
-
-    step = np.array([1e-5, 1e-5, 1e-5, 1e-3, 1e-3, 1e-5])
-    for _ in range(_ITERATIONS):
-        now = misfit(pose)
-        slopes = np.stack([(misfit(pose + d) - now) / d.sum() for d in np.diag(step)], axis=-1)
-        transposed = slopes.transpose(0, 2, 1)
-        pose = pose - np.linalg.solve(transposed @ slopes, transposed @ now[..., None])[..., 0]
-    return pose

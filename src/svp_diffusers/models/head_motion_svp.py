@@ -170,7 +170,7 @@ class HeadMotionModel(ModelMixin, ConfigMixin):
             embeddings: (time, audio_dim), 50 a second, from the first frame on; silence follows.
             style: (style_dim,), or (num_frames, style_dim) for one that changes; a window has that
                 of its middle.
-            start_pose: (6,), the pose of the first frame.
+            start_pose: (6,), the pose of the first frame; on the device of the network.
             num_frames: how many.
             fps: frames a second.
             amplitude: factor of all motion: 0 is still, 1 as people do.
@@ -184,10 +184,9 @@ class HeadMotionModel(ModelMixin, ConfigMixin):
             ValueError: wrong shapes, no frames, or a negative amplitude or frame rate.
         """
         self._check_inputs(embeddings, style, start_pose, num_frames, fps, amplitude)
-        device = self.device
-        start_pose = start_pose.to(device, torch.float32)
+        start_pose = start_pose.float()
         motion_std = self._constant("motion_std", start_pose)
-        times = torch.arange(num_frames, device=device, dtype=torch.float64) / fps
+        times = torch.arange(num_frames, dtype=torch.float64) / fps
         times = times * self.knots_per_second
         num_knots = int(times[-1]) + 4
         pieces = []
@@ -219,10 +218,10 @@ class HeadMotionModel(ModelMixin, ConfigMixin):
         """
         config = self.config
         context, kept = config.context, config.window - config.lookahead
-        known = beyond = run_end = torch.zeros(0, POSE_DIM, device=self.device)
+        known = beyond = run_end = start_pose.new_zeros(0, POSE_DIM)
         for first in count(0, kept - context):
-            audio = self._cut_audio(embeddings, first)
-            window_style = self._cut_style(style, first, fps)
+            audio = self._cut_audio(embeddings, first).to(known)
+            window_style = self._cut_style(style, first, fps).to(known)
             knots = self._denoise(
                 audio, window_style, start_pose, known, generator, num_inference_steps
             )
@@ -252,12 +251,12 @@ class HeadMotionModel(ModelMixin, ConfigMixin):
         num_inference_steps: int,
     ) -> Tensor:
         """One window of knots (window, 6), the first of which are to be those `known` (n, 6)."""
-        window = self.config.window
+        window, device = self.config.window, start_pose.device
         scheduler = self.make_scheduler()
-        scheduler.set_timesteps(num_inference_steps, device=self.device)
+        scheduler.set_timesteps(num_inference_steps, device=device)
         padded = F.pad(known, (0, 0, 0, window - len(known)))[None]
-        mask = (torch.arange(window, device=self.device) < len(known)).to(padded)[None]
-        sample = randn_tensor((1, window, POSE_DIM), generator, self.device, torch.float32)
+        mask = (torch.arange(window, device=device) < len(known)).to(padded)[None]
+        sample = randn_tensor((1, window, POSE_DIM), generator, device, torch.float32)
         for timestep in scheduler.timesteps:
             velocity = self(
                 sample, timestep[None], audio[None], style[None], start_pose[None], padded, mask
@@ -271,14 +270,14 @@ class HeadMotionModel(ModelMixin, ConfigMixin):
         # Knot 0 lies before the first frame, as a curve needs one there.
         index = torch.arange(per_knot * window) + per_knot * (first - 1)
         heard = embeddings[index.clamp(0, len(embeddings) - 1).to(embeddings.device)]
-        return heard.to(self.device, torch.float32).unflatten(0, (window, per_knot)).mean(1)
+        return heard.float().unflatten(0, (window, per_knot)).mean(1)
 
     def _cut_style(self, style: Tensor, first: int, fps: float) -> Tensor:
         """The style (style_dim,) of the window whose first knot is number `first`."""
         if style.ndim == 2:
             middle = (first + self.config.window / 2) / self.knots_per_second
             style = style[min(int(middle * fps), len(style) - 1)]
-        return style.to(self.device)
+        return style
 
     def _constant(self, name: str, like: Tensor) -> Tensor:
         return torch.tensor(self.config[name], device=like.device, dtype=like.dtype)

@@ -3,7 +3,7 @@
 A checkpoint on the Hub carries this file beside its pipeline, which imports it.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from typing import Any
@@ -16,17 +16,15 @@ from PIL import Image
 from torch.nn import functional as F
 from transformers import FeatureExtractionMixin, PreTrainedModel
 
-from .images_svp import (
-    HeadPictures,
-    Portrait,
-    read_portrait,
-    stack_head_pictures,
-)
+from .head_pictures_svp import HeadPictures, stack_head_pictures
+from .images_svp import Portrait, read_portrait
+from .noise_svp import check_finite
 from .speech_svp import Audio, encode_speech, encode_windows, prepare_waveform, window_audio
 from .style_schedule_svp import Distribution, Style, StyleSchedule
 from .windows_svp import divide_frames, take_frames
 
 HEAD_FRAMES = 24  # whose keypoint pictures are drawn and encoded at once
+DECODE_FRAMES = 8  # frames the VAE decodes at once
 
 logger = logging.get_logger(__name__)
 
@@ -65,7 +63,7 @@ class Conditions:
 
 
 class ConditionsMixin:
-    """The encoders of a pipeline, which has the components named here."""
+    """The encoders of a pipeline, which has the components named here, and its decoder."""
 
     config: Any
     vae: AutoencoderKL
@@ -77,7 +75,6 @@ class ConditionsMixin:
     audio_projector: ModelMixin
     style_encoder: ModelMixin
     video_processor: VideoProcessor
-    decode_latents: Callable[[torch.Tensor], Iterator[torch.Tensor]]
     _execution_device: torch.device
 
     def prepare_waveform(self, audio: Audio, sampling_rate: int) -> torch.Tensor:
@@ -159,6 +156,25 @@ class ConditionsMixin:
         pixels = self.prepare_image(image, height, width)
         latents: torch.Tensor = self.vae.encode(pixels).latent_dist.mode()
         return (latents * self.vae.config.scaling_factor).to(self.reference_unet.dtype)
+
+    def decode_latents(self, latents: torch.Tensor) -> Iterator[torch.Tensor]:
+        """Decode one video a few frames at a time, so that its length does not cost memory.
+
+        Args:
+            latents: (channels, frames, height, width), as `output_type="latent"` returns them.
+
+        Yields:
+            Pixels (a few frames, 3, height, width) in [0, 1].
+
+        Raises:
+            FloatingPointError: see `check_finite`.
+        """
+        for part in latents.transpose(0, 1).split(DECODE_FRAMES):
+            part = part.to(self._execution_device, self.vae.dtype)
+            with torch.no_grad():
+                pixels = self.vae.decode(part / self.vae.config.scaling_factor).sample
+            check_finite(pixels, "the decoded frames", self.vae.dtype)
+            yield self.video_processor.denormalize(pixels)
 
     def encode_reference(
         self, portrait_latents: torch.Tensor
@@ -317,13 +333,22 @@ class ConditionsMixin:
             )
 
     def encode_head(self, images: HeadPictures, start: int, stop: int) -> torch.Tensor:
-        """Features (1, channels, frames, h, w) of the keypoint images of a window of frames."""
+        """Features (1, channels, frames, h, w) of the keypoint images of a window of frames.
+
+        The first image of all is the portrait's own, for a head guider that takes it.
+        """
         still = len(images) == 1
-        window = stack_head_pictures(images[:1] if still else images[start:stop])
-        window = window[:, : self.head_guider.config.conditioning_channels]
-        window = window.to(self._execution_device, self.head_guider.dtype)
-        features: torch.Tensor = self.head_guider(window.transpose(0, 1)[None])
+        window = self._stack_for_guider(images, 0 if still else start, 1 if still else stop)
+        takes_own = self.head_guider.config.with_reference
+        own = self._stack_for_guider(images, 0, 1) if takes_own else None
+        features: torch.Tensor = self.head_guider(window, own)
         return features.expand(-1, -1, stop - start, -1, -1) if still else features
+
+    def _stack_for_guider(self, images: HeadPictures, start: int, stop: int) -> torch.Tensor:
+        """Some keypoint images as the head guider takes them, (1, channels, frames, H, W)."""
+        channels = self.head_guider.config.conditioning_channels
+        stacked = stack_head_pictures(images[start:stop])[:, :channels]
+        return stacked.to(self._execution_device, self.head_guider.dtype).transpose(0, 1)[None]
 
     def encode_heads(self, images: HeadPictures) -> torch.Tensor:
         """Features of all keypoint images, a few frames at a time, kept in main memory.

@@ -1,13 +1,11 @@
-"""The head of a portrait for SVP: found, cut out of the picture, and its keypoints drawn.
+"""The head of a portrait for SVP: found, cut out of the picture, and moved.
 
-Keypoints are (frames, points, 2), x to the right and y down, in pixels. There are 8 points (the
-paper's), or the 3 of V-Express (eye at the left of the picture, eye at its right, nose) for
-converted checkpoints. A checkpoint on the Hub carries this file beside its pipeline, which imports
-it.
+A checkpoint on the Hub carries this file beside its pipeline, which imports it.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from fractions import Fraction
 
 import numpy as np
 import torch
@@ -16,28 +14,46 @@ from diffusers.utils import logging
 from diffusers.video_processor import VideoProcessor
 from numpy.typing import NDArray
 from PIL import Image
+from transformers import PreTrainedModel
 
-from .images_svp import draw_face_rectangle, to_tensor
+from .head_pictures_svp import (
+    DrawnKeypoints,
+    HeadPictures,
+    draw_face_rectangle,
+    draw_keypoints,
+)
+from .head_pose_svp import HeadMotion, check_poses, drive_keypoints, find_head
+from .images_svp import to_tensor
 
 # Our choice: the head with hair and a little of the shoulders around a detector's face box.
 CROP_MARGIN = 2.0
 
-DOT_RADIUS = 12 / 512
-"""Of our dots, as a share of the picture. With V-Express's 4 / 512, those in a picture of 128 would
-be single pixels, which a small guider hardly sees."""
-V3_RADIUS = 4
-V3_STICK_BRIGHTNESS = 0.6
-
-DRAWN = ("head8", "v3", "face")  # `keypoint_layout`s that can be drawn of a face that was found
+POINTS = {"head8": 8, "v3": 3}  # keypoints of each `keypoint_layout` that has some
+DRAWN = (*POINTS, "face")  # `keypoint_layout`s that can be drawn of a face that was found
 
 logger = logging.get_logger(__name__)
 
 
+@dataclass(frozen=True)
+class Head:
+    """What is known of the head in a portrait.
+
+    pictures: what the head guider is shown of it as it is in the portrait, (1, 3, height, width) in
+        [0, 1], or all that a call shows of it; None if nothing is known
+    keypoints: (points, 2) in pixels of the video, where they are known
+    """
+
+    pictures: HeadPictures | None
+    keypoints: NDArray[np.floating] | None = None
+
+
 class HeadMixin:
-    """Finds the head of a portrait, for a pipeline that has the components named here."""
+    """Finds and moves the heads of portraits, for a pipeline that has the components named here."""
 
     head_guider: ModelMixin
+    audio_encoder: PreTrainedModel | ModelMixin
     face_landmarker: ModelMixin | None
+    head_motion: ModelMixin | None
     video_processor: VideoProcessor
     prepare_image: Callable[..., torch.Tensor]
     _execution_device: torch.device
@@ -47,9 +63,171 @@ class HeadMixin:
         """Whether there is a landmarker, and it gives what the head guider takes."""
         return self.face_landmarker is not None and self.head_guider.config.keypoint_layout in DRAWN
 
+    @property
+    def can_generate_head_motion(self) -> bool:
+        """Whether there is a head motion model, and it fits the other components."""
+        return (
+            self.head_motion is not None
+            and self.head_guider.config.keypoint_layout == "head8"
+            and isinstance(self.audio_encoder, PreTrainedModel)  # else there are no embeddings
+        )
+
+    def check_heads(
+        self,
+        head_motion: HeadMotion,
+        head_motion_scale: float,
+        head_keypoints: HeadPictures | None,
+        portrait_keypoints: Sequence[NDArray[np.floating]] | None,
+        find_face: bool,
+        num_frames: Sequence[int],
+    ) -> None:
+        """Check what a call says of the heads of its portraits, one for each of `num_frames`.
+
+        Raises:
+            ValueError: saying which argument is wrong or contradicts another.
+        """
+        layout = self.head_guider.config.keypoint_layout
+        if head_keypoints is not None and (
+            head_motion is not None or portrait_keypoints is not None
+        ):
+            raise ValueError(
+                "`head_keypoints` show where the head is in every frame: leave out `head_motion` "
+                "and `portrait_keypoints`."
+            )
+        if not 0 <= head_motion_scale < float("inf"):
+            raise ValueError(f"`head_motion_scale` must be 0 or more, got {head_motion_scale}.")
+        if portrait_keypoints is not None:
+            wanted = (POINTS.get(layout), 2)
+            fits = [
+                np.shape(each) == wanted and np.isfinite(each).all() for each in portrait_keypoints
+            ]
+            if len(fits) != len(num_frames) or not all(fits):
+                raise ValueError(
+                    f"`portrait_keypoints` must be finite and {wanted}, x and y in pixels of the "
+                    f"video, one such array for each portrait; this checkpoint's guider is shown "
+                    f"the {layout}."
+                )
+        if isinstance(head_motion, str) and head_motion not in ("generated", "still"):
+            raise ValueError(
+                f'`head_motion` must be "generated", "still" or poses, got {head_motion!r}.'
+            )
+        if head_motion is None or (isinstance(head_motion, str) and head_motion == "still"):
+            return
+        if layout != "head8":
+            raise ValueError(
+                "Heads are moved by 8 head keypoints, and this checkpoint's guider is shown the "
+                f"{layout}: leave out `head_motion`."
+            )
+        if portrait_keypoints is None and not (find_face and self.can_find_heads):
+            raise ValueError(
+                "To move a head its place must be known: pass `portrait_keypoints`, or let the "
+                "face be found (`find_face`) by a checkpoint with a `face_landmarker`."
+            )
+        if not isinstance(head_motion, str):
+            check_poses(np.asarray(head_motion))
+            if {len(head_motion)} != set(num_frames):
+                raise ValueError(
+                    f"`head_motion` must have a pose for each of the {num_frames} frames, got "
+                    f"{len(head_motion)}."
+                )
+        elif not self.can_generate_head_motion:
+            raise ValueError(
+                'head_motion="generated" needs a checkpoint with the component `head_motion`, '
+                "which this one lacks: train one with `svp train head-motion`, pass poses, or "
+                "leave it out."
+            )
+
+    def find_heads(
+        self,
+        portraits: list[Image.Image | torch.Tensor],
+        head_keypoints: HeadPictures | None,
+        portrait_keypoints: Sequence[NDArray[np.floating]] | None,
+        find_face: bool,
+        height: int,
+        width: int,
+    ) -> tuple[list[Image.Image | torch.Tensor], list[Head]]:
+        """What a call shows of the heads, or where they are found; what is left of portraits."""
+        if head_keypoints is not None:
+            return portraits, [Head(head_keypoints)] * len(portraits)
+        if portrait_keypoints is not None:
+            points = [np.asarray(each) for each in portrait_keypoints]
+            return portraits, [
+                Head(draw_keypoints(each[None], height, width), each) for each in points
+            ]
+        if find_face and self.can_find_heads:
+            found = [self.find_head(portrait, height, width) for portrait in portraits]
+            return [portrait for portrait, _ in found], [head for _, head in found]
+        return portraits, [Head(self.draw_default_head(height, width))] * len(portraits)
+
+    def choose_head_motion(
+        self, head_motion: HeadMotion, head_motion_scale: float, head: Head
+    ) -> HeadMotion:
+        """How a head moves, "generated" or by poses; None if it is still.
+
+        Where a call does not say, its motion is generated, if that is possible and the head is near
+        the front.
+        """
+        is_still = isinstance(head_motion, str) and head_motion == "still"
+        if is_still or not head_motion_scale or head.keypoints is None:
+            return None
+        if head_motion is not None:
+            return head_motion
+        if not self.can_generate_head_motion:
+            return None
+        if not find_head(head.keypoints).is_near_front:
+            logger.warning(
+                "The portrait's head is turned away, so it is held still: use a portrait from the "
+                'front, or pass head_motion="generated" to move it all the same.'
+            )
+            return None
+        return "generated"
+
+    def move_head(
+        self,
+        head: Head,
+        head_motion: HeadMotion,
+        head_motion_scale: float,
+        embeddings: torch.Tensor | None,
+        style: torch.Tensor,
+        num_frames: int,
+        fps: float | Fraction,
+        height: int,
+        width: int,
+        generator: torch.Generator | None,
+    ) -> DrawnKeypoints:
+        """The head of one video as it moves, from where it is in the portrait on.
+
+        Args:
+            head: whose keypoints are known.
+            head_motion: "generated", or poses (num_frames, 6).
+            head_motion_scale: factor of the motion.
+            embeddings: of the speech, (time, dim); poses need none.
+            style: (style_dim,) or (num_frames, style_dim).
+            num_frames: of the video.
+            fps: its frames a second.
+            height: of the video.
+            width: of the video.
+            generator: of the draw.
+        """
+        assert head.keypoints is not None
+        if isinstance(head_motion, str):
+            assert self.head_motion is not None
+            start = torch.from_numpy(find_head(head.keypoints).pose).float()
+            head_motion = self.head_motion.generate(
+                embeddings,
+                style,
+                start.to(self._execution_device),
+                num_frames,
+                float(fps),
+                generator=generator,
+            )
+        poses = torch.as_tensor(head_motion).cpu().numpy()
+        driven = drive_keypoints(head.keypoints, poses, width, head_motion_scale)
+        return DrawnKeypoints(driven, height, width)
+
     def find_head(
         self, image: Image.Image | torch.Tensor, height: int, width: int
-    ) -> tuple[Image.Image | torch.Tensor, np.ndarray | torch.Tensor]:
+    ) -> tuple[Image.Image | torch.Tensor, Head]:
         """Find the largest face of the portrait, and draw what the head guider takes of its head.
 
         Args:
@@ -59,8 +237,8 @@ class HeadMixin:
             width: of the video.
 
         Returns:
-            The portrait that is left, and the picture of its head keypoints, or of its face's
-            place, (1, 3, height, width) in [0, 1].
+            The portrait that is left, and its head, the picture of which is that of its keypoints,
+            or of its face's place.
 
         Raises:
             ValueError: if no face is found.
@@ -75,10 +253,9 @@ class HeadMixin:
             pixels = self.video_processor.denormalize(self.prepare_image(image, height, width))
             _, points = self._locate_head(pixels[0])
         if self.head_guider.config.keypoint_layout == "face":
-            return image, draw_face_rectangle(
-                height, width, (points / (width, height)).ravel().tolist()
-            )
-        return image, draw_keypoints(points[None], height, width)
+            place = (points / (width, height)).ravel().tolist()
+            return image, Head(draw_face_rectangle(height, width, place))
+        return image, Head(draw_keypoints(points[None], height, width), points)
 
     @torch.no_grad()
     def _locate_head(self, pixels: torch.Tensor) -> tuple[np.ndarray, np.ndarray]:
@@ -148,79 +325,3 @@ def crop_around_face(image: Image.Image, bbox: NDArray[np.floating], size: int) 
     y = min(max(0, round((top + bottom - side) / 2)), image.height - side)
     cut = image.resize((size, size), Image.Resampling.LANCZOS, box=(x, y, x + side, y + side))
     return FaceCrop(cut, x, y, size / side)
-
-
-def draw_keypoints(keypoints: NDArray[np.floating], height: int, width: int) -> NDArray[np.float32]:
-    """Pictures (frames, 3, height, width) of the eight keypoints, or of V-Express's three.
-
-    Values are in [0, 1]; keypoints outside the picture are not seen.
-    """
-    points = np.asarray(keypoints, dtype=np.float32)
-    if points.shape[1] == 3:
-        return draw_v3_dots(points, height, width)
-    pictures: NDArray[np.float32] = draw_dots(torch.from_numpy(points), height, width).numpy()
-    return pictures
-
-
-def draw_dots(keypoints: torch.Tensor, height: int, width: int) -> torch.Tensor:
-    """Eight dots on black in rainbow colours, (frames, 3, height, width), on the points' device.
-
-    Dots are smooth at the rim, so that they move by fractions of a pixel.
-    """
-    radius = max(1.0, DOT_RADIUS * min(height, width))
-    y = torch.arange(height, device=keypoints.device)[:, None]
-    x = torch.arange(width, device=keypoints.device)
-    pictures = keypoints.new_zeros(len(keypoints), 3, height, width)
-    colours = torch.from_numpy(_rainbow(8)).to(keypoints)
-    for points, colour in zip(keypoints.unbind(1), colours, strict=True):
-        distance = torch.hypot(x - points[:, :1, None], y - points[:, 1:, None])
-        cover = (radius + 0.5 - distance).clamp(0, 1)[:, None]
-        pictures = pictures + cover * (colour[:, None, None] - pictures)
-    return pictures
-
-
-def draw_v3_dots(keypoints: NDArray[np.float32], height: int, width: int) -> NDArray[np.float32]:
-    """V-Express's drawing of its three points: (frames, 3, height, width) in [0, 1].
-
-    keypoints: (frames, 3, 2) pixels: left eye (red), right eye (green), nose (blue). Each eye is
-    joined to the nose by a thin ellipse in 0.6 of the eye's colour; dots of 4 pixels lie on top.
-    Sizes do not scale with the picture, as checkpoints were trained (at 512 pixels).
-    """
-    pictures = np.zeros((len(keypoints), 3, height, width), dtype=np.float32)
-    y, x = np.mgrid[:height, :width]
-    for picture, points in zip(pictures, keypoints, strict=True):
-        for channel, eye in enumerate(points[:2]):
-            stick = _inside_stick(x, y, eye, points[2])
-            picture[:, stick] = 0
-            picture[channel, stick] = V3_STICK_BRIGHTNESS
-        for channel, (centre_x, centre_y) in enumerate(np.trunc(points)):
-            dot = (x - centre_x) ** 2 + (y - centre_y) ** 2 <= V3_RADIUS**2
-            picture[:, dot] = 0
-            picture[channel, dot] = 1
-    return pictures
-
-
-def _rainbow(count: int) -> NDArray[np.float32]:
-    """Samples (count, 3) of the rainbow map of gnuplot and matplotlib, from violet to red."""
-    x = np.linspace(0, 1, count)
-    red, green, blue = np.abs(2 * x - 0.5), np.sin(np.pi * x), np.cos(np.pi * x / 2)
-    return np.stack([red, green, blue], axis=1).clip(0, 1).astype(np.float32)
-
-
-def _inside_stick(
-    x: NDArray[np.int_],
-    y: NDArray[np.int_],
-    start: NDArray[np.float32],
-    end: NDArray[np.float32],
-) -> NDArray[np.bool_]:
-    """Pixels of the ellipse whose long axis joins two points and whose short half axis is 4.
-
-    Length and angle are whole numbers and the rim counts as inside, as in V-Express.
-    """
-    along = start - end
-    angle = np.deg2rad(np.trunc(np.rad2deg(np.arctan2(along[1], along[0]))))
-    centre_x, centre_y = np.trunc((start + end) / 2)
-    u = (x - centre_x) * np.cos(angle) + (y - centre_y) * np.sin(angle)
-    v = (y - centre_y) * np.cos(angle) - (x - centre_x) * np.sin(angle)
-    half = np.trunc(np.hypot(*along) / 2)
-    return np.asarray((u / (half + 0.5)) ** 2 + (v / (V3_RADIUS + 0.5)) ** 2 <= 1)

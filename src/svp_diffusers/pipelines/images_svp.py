@@ -1,12 +1,10 @@
-"""Pictures for SVP: whatever Pillow opens, as a viewer shows it; pixels; pictures of a head.
+"""Pictures for SVP: whatever Pillow opens, as a viewer shows it; pixels.
 
 A checkpoint on the Hub carries this file beside its pipeline, which imports it.
 """
 
 import io
-from collections.abc import Sequence
 from pathlib import Path
-from typing import Protocol
 
 import numpy as np
 import torch
@@ -16,20 +14,6 @@ BACKGROUND = "white"  # under what is transparent (our choice)
 
 Portrait = Image.Image | np.ndarray | torch.Tensor | str | Path
 """A picture or its path; or pixels, an array (height, width, 3) or a tensor (3, height, width)."""
-
-
-class DrawnLater(Protocol):
-    """Pictures that are drawn when a slice of them is read, so that a long video is cheap."""
-
-    def __len__(self) -> int:
-        """How many there are."""
-
-    def __getitem__(self, index: slice) -> np.ndarray:
-        """Some of them: (frames, 3, height, width)."""
-
-
-HeadPictures = torch.Tensor | np.ndarray | Sequence[Image.Image] | DrawnLater
-"""Pictures of head keypoints: pixels (frames, 3, height, width), a list, or drawn later."""
 
 
 def open_image(path: str | Path) -> Image.Image:
@@ -146,44 +130,3 @@ def read_portrait(image: Portrait) -> Image.Image | torch.Tensor:
 def to_tensor(image: Image.Image) -> torch.Tensor:
     """An RGB picture as pixels (3, height, width) in [0, 1]."""
     return torch.from_numpy(np.array(image)).permute(2, 0, 1).float() / 255
-
-
-def stack_head_pictures(
-    pictures: torch.Tensor | np.ndarray | Sequence[Image.Image],
-) -> torch.Tensor:
-    """Bring pictures of head keypoints to a tensor (frames, 3, height, width) in [0, 1].
-
-    Raises:
-        ValueError: if their range is another.
-    """
-    if isinstance(pictures, (np.ndarray, torch.Tensor)):
-        return to_unit_range("head_keypoints", torch.as_tensor(pictures))
-    arrays = [np.asarray(picture.convert("RGB")) for picture in pictures]
-    return to_unit_range("head_keypoints", torch.from_numpy(np.stack(arrays)).permute(0, 3, 1, 2))
-
-
-def draw_face_rectangle(
-    height: int, width: int, box: Sequence[float] = (0.25, 0.25, 0.75, 0.75)
-) -> torch.Tensor:
-    """Draw the face's place: its box and a tenth of it on each side, white on black.
-
-    Args:
-        height: of the picture.
-        width: of the picture.
-        box: of the face: left, top, right, bottom, as shares of the picture. By default that of a
-            portrait cropped by EchoMimic's rule, half a box more on each side.
-
-    Returns:
-        (1, 3, height, width), 0 or 1.
-    """
-    left, top, right, bottom = box
-    margin_x, margin_y = 0.1 * (right - left), 0.1 * (bottom - top)
-    columns = slice(
-        round(max(0.0, left - margin_x) * width), round(min(1.0, right + margin_x) * width)
-    )
-    rows = slice(
-        round(max(0.0, top - margin_y) * height), round(min(1.0, bottom + margin_y) * height)
-    )
-    picture = torch.zeros(1, 3, height, width)
-    picture[:, :, rows, columns] = 1
-    return picture
