@@ -114,7 +114,7 @@ class HeadModel:
         lift = shaped[eyes].mean(0) - self.vertices[eyes].mean(0)
         shaped[:, 1:] -= lift[1:]
         # The teeth's edges show when the lip rises, and the tongue does not fill an open mouth.
-        shaped[self.upper_teeth, 1] -= 0.05
+        shaped[self.upper_teeth, 1] -= 0.065
         shaped[self.vertices_of(TONGUE), 1] -= 0.05
         return shaped
 
