@@ -7,7 +7,11 @@ from scipy.spatial import cKDTree
 
 from svp_diffusers.talkers.rendered.assets import CLOTH, SKIN, TORSO
 from svp_diffusers.talkers.rendered.hair_colour import draw_hair_colours
-from svp_diffusers.talkers.rendered.hairline import is_bald_on_top, measure_hairline
+from svp_diffusers.talkers.rendered.hairline import (
+    is_bald_on_top,
+    measure_hairline,
+    place_parting,
+)
 from svp_diffusers.talkers.rendered.identity import Person
 from svp_diffusers.talkers.rendered.normals import compute_normals
 from svp_diffusers.talkers.rendered.strands import Strands
@@ -66,7 +70,7 @@ class _Growth:
         self.generator, self.person, self.cut = generator, person, cut
         inside = measure_hairline(surface.rest_centres, person)
         ragged = generator.normal(size=len(inside)) * generator.uniform(0.01, 0.05)
-        self.parting = person.parting * (0.12 if person.hair_length < 0.3 else 1.0)
+        self.parting = place_parting(person)
         # More where hair parts and at its edge, where it lets the scalp through; less behind.
         x, _, z = surface.rest_centres.T
         density = 1 + 1.5 * np.exp(-(((x - self.parting) / 0.1) ** 2)) + 1.5 * (inside < 0.12)
