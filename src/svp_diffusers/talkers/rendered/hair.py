@@ -266,8 +266,10 @@ def _tie_ball(generator: np.random.Generator, surface: Surface, n: int) -> np.nd
     """`(k, n, 3)` arcs around a knot of hair."""
     count = 700
     top = surface.vertices[surface.model.vertices_of(SKIN)][:, 1].max()
-    behind = -0.35 if generator.random() < 0.5 else -0.1
-    centre = np.array([0, min(generator.uniform(7.8, 8.5), top + 0.1), behind])
+    if generator.random() < 0.6:
+        centre = np.array([0, top + generator.uniform(-0.1, 0.15), generator.uniform(-0.3, 0.0)])
+    else:
+        centre = np.array([0, generator.uniform(7.5, 8.0), -0.6])
     outward = to_unit(generator.normal(size=(count, 3)))
     axes = generator.normal(size=3) + 0.6 * generator.normal(size=(count, 3))
     along = to_unit(np.cross(outward, axes))

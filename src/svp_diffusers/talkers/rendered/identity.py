@@ -228,7 +228,7 @@ def sample_person(seed: int) -> Person:
         beard=beard,
         beard_density=float(generator.uniform(0.3, 1.0)) if beard != "none" else 0.0,
         beard_length=float(generator.choice((0.03, 0.05, 0.08, 0.12))) if bearded else 0.0,
-        glasses=_sometimes(generator, 0.10, 0.008, 0.020) * (not statue),
+        glasses=_sometimes(generator, 0.10, 0.007, 0.016) * (not statue),
         glasses_squareness=float(generator.uniform(2, 4.5)),
         glasses_colour=_colour(_pick(generator, _FRAMES)),
         cloth=_colour(cloth),
