@@ -32,7 +32,7 @@ def somebody() -> Renderer:
 def test_the_head_has_the_52_coefficients_and_is_small_enough_to_ship() -> None:
     head = load_head_model()
 
-    assert head.vertices.shape == (6644, 3)
+    assert head.vertices.shape == (6296, 3)
     assert head.target_names[:52] == ARKIT_BLENDSHAPES
     assert (np.abs(head.expressions).max((1, 2)) > 0.01).all()
     assert not any("child" in name or "baby" in name for name in head.target_names)

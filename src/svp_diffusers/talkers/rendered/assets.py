@@ -24,6 +24,23 @@ SKIN, TORSO, MOUTH, SOCKET, TEETH, TONGUE, LASH, CLOTH, EYE = range(9)
 """Materials of the mesh: `MOUTH` is the bag behind the lips, `LASH` the strips that lashes lie on,
 `CLOTH` a close-fitting suit."""
 
+_GAINS = {
+    "browDown": 1.4,
+    "browInnerUp": 1.4,
+    "browOuterUp": 1.3,
+    "cheekSquint": 1.3,
+    "eyeSquint": 1.4,
+    "eyeWide": 1.3,
+    "mouthDimple": 1.4,
+    "mouthFrown": 1.5,
+    "mouthLowerDown": 1.3,
+    "mouthStretch": 1.4,
+    "mouthUpperUp": 1.3,
+    "noseSneer": 1.4,
+}
+"""Factors of targets that move a face less than people move theirs: by what a face landmarker reads
+of them, as far as the face still looks like one (our choice)."""
+
 _LOG_RADIANCE = (-8.0, 14.0)
 """The panoramas' JPEGs hold the base-2 logarithm of the radiance: least value and range."""
 
@@ -97,7 +114,9 @@ class HeadModel:
     @cached_property
     def expressions(self) -> np.ndarray:
         """`(52, v, 3)` float32 displacements of the ARKit coefficients."""
-        return self.targets[: len(ARKIT_BLENDSHAPES)].astype(np.float32)
+        bases = [name.removesuffix("Left").removesuffix("Right") for name in ARKIT_BLENDSHAPES]
+        gains = np.array([_GAINS.get(base, 1.0) for base in bases], np.float32)
+        return gains[:, None, None] * self.targets[: len(gains)].astype(np.float32)
 
     def shape(self, weights: Sequence[float]) -> np.ndarray:
         """Vertices `(v, 3)` float32 of a person, with the eyes at the height and depth of rest.
@@ -114,7 +133,7 @@ class HeadModel:
         lift = shaped[eyes].mean(0) - self.vertices[eyes].mean(0)
         shaped[:, 1:] -= lift[1:]
         # The teeth's edges show when the lip rises, and the tongue does not fill an open mouth.
-        shaped[self.upper_teeth, 1] -= 0.05
+        shaped[self.upper_teeth, 1] -= 0.065
         shaped[self.vertices_of(TONGUE), 1] -= 0.05
         return shaped
 

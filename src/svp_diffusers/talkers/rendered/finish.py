@@ -51,7 +51,7 @@ def sample_finish(generator: np.random.Generator) -> Finish:
         contrast=float(generator.uniform(0.10, 0.75)),
         white_balance=(red, green, blue),
         saturation=float(np.clip(generator.normal(1.0, 0.15), 0.6, 1.4)),
-        blur=float(generator.uniform(0.0, 0.55)),
+        blur=float(generator.uniform(0.0, 0.45)),
         grain=float(max(0.0, generator.uniform(-0.008, 0.012))) * (2 if kind == "film" else 1),
         quality=int(generator.integers(45, 92)) if jpeg or kind == "phone" else 0,
         seed=int(generator.integers(1 << 30)),

@@ -7,7 +7,11 @@ from scipy.spatial import cKDTree
 
 from svp_diffusers.talkers.rendered.assets import CLOTH, SKIN, TORSO
 from svp_diffusers.talkers.rendered.hair_colour import draw_hair_colours
-from svp_diffusers.talkers.rendered.hairline import is_bald_on_top, measure_hairline
+from svp_diffusers.talkers.rendered.hairline import (
+    is_bald_on_top,
+    measure_hairline,
+    place_parting,
+)
 from svp_diffusers.talkers.rendered.identity import Person
 from svp_diffusers.talkers.rendered.normals import compute_normals
 from svp_diffusers.talkers.rendered.strands import Strands
@@ -30,12 +34,12 @@ class _Cut:
 _CUTS = {
     "bald": _Cut(1600, 4, 0.016),
     "buzz": _Cut(3600, 4, 0.016),
-    "short": _Cut(3800, 7, 0.024),
-    "side": _Cut(3800, 7, 0.024),
+    "short": _Cut(4000, 7, 0.021),
+    "side": _Cut(4000, 7, 0.021),
     "curly": _Cut(4200, 8, 0.021),
     "afro": _Cut(4600, 7, 0.020),
-    "bob": _Cut(3600, 11, 0.032),
-    "long": _Cut(3800, 11, 0.033),
+    "bob": _Cut(3900, 10, 0.026),
+    "long": _Cut(4000, 10, 0.026),
     "bun": _Cut(3200, 8, 0.026),
 }
 
@@ -66,10 +70,11 @@ class _Growth:
         self.generator, self.person, self.cut = generator, person, cut
         inside = measure_hairline(surface.rest_centres, person)
         ragged = generator.normal(size=len(inside)) * generator.uniform(0.01, 0.05)
-        self.parting = person.parting * (0.12 if person.hair_length < 0.3 else 1.0)
-        # More where hair parts and at its edge, where it lets the scalp through.
-        from_parting = (surface.rest_centres[:, 0] - self.parting) / 0.1
-        density = 1 + 1.5 * np.exp(-(from_parting**2)) + 1.5 * (inside < 0.12)
+        self.parting = place_parting(person)
+        # More where hair parts and at its edge, where it lets the scalp through; less behind.
+        x, _, z = surface.rest_centres.T
+        density = 1 + 1.5 * np.exp(-(((x - self.parting) / 0.1) ** 2)) + 1.5 * (inside < 0.12)
+        density *= np.where((z < 0.1) & (np.abs(x) < 0.6), 0.45, 1.0)
         self.roots: Places = surface.scatter(
             generator, np.where(inside + ragged > 0, density, 0.0), cut.strands
         )
@@ -211,18 +216,15 @@ class _Growth:
     def _lay(self, place: np.ndarray, gap: np.ndarray, t: float) -> np.ndarray:
         """Push out of the head and shoulders, and pull what hangs back to them."""
         style = self.person.hair_style
-        for _ in range(2):
-            near, height, normal = self.obstacle.measure(place)
-            out = np.maximum(0, gap * min(1, 0.3 + t) - height) * (near < 0.7)
-            place = place + normal * out[:, None]
-            if style in ("bob", "long", "bun", "buzz", "bald"):
-                above_shoulders = np.clip((place[:, 1] - 6.6) / 0.5, 0, 1)
-                back = np.maximum(0, height - 1.25 * gap) * 0.7 * above_shoulders
-                place = place - normal * back[:, None]
-            elif style in ("short", "side"):
-                back = np.maximum(0, height - (2.5 if t > 0.5 else 3.5) * gap - 0.03) * 0.5
-                place = place - normal * back[:, None]
-        return place
+        near, height, normal = self.obstacle.measure(place)
+        out = np.maximum(0, gap * min(1, 0.3 + t) - height) * (near < 0.7)
+        if style in ("bob", "long", "bun", "buzz", "bald"):
+            above_shoulders = np.clip((place[:, 1] - 6.6) / 0.5, 0, 1)
+            out -= 0.9 * np.maximum(0, height - 1.25 * gap) * above_shoulders
+        elif style in ("short", "side"):
+            out -= 0.75 * np.maximum(0, height - (2.5 if t > 0.5 else 3.5) * gap - 0.03)
+        laid: np.ndarray = place + normal * out[:, None]
+        return laid
 
     def _gather(self, points: np.ndarray) -> np.ndarray:
         """Draw the tips towards the first strand of their clump."""
@@ -264,8 +266,10 @@ def _tie_ball(generator: np.random.Generator, surface: Surface, n: int) -> np.nd
     """`(k, n, 3)` arcs around a knot of hair."""
     count = 700
     top = surface.vertices[surface.model.vertices_of(SKIN)][:, 1].max()
-    behind = -0.35 if generator.random() < 0.5 else -0.1
-    centre = np.array([0, min(generator.uniform(7.8, 8.5), top + 0.1), behind])
+    if generator.random() < 0.6:
+        centre = np.array([0, top + generator.uniform(-0.1, 0.15), generator.uniform(-0.3, 0.0)])
+    else:
+        centre = np.array([0, generator.uniform(7.5, 8.0), -0.6])
     outward = to_unit(generator.normal(size=(count, 3)))
     axes = generator.normal(size=3) + 0.6 * generator.normal(size=(count, 3))
     along = to_unit(np.cross(outward, axes))

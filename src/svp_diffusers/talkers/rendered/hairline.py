@@ -20,10 +20,19 @@ def measure_hairline(positions: np.ndarray, person: Person) -> np.ndarray:
     elevation = np.arctan2(offsets[..., 1], np.hypot(offsets[..., 0], offsets[..., 2]))
     line = np.array(_ELEVATIONS) + person.recession * np.array(_RECESSION)
     inside: np.ndarray = elevation - np.interp(azimuth, _AZIMUTHS, line)
+    if person.hair_style in ("bob", "long") and not person.fringe:
+        # Parted hair falls over the edge of the forehead; the edge is lower between its halves.
+        from_parting = (positions[..., 0] - place_parting(person)) / 0.24
+        inside = inside + 0.11 * np.exp(-(from_parting**2)) * (positions[..., 2] > 0.6)
     if is_bald_on_top(person):
         crown = 0.42 - 0.25 * np.cos(azimuth)
         inside = np.minimum(inside, crown - elevation)
     return inside
+
+
+def place_parting(person: Person) -> float:
+    """x of the parting; a third of the people part their hair in the middle."""
+    return person.parting * (0.12 if person.hair_length < 0.3 else 1.0)
 
 
 def is_bald_on_top(person: Person) -> bool:

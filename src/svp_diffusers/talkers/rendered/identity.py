@@ -32,8 +32,9 @@ _HAIR = (
     (0.450, 0.280, 0.120),
     (0.220, 0.070, 0.022),
 )
-_DARK_HAIR = (0.60, 0.30, 0.10, 0.0, 0.0, 0.0)
-_ANY_HAIR = (0.12, 0.25, 0.25, 0.17, 0.10, 0.11)
+_DARK_HAIR = (0.55, 0.30, 0.15, 0.0, 0.0, 0.0)
+_DYED_HAIR = (0.05, 0.10, 0.30, 0.25, 0.18, 0.12)
+_ANY_HAIR = (0.05, 0.15, 0.26, 0.25, 0.17, 0.12)
 GREY_HAIR = np.array([0.35, 0.335, 0.315])
 
 _IRIS = (
@@ -183,7 +184,10 @@ def sample_person(seed: int) -> Person:
     melanin = float(np.clip(generator.normal(mean, spread), 0, 1))
     skin = _along(_SKIN, melanin) * generator.normal(1, 0.04, 3)
     dark = melanin > 0.5 or main_ancestry == 1
-    hair = _pick(generator, _HAIR, _DARK_HAIR if dark else _ANY_HAIR) * generator.uniform(0.8, 1.25)
+    shares = _DARK_HAIR if dark else _ANY_HAIR
+    if generator.random() < (0.03 if male else 0.25):
+        shares = _DYED_HAIR
+    hair = _pick(generator, _HAIR, shares) * generator.uniform(0.8, 1.25)
     iris = _pick(generator, _IRIS, _DARK_IRIS if dark else _ANY_IRIS) * generator.uniform(0.8, 1.2)
     cloth = _pick(generator, _CLOTH) * generator.uniform(0.6, 1.3)
     cloth = np.clip(cloth * np.exp(generator.normal(size=3) * 0.12), 0.01, 0.8)
@@ -224,7 +228,7 @@ def sample_person(seed: int) -> Person:
         beard=beard,
         beard_density=float(generator.uniform(0.3, 1.0)) if beard != "none" else 0.0,
         beard_length=float(generator.choice((0.03, 0.05, 0.08, 0.12))) if bearded else 0.0,
-        glasses=_sometimes(generator, 0.10, 0.008, 0.020) * (not statue),
+        glasses=_sometimes(generator, 0.10, 0.007, 0.016) * (not statue),
         glasses_squareness=float(generator.uniform(2, 4.5)),
         glasses_colour=_colour(_pick(generator, _FRAMES)),
         cloth=_colour(cloth),
@@ -240,7 +244,7 @@ def sample_person(seed: int) -> Person:
 def _sample_physique(generator: np.random.Generator, male: bool) -> Physique:
     masculinity = generator.normal(0.9 if male else 0.08, 0.09)
     concentration = np.full(3, 0.5)
-    concentration[generator.integers(3)] = 5
+    concentration[generator.choice(3, p=(0.28, 0.25, 0.47))] = 5
     african, asian, european = generator.dirichlet(concentration)
     return Physique(
         masculinity=float(np.clip(masculinity, 0, 1)),

@@ -1,11 +1,9 @@
 """Light that falls on a point, for the shading kernels."""
 
-from math import atan2, floor, pi
-
 from numba import njit
 
 
-@njit(cache=True, error_model="numpy")
+@njit(cache=True, error_model="numpy", inline="always")
 def irradiance(harmonics, nx, ny, nz):  # type: ignore[no-untyped-def]
     """Light of the panorama on a surface with that normal, over pi, at least 0: three channels."""
     xy, yz, xz = nx * ny, ny * nz, nx * nz
@@ -22,28 +20,28 @@ def irradiance(harmonics, nx, ny, nz):  # type: ignore[no-untyped-def]
     return max(0.0, r), max(0.0, g), max(0.0, b)
 
 
-@njit(cache=True, error_model="numpy")
-def look_up(panorama, x, y, z):  # type: ignore[no-untyped-def]
-    """The three channels that a unit direction sees."""
-    height, width = panorama.shape[0], panorama.shape[1]
-    across = (atan2(x, z) * (0.5 / pi) + 0.5) * width - 0.5
-    y = min(1.0, max(-1.0, y))
-    elevation = atan2(y, max(0.0, 1 - y * y) ** 0.5)
-    down = min(max((0.5 - elevation / pi) * height - 0.5, 0.0), height - 1.001)
-    i, j = floor(across), int(down)
+@njit(cache=True, error_model="numpy", inline="always")
+def look_up(surroundings, x, y, z):  # type: ignore[no-untyped-def]
+    """The three channels that a unit direction sees; see `light.fold_panorama`."""
+    scale = 1 / (abs(x) + abs(y) + abs(z))
+    u, v = x * scale, y * scale
+    if z < 0:
+        u, v = (1 - abs(v)) * (1 if u > 0 else -1), (1 - abs(u)) * (1 if v > 0 else -1)
+    last = surroundings.shape[0] - 1
+    across, down = (0.5 + 0.5 * u) * last, (0.5 - 0.5 * v) * last
+    i, j = min(int(across), last - 1), min(int(down), last - 1)
     fx, fy = across - i, down - j
-    i0, i1 = (i + width) % width, (i + 1 + width) % width
     a, b, c, d = (1 - fx) * (1 - fy), fx * (1 - fy), (1 - fx) * fy, fx * fy
-    r = a * panorama[j, i0, 0] + b * panorama[j, i1, 0]
-    r += c * panorama[j + 1, i0, 0] + d * panorama[j + 1, i1, 0]
-    g = a * panorama[j, i0, 1] + b * panorama[j, i1, 1]
-    g += c * panorama[j + 1, i0, 1] + d * panorama[j + 1, i1, 1]
-    u = a * panorama[j, i0, 2] + b * panorama[j, i1, 2]
-    u += c * panorama[j + 1, i0, 2] + d * panorama[j + 1, i1, 2]
-    return r, g, u
+    r = a * surroundings[j, i, 0] + b * surroundings[j, i + 1, 0]
+    r += c * surroundings[j + 1, i, 0] + d * surroundings[j + 1, i + 1, 0]
+    g = a * surroundings[j, i, 1] + b * surroundings[j, i + 1, 1]
+    g += c * surroundings[j + 1, i, 1] + d * surroundings[j + 1, i + 1, 1]
+    h = a * surroundings[j, i, 2] + b * surroundings[j, i + 1, 2]
+    h += c * surroundings[j + 1, i, 2] + d * surroundings[j + 1, i + 1, 2]
+    return r, g, h
 
 
-@njit(cache=True, error_model="numpy")
+@njit(cache=True, error_model="numpy", inline="always")
 def share_lit(depths, transform, softness, bias, x, y, z):  # type: ignore[no-untyped-def]
     """Share of the key light that reaches a point: 3 x 3 taps of the shadow map.
 

@@ -4,9 +4,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.ndimage import gaussian_filter
+from scipy.ndimage import gaussian_filter, map_coordinates
 
 _HEIGHT, _WIDTH = 32, 64
+_FOLDED = 48
 _MOST_RADIANCE = 60.0
 
 
@@ -17,8 +18,8 @@ class Light:
     Args:
         place: name of the panorama.
         harmonics: `(9, 3)` float32 irradiance over pi, spherical harmonics of a normal.
-        blurred: `(32, 64, 3)` float32 radiance for rough surfaces.
-        sharp: `(32, 64, 3)` float32 radiance for wet ones.
+        blurred: `(n, n, 3)` float32 radiance for rough surfaces, see `fold_panorama`.
+        sharp: the same for wet ones.
         key_direction: `(3,)` float32.
         key: `(3,)` float32 irradiance over pi of the key light.
         softness: width of its shadows' edges in texels of the shadow map.
@@ -69,10 +70,10 @@ def sample_light(generator: np.random.Generator, places: Mapping[str, np.ndarray
     return Light(
         place=place,
         harmonics=_project_on_harmonics(radiance, directions, solid_angles),
-        blurred=gaussian_filter(
-            radiance, (1.3, 1.3, 0), mode=("nearest", "wrap", "nearest")
-        ).astype(np.float32),
-        sharp=radiance.astype(np.float32),
+        blurred=fold_panorama(
+            gaussian_filter(radiance, (1.3, 1.3, 0), mode=("nearest", "wrap", "nearest"))
+        ),
+        sharp=fold_panorama(radiance),
         key_direction=key_direction.astype(np.float32),
         key=key.astype(np.float32),
         softness=float(generator.uniform(0.7, 2.4)),
@@ -80,6 +81,29 @@ def sample_light(generator: np.random.Generator, places: Mapping[str, np.ndarray
         rim=float(rim),
         ambient=float(generator.uniform(0.35, 0.8)),
     )
+
+
+def fold_panorama(radiance: np.ndarray) -> np.ndarray:
+    """Radiance of a panorama `(h, w, 3)` on the faces of an octahedron, unfolded to a square.
+
+    What lies in front is in the middle, `(0, 0, 1)`, and what lies behind at the corners. A kernel
+    finds a direction there without an arc tangent (Praun and Hoppe, SIGGRAPH 2003).
+    """
+    y, x = np.mgrid[1 : -1 : _FOLDED * 1j, -1 : 1 : _FOLDED * 1j]
+    z = 1 - np.abs(x) - np.abs(y)
+    behind = z < 0
+    x, y = (
+        np.where(behind, (1 - np.abs(y)) * np.sign(x), x),
+        np.where(behind, (1 - np.abs(x)) * np.sign(y), y),
+    )
+    height, width = radiance.shape[:2]
+    column = (np.arctan2(x, z) / (2 * np.pi) + 0.5) * width - 0.5
+    row = (0.5 - np.arctan2(y, np.hypot(x, z)) / np.pi) * height - 0.5
+    channels = [
+        map_coordinates(channel, (row, column), order=1, mode="grid-wrap")
+        for channel in np.moveaxis(radiance, -1, 0)
+    ]
+    return np.stack(channels, axis=-1).astype(np.float32)
 
 
 def _look_around() -> tuple[np.ndarray, np.ndarray]:

@@ -8,13 +8,13 @@ from math import acos, atan2, exp, floor, sin
 from numba import njit
 
 
-@njit(cache=True, error_model="numpy")
+@njit(cache=True, error_model="numpy", inline="always")
 def clamp(value):  # type: ignore[no-untyped-def]
     """Into 0..1."""
     return min(1.0, max(0.0, value))
 
 
-@njit(cache=True, error_model="numpy")
+@njit(cache=True, error_model="numpy", inline="always")
 def sample_texture(texture, u, v):  # type: ignore[no-untyped-def]
     """Four channels of the head's texture between its texels."""
     height, width = texture.shape[0], texture.shape[1]

@@ -246,7 +246,7 @@ def _direct_gaze(coefficients: np.ndarray) -> np.ndarray:
             float(coefficients[_INDEX[f"eyeLook{way}{side}"]])
             for way in ("Out", "In", "Up", "Down")
         )
-        across, rise = sign * 0.42 * (out - inwards), 0.22 * up - 0.32 * down
+        across, rise = sign * 0.42 * (out - inwards), 0.30 * up - 0.36 * down
         # Eyes that look at the camera converge a little.
         direction = np.array(
             [

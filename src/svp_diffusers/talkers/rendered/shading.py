@@ -250,7 +250,7 @@ def shade_surface(  # type: ignore[no-untyped-def]
             shaded.highlight[y, x, 2] = highlight * lighting.key[2] + mirror * b
 
 
-@njit(cache=True, error_model="numpy")
+@njit(cache=True, error_model="numpy", inline="always")
 def _fresnel(straight, grazing, cosine):  # type: ignore[no-untyped-def]
     """Schlick's share of the light that is reflected."""
     edge = 1 - max(0.0, cosine)
@@ -322,7 +322,7 @@ def shade_strands(  # type: ignore[no-untyped-def]
             shaded.material[y, x] = STRAND
 
 
-@njit(cache=True, error_model="numpy")
+@njit(cache=True, error_model="numpy", inline="always")
 def _blend(values, i0, i1, i2, w0, w1, w2):  # type: ignore[no-untyped-def]
     return (
         values[i0, 0] * w0 + values[i1, 0] * w1 + values[i2, 0] * w2,
@@ -331,7 +331,7 @@ def _blend(values, i0, i1, i2, w0, w1, w2):  # type: ignore[no-untyped-def]
     )
 
 
-@njit(cache=True, error_model="numpy")
+@njit(cache=True, error_model="numpy", inline="always")
 def _blend_two(values, a, share):  # type: ignore[no-untyped-def]
     return (
         values[a, 0] * (1 - share) + values[a + 1, 0] * share,
@@ -340,7 +340,7 @@ def _blend_two(values, a, share):  # type: ignore[no-untyped-def]
     )
 
 
-@njit(cache=True, error_model="numpy")
+@njit(cache=True, error_model="numpy", inline="always")
 def _unit(x, y, z):  # type: ignore[no-untyped-def]
     scale = 1 / sqrt(x * x + y * y + z * z + 1e-12)
     return x * scale, y * scale, z * scale
