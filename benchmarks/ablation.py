@@ -143,7 +143,9 @@ def measure(variant: Variant, run: Path, arguments: argparse.Namespace) -> dict[
         variant, pipeline, image, run / "image", seconds * (1 - VIDEO_SHARE * variant.video)
     )
     if variant.video:
-        video = load_configuration(tiny / "video.yaml", VideoTrainingConfiguration)
+        video = VideoTrainingConfiguration(
+            **{**vars(image), "clips_per_batch": 4, "frames_per_clip": 12, "learning_rate": 6e-4}
+        )
         steps += train_stage(variant, pipeline, video, run / "video", seconds * VIDEO_SHARE)
     settings = EvaluationSettings(
         parts=("lip_sync", "style", "quality"),

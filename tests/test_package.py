@@ -47,7 +47,10 @@ def test_every_file_that_is_not_code_is_packaged() -> None:
     left_out = {
         path
         for path in package.rglob("*")
-        if path.is_file() and path.suffix not in {".py", ".pyc"} and path not in packaged
+        if path.is_file()
+        and path.suffix != ".py"
+        and path.parent.name != "__pycache__"
+        and path not in packaged
     }
     assert left_out == set()
 

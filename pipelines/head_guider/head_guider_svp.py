@@ -26,6 +26,8 @@ class HeadKeypointGuider(ModelMixin, ConfigMixin):
         keypoint_layout: what was drawn in training: "head8", the paper's eight points; "v3", the
             three of V-Express; "face", the face's place as a white rectangle, EchoMimic's and
             Hallo's; or "pose", AnimateAnyone's pictures of a pose.
+        with_reference: the keypoint image of the reference portrait is put beside that of each
+            frame, so that the UNet knows both ends of the movement (our choice).
     """
 
     @register_to_config
@@ -35,24 +37,40 @@ class HeadKeypointGuider(ModelMixin, ConfigMixin):
         conditioning_channels: int = 3,
         block_out_channels: tuple[int, ...] = (16, 32, 96, 256),
         keypoint_layout: str = "head8",
+        with_reference: bool = False,
     ) -> None:
         super().__init__()
         self.embedding = ControlNetConditioningEmbedding(
-            conditioning_embedding_channels, conditioning_channels, tuple(block_out_channels)
+            conditioning_embedding_channels,
+            conditioning_channels * (2 if with_reference else 1),
+            tuple(block_out_channels),
         )
         for layer in (self.embedding.conv_in, *self.embedding.blocks):
             nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")
             nn.init.zeros_(layer.bias)
 
-    def forward(self, keypoint_images: torch.Tensor) -> torch.Tensor:
+    def forward(
+        self, keypoint_images: torch.Tensor, reference_images: torch.Tensor | None = None
+    ) -> torch.Tensor:
         """Encode each frame by itself.
 
         Args:
             keypoint_images: (batch, conditioning_channels, frames, height, width) in [0, 1].
+            reference_images: of the reference portrait, (batch, conditioning_channels, 1, height,
+                width) in [0, 1]; of `with_reference` only, and needed there.
 
         Returns:
             Features (batch, conditioning_embedding_channels, frames, height / 8, width / 8).
+
+        Raises:
+            ValueError: if `reference_images` are missing, or are given in vain.
         """
+        if self.config.with_reference != (reference_images is not None):
+            state = "takes" if self.config.with_reference else "does not take"
+            raise ValueError(f"This head guider {state} keypoint images of the reference.")
+        if reference_images is not None:
+            beside = reference_images.expand(-1, -1, keypoint_images.shape[2], -1, -1)
+            keypoint_images = torch.cat([keypoint_images, beside], dim=1)
         frames = keypoint_images.transpose(1, 2)  # (batch, frames, 3, height, width)
         features: torch.Tensor = self.embedding(frames.flatten(0, 1))
         return features.unflatten(0, frames.shape[:2]).transpose(1, 2)

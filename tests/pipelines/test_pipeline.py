@@ -22,6 +22,7 @@ from diffusers import (
 from PIL import Image
 
 from svp_diffusers.checkpoints.random_pipeline import build_random_pipeline
+from svp_diffusers.models.head_guider_svp import HeadKeypointGuider
 from svp_diffusers.models.style_encoder_svp import StyleDistribution
 from svp_diffusers.models.temporal_unet_svp import MotionModule
 from svp_diffusers.pipelines.guidance_svp import plan_guidance
@@ -372,6 +373,29 @@ def test_head_keypoints(tiny_pipeline: SVPTalkingHeadPipeline) -> None:
     array = (still[0].permute(1, 2, 0) * 255).round().to(torch.uint8).numpy()
     picture = run(tiny_pipeline, head_keypoints=[Image.fromarray(array)]).frames[0]
     assert (one - picture).abs().mean() < 5e-3  # 8 bits of the picture
+
+
+def test_a_head_guider_may_take_the_portraits_own_keypoints(
+    tiny_pipeline: SVPTalkingHeadPipeline,
+) -> None:
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        guider = HeadKeypointGuider(8, block_out_channels=(8, 8), with_reference=True)
+    torch.nn.init.normal_(guider.embedding.conv_out.weight, generator=seeded())
+    pictures = torch.rand(40, 3, 16, 16, generator=seeded())
+    moving = copy.copy(tiny_pipeline)
+    moving.head_guider = guider
+    features = moving.encode_heads(pictures)
+    own = pictures[:1].transpose(0, 1)[None]
+    for frame in (0, 7, 30):  # of whatever window, it is the first picture of all
+        alone = guider(pictures[frame : frame + 1].transpose(0, 1)[None], own)
+        assert torch.allclose(features[:, :, frame], alone[:, :, 0], atol=1e-5)
+    still = moving.encode_heads(pictures[:1])
+    assert torch.allclose(still, features[:, :, :1], atol=1e-5)
+    with pytest.raises(ValueError, match="takes keypoint images of the reference"):
+        guider(own)
+    with pytest.raises(ValueError, match="does not take keypoint images"):
+        tiny_pipeline.head_guider(own, own)
 
 
 def test_named_style_and_its_mean(tiny_pipeline: SVPTalkingHeadPipeline) -> None:

@@ -68,6 +68,26 @@ def test_windows_vary_in_length_and_modalities_go_missing(sampler: StyleBatchSam
     assert set(kinds) == {(True, True), (True, False), (False, True)}
 
 
+def test_windows_differ_from_the_truth_as_what_is_read_from_pictures_does(
+    configure: Configure,
+) -> None:
+    def draw(**options: float) -> torch.Tensor:
+        options = {"classes_per_batch": 4, "expression_noise": 0.0, **options}
+        configuration = configure(expression_dropout=0.0, audio_dropout=0.0, **options)
+        sampler = StyleBatchSampler(read_training_clips(configuration), configuration)
+        return sampler.batch(0).expression[0, :10]
+
+    true = draw()
+    moved = draw(offset_noise=0.5) - true
+    assert moved.std(dim=0).max() < 1e-5  # one offset for the whole window
+    assert moved.std() > 0.01
+    stretched = draw(scale_noise=0.5) / true
+    assert stretched.std(dim=0).max() < 1e-4
+    assert stretched.std() > 0.05
+    missing = (draw(coefficient_dropout=0.5) == 0).float().mean(dim=0)
+    assert set(missing.tolist()) == {0.0, 1.0}
+
+
 def test_the_loss_is_its_definition_written_out() -> None:
     samples = torch.nn.functional.normalize(torch.randn(6, 4, dtype=torch.float64), dim=-1)
     labels = [0, 0, 1, 1, 1, 2]

@@ -132,6 +132,38 @@ def test_another_seed_gives_another_dataset() -> None:
     assert not np.array_equal(first.waveform, second.waveform)
 
 
+def test_half_of_the_people_of_every_split_of_a_mixed_dataset_are_rendered() -> None:
+    mixed = replace(SMALL, look="mixed")
+    shown: dict[str, list[str]] = {}
+    for index in range(0, 80, CLIPS_PER_IDENTITY):
+        take = act_clip(mixed, index)
+        assert {act_clip(mixed, index + 3).look} == {take.look}
+        shown.setdefault(take.split, []).append(take.look)
+
+    assert {split: looks.count("rendered") / len(looks) for split, looks in shown.items()} == {
+        "train": 0.5,
+        "validation": 0.5,
+        "test": 0.5,
+    }
+
+
+def test_the_same_clip_is_acted_whatever_the_look() -> None:
+    drawn, rendered = (
+        make_clip(replace(SMALL, look=look, size=64), 1) for look in ("drawn", "rendered")
+    )
+
+    np.testing.assert_array_equal(drawn.expression, rendered.expression)
+    np.testing.assert_array_equal(drawn.waveform, rendered.waveform)
+    assert "look" not in drawn.metadata
+    assert rendered.metadata["look"] == "rendered"
+    assert rendered.frames is not None
+    assert rendered.reference is not None
+    # One shot: what no head covers, here the upper corners, stays as it is.
+    corners = np.concatenate([rendered.frames[:, :4, :4], rendered.frames[:, :4, -4:]])
+    pictured = np.concatenate([rendered.reference[:4, :4], rendered.reference[:4, -4:]])
+    assert np.abs(corners.astype(int).mean(0) - pictured.reshape(2, 4, 4, 3).mean(0)).max() < 8
+
+
 def test_the_command_writes_a_dataset_that_verifies(tmp_path: Path) -> None:
     arguments = f"data synth -o {tmp_path} --clips 2 --seed 7 --size 32 --seconds 0.5 --fps 30"
     result = CliRunner().invoke(app, arguments.split())
@@ -169,9 +201,16 @@ def test_a_finished_dataset_is_not_overwritten(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     "settings",
-    [{"size": 130}, {"size": 8}, {"seconds": 0.01}, {"seconds": float("nan")}, {"seed": -1}],
+    [
+        {"size": 130},
+        {"size": 8},
+        {"seconds": 0.01},
+        {"seconds": float("nan")},
+        {"seed": -1},
+        {"look": "painted"},
+    ],
 )
-def test_impossible_settings_are_refused(settings: dict[str, float]) -> None:
+def test_impossible_settings_are_refused(settings: dict[str, object]) -> None:
     with pytest.raises(ConfigurationError):
         SynthesisSettings(**settings)  # type: ignore[arg-type]
 

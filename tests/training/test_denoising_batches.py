@@ -99,7 +99,7 @@ def test_the_reference_of_prepared_video_is_of_another_clip_in_another_emotion(
     batches = make_batches(dataset)
     sources = [
         {
-            find_source(dataset, batches.draw_reference(index, np.random.default_rng(seed)))
+            find_source(dataset, batches.draw_reference(index, np.random.default_rng(seed))[0])
             for seed in range(8)
         }
         for index in range(len(people))
@@ -110,7 +110,7 @@ def test_the_reference_of_prepared_video_is_of_another_clip_in_another_emotion(
 def test_faces_are_told_apart_by_identity_where_one_voice_has_several(write: Write) -> None:
     dataset = write([make_sample(i, speaker="one", identity=f"face{i % 2}") for i in range(4)])
     batches = make_batches(dataset)
-    reference = batches.draw_reference(0, np.random.default_rng(0))
+    reference, _ = batches.draw_reference(0, np.random.default_rng(0))
     assert find_source(dataset, reference) == 2
 
 
@@ -119,7 +119,7 @@ def test_clips_without_a_reference_of_their_own_are_counted(write: Write) -> Non
     samples.append(make_sample(3, speaker=""))
     with pytest.warns(UserWarning, match="2 of the 4 clips of .* no other clip of the same person"):
         batches = make_batches(write(samples))
-    assert find_source(batches.dataset, batches.draw_reference(2, np.random.default_rng(0))) == 2
+    assert find_source(batches.dataset, batches.draw_reference(2, np.random.default_rng(0))[0]) == 2
 
 
 def test_nothing_is_warned_of_where_all_clips_have_references(write: Write) -> None:

@@ -37,6 +37,7 @@ def make_batch(points: int = 8) -> dict[str, Tensor]:
     return {
         **{name: torch.randn(shape, generator=random) for name, shape in shapes.items()},
         "head_keypoints": 8 + 16 * torch.rand(2, 2, points, 2, generator=random),
+        "reference_keypoints": 8 + 16 * torch.rand(2, points, 2, generator=random),
         "timesteps": torch.tensor([0.3, 0.9], dtype=torch.float64),
         **{f"keep_{name}": torch.ones(2) for name in ("reference", "audio", "style", "head")},
     }

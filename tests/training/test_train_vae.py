@@ -14,7 +14,8 @@ from svp_diffusers.errors import ConfigurationError, DatasetError
 from svp_diffusers.measures.face_regions import locate_eyes, locate_mouth, weigh_face
 from svp_diffusers.models.autoencoder_svp import SpaceToDepthAutoencoderKL
 from svp_diffusers.training.vae.configuration import VAETrainingConfiguration
-from svp_diffusers.training.vae.stage import VAEBatches, train_vae
+from svp_diffusers.training.vae.discriminator import build_discriminator
+from svp_diffusers.training.vae.stage import VAEBatches, build_vae, train_vae
 from training_runs import check_resumption, read_metrics
 
 Configure = Callable[..., VAETrainingConfiguration]
@@ -76,6 +77,34 @@ def test_a_decoder_is_trained_further_for_the_same_latents(
         train_vae(configure("other", decoder_of=str(before), patch_size=4))
 
 
+def test_a_discriminator_and_its_opponent_learn_against_each_other(
+    configure: Configure, tmp_path: Path
+) -> None:
+    configuration = configure()
+    vae = build_vae(configuration, FrameDataset(configuration.data, "train"))
+    discriminator = build_discriminator(0)
+    real = torch.rand(2, 3, 64, 64) * 2 - 1
+    made = vae.decode(vae.encode(real).latent_dist.mode()).sample
+    discriminator.deceive(made).backward(retain_graph=True)
+    assert all(weight.grad is None for weight in discriminator.parameters())
+    assert next(vae.decoder.parameters()).grad.abs().sum() > 0
+    vae.zero_grad()
+    discriminator.judge(real, made).backward()
+    assert all(weight.grad is not None for weight in discriminator.parameters())
+    assert next(vae.decoder.parameters()).grad is None
+
+    before = train_vae(configure("before", steps=5))
+    options = {"steps": 30, "decoder_of": str(before), "adversarial_weight": 0.1}
+    finished = configure("finished", **options)
+    folder = train_vae(finished)
+    judgements = [line["judgement"] for line in read_metrics(finished)]
+    assert judgements[-1] < judgements[0]
+    names = {path.name for path in folder.iterdir()}
+    assert names == {"config.json", "diffusion_pytorch_model.safetensors"}
+    saved = SpaceToDepthAutoencoderKL.from_pretrained(folder).state_dict()
+    assert not any("discriminator" in name for name in saved)
+
+
 @pytest.mark.slow
 def test_a_killed_run_goes_on_bit_for_bit(configure: Configure) -> None:
     options = {"steps": 20, "checkpoint_every": 4, "validate_every": 7}
@@ -130,5 +159,7 @@ def test_what_cannot_be_trained_is_refused(configure: Configure, tmp_path: Path)
         train_vae(configure(num_blocks=6))
     with pytest.raises(ConfigurationError, match="multiple of norm_num_groups"):
         configure(base_channels=20)
+    with pytest.raises(ConfigurationError, match="adversarial_weight needs decoder_of"):
+        configure(adversarial_weight=0.1)
     with pytest.raises(DatasetError, match="cannot read"):
         train_vae(configure(data=str(tmp_path / "absent")))

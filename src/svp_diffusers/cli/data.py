@@ -19,13 +19,18 @@ def synth(
     size: Annotated[int, typer.Option(help="Height and width of the frames.")] = 128,
     fps: Annotated[str, typer.Option(help="Frame rate of the clips.")] = "25",
     seconds: Annotated[float, typer.Option(help="Length of a clip.")] = 4.0,
+    look: Annotated[
+        str, typer.Option(help="drawn, rendered, or mixed: every other person is rendered.")
+    ] = "drawn",
     workers: Annotated[int, typer.Option(help="Processes; the bytes stay the same.")] = 1,
 ) -> None:
-    """Draw a dataset of procedural talkers, about whom everything is known."""
+    """Make a dataset of procedural talkers, about whom everything is known."""
     from svp_diffusers.media.video import parse_fps
     from svp_diffusers.talkers.synthesis import SynthesisSettings, synthesise_dataset
 
-    settings = SynthesisSettings(seed=seed, size=size, fps=parse_fps(fps), seconds=seconds)
+    settings = SynthesisSettings(
+        seed=seed, size=size, fps=parse_fps(fps), seconds=seconds, look=look
+    )
     for done, _ in enumerate(synthesise_dataset(output, clips, settings, workers), 1):
         if done % 50 == 0 or done == clips:
             typer.echo(f"{done} of {clips} clips", err=True)
@@ -40,14 +45,15 @@ def talker(
     size: Annotated[int, typer.Option(help="Height and width of the frames.")] = 256,
     fps: Annotated[str, typer.Option(help="Frame rate.")] = "25",
     seconds: Annotated[float, typer.Option(help="Length, when no text is given.")] = 10.0,
+    look: Annotated[str, typer.Option(help="drawn or rendered.")] = "drawn",
 ) -> None:
-    """Draw one procedural talker as a video with sound."""
+    """Make one procedural talker as a video with sound."""
     from svp_diffusers.media.output import check_output
     from svp_diffusers.media.video import parse_fps
     from svp_diffusers.talkers.talker import film_talker
 
     check_output(output)
-    film_talker(output, text, emotion, seed, size, parse_fps(fps), seconds)
+    film_talker(output, text, emotion, seed, size, parse_fps(fps), seconds, look)
 
 
 @app.command()

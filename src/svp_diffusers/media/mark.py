@@ -2,8 +2,6 @@
 
 from pathlib import Path
 
-from svp_diffusers.media.input import open_container
-
 # IPTC NewsCodes, "Digital Source Type": media made by a trained model.
 DIGITAL_SOURCE_TYPE = "http://cv.iptc.org/newscodes/digitalsourcetype/trainedAlgorithmicMedia"
 
@@ -20,6 +18,9 @@ def read_mark(path: str | Path) -> dict[str, str] | None:
     A missing mark proves nothing: editing or uploading a video may remove metadata. Raises
     `MediaError` for what is not media.
     """
+    # Manifests and datasets need the constants alone, at times where no PyAV is installed.
+    from svp_diffusers.media.input import open_container
+
     with open_container(path) as container:
         marks = {
             name: value

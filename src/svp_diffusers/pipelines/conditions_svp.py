@@ -333,13 +333,22 @@ class ConditionsMixin:
             )
 
     def encode_head(self, images: HeadPictures, start: int, stop: int) -> torch.Tensor:
-        """Features (1, channels, frames, h, w) of the keypoint images of a window of frames."""
+        """Features (1, channels, frames, h, w) of the keypoint images of a window of frames.
+
+        The first image of all is the portrait's own, for a head guider that takes it.
+        """
         still = len(images) == 1
-        window = stack_head_pictures(images[:1] if still else images[start:stop])
-        window = window[:, : self.head_guider.config.conditioning_channels]
-        window = window.to(self._execution_device, self.head_guider.dtype)
-        features: torch.Tensor = self.head_guider(window.transpose(0, 1)[None])
+        window = self._stack_for_guider(images, 0 if still else start, 1 if still else stop)
+        takes_own = self.head_guider.config.with_reference
+        own = self._stack_for_guider(images, 0, 1) if takes_own else None
+        features: torch.Tensor = self.head_guider(window, own)
         return features.expand(-1, -1, stop - start, -1, -1) if still else features
+
+    def _stack_for_guider(self, images: HeadPictures, start: int, stop: int) -> torch.Tensor:
+        """Some keypoint images as the head guider takes them, (1, channels, frames, H, W)."""
+        channels = self.head_guider.config.conditioning_channels
+        stacked = stack_head_pictures(images[start:stop])[:, :channels]
+        return stacked.to(self._execution_device, self.head_guider.dtype).transpose(0, 1)[None]
 
     def encode_heads(self, images: HeadPictures) -> torch.Tensor:
         """Features of all keypoint images, a few frames at a time, kept in main memory.

@@ -405,7 +405,8 @@ class SVPTalkingHeadPipeline(
                 0.4 s (our choice). All videos of a batch have the style that is given.
             head_keypoints: pictures of head keypoints, one for a still head or one a frame: a list
                 of PIL images, or an array or tensor (frames, 3, height, width) of floats in [0, 1]
-                or of uint8. None takes the keypoints of the portrait, and moves them.
+                or of uint8, the first posed as the portrait. None takes the keypoints of the
+                portrait, and moves them.
             portrait_keypoints: of a portrait that is taken as it is: (8, 2), x and y in pixels of
                 the video; or a list, one a portrait.
             find_face: find the largest face of the portrait where no keypoints are given and the

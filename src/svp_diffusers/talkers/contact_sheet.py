@@ -6,23 +6,23 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from svp_diffusers.expression.arkit import ARKIT_BLENDSHAPES
-from svp_diffusers.talkers.identity import sample_identity
 from svp_diffusers.talkers.manner import EMOTIONS, SpeakingStyle
 from svp_diffusers.talkers.performance import perform
-from svp_diffusers.talkers.portrait import draw_frame
 from svp_diffusers.talkers.sentences import SENTENCES
+from svp_diffusers.talkers.subject import Subject, prepare_subject
 from svp_diffusers.talkers.utterance import say
 
 _FPS = 25
 _HEADER = 28
 
 
-def draw_talkers(seeds: Sequence[int], size: int = 192) -> Image.Image:
+def draw_talkers(seeds: Sequence[int], size: int = 192, look: str = "drawn") -> Image.Image:
     """Draw the people of some seeds in all eight emotions while they speak.
 
     Args:
         seeds: one a row.
         size: height and width of each picture in pixels.
+        look: "drawn" or "rendered".
 
     Raises:
         MissingDependencyError: the extra `data` is not installed.
@@ -33,13 +33,15 @@ def draw_talkers(seeds: Sequence[int], size: int = 192) -> Image.Image:
     for column, emotion in enumerate(EMOTIONS):
         middle = ((column + 0.5) * size, _HEADER / 2)
         pen.text(middle, emotion, fill=(60, 60, 70), font=font, anchor="mm")
-        for row, seed in enumerate(seeds):
-            picture = Image.fromarray(_draw_speaking(seed, emotion, size))
+    for row, seed in enumerate(seeds):
+        subject = prepare_subject(look, seed, size)
+        for column, emotion in enumerate(EMOTIONS):
+            picture = Image.fromarray(_draw_speaking(subject, seed, emotion))
             sheet.paste(picture, (column * size, _HEADER + row * size))
     return sheet
 
 
-def _draw_speaking(seed: int, emotion: str, size: int) -> np.ndarray:
+def _draw_speaking(subject: Subject, seed: int, emotion: str) -> np.ndarray:
     """One frame with open eyes and a typical opening of the mouth."""
     style = SpeakingStyle(seed, emotion)
     utterance = say(SENTENCES["test"][seed % len(SENTENCES["test"])], style)
@@ -58,4 +60,4 @@ def _draw_speaking(seed: int, emotion: str, size: int) -> np.ndarray:
     frame = int(np.argmin(np.abs(jaw - np.percentile(jaw, 75)) + (blink > 0.05)))
     row = performance.expression[frame].tolist()
     rig = dict(zip(ARKIT_BLENDSHAPES, row, strict=True))
-    return draw_frame(sample_identity(seed), rig, performance.poses[frame], size)
+    return subject.draw(rig, performance.poses[frame])

@@ -1,6 +1,6 @@
 """A portrait, from who it is, what the face does and where the head is."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 
 import numpy as np
 from PIL import Image
@@ -12,7 +12,6 @@ from svp_diffusers.talkers.hair import draw_back_hair, draw_front_hair
 from svp_diffusers.talkers.head import draw_ears, draw_face, draw_nose, outline_head
 from svp_diffusers.talkers.identity import Identity
 from svp_diffusers.talkers.mouth import draw_mouth, shape_mouth
-from svp_diffusers.talkers.performance import Performance
 from svp_diffusers.talkers.scene import draw_background, draw_body
 from svp_diffusers.talkers.svg import Drawing, rasterise
 
@@ -74,11 +73,3 @@ def draw_portrait(
         MissingDependencyError: the extra `data` is not installed.
     """
     return Image.fromarray(draw_frame(identity, rig or {}, pose or HeadPose(), size))
-
-
-def draw_performance(
-    identity: Identity, performance: Performance, size: int = 128
-) -> Iterator[np.ndarray]:
-    """Draw a performance frame by frame, `(size, size, 3)` uint8 RGB each."""
-    for row, pose in zip(performance.expression.tolist(), performance.poses, strict=True):
-        yield draw_frame(identity, dict(zip(ARKIT_BLENDSHAPES, row, strict=True)), pose, size)

@@ -1,4 +1,8 @@
-"""Clips and datasets of procedural talkers: the same seed gives the same bytes."""
+"""Clips and datasets of procedural talkers: the same seed gives the same bytes.
+
+For rendered people that holds on one kind of processor; on another, single pixels may differ by a
+level or two.
+"""
 
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
@@ -14,12 +18,10 @@ from svp_diffusers.data.shards import ShardWriter
 from svp_diffusers.data.workers import map_in_order
 from svp_diffusers.errors import ConfigurationError
 from svp_diffusers.expression.arkit import ARKIT_BLENDSHAPES
-from svp_diffusers.talkers.geometry import locate_head_keypoints
-from svp_diffusers.talkers.identity import sample_identity
 from svp_diffusers.talkers.manner import EMOTIONS, Manner, SpeakingStyle
 from svp_diffusers.talkers.performance import Performance, perform
-from svp_diffusers.talkers.portrait import draw_frame, draw_performance
 from svp_diffusers.talkers.speech import format_phonemes
+from svp_diffusers.talkers.subject import LOOKS, film, prepare_subject
 from svp_diffusers.talkers.utterance import Utterance, say_for
 
 CLIPS_PER_IDENTITY = 4
@@ -40,15 +42,17 @@ class SynthesisSettings:
         size: height and width in pixels, a multiple of 8.
         fps: frames a second.
         seconds: length of every clip.
+        look: "drawn", "rendered", or "mixed": half of the people of every split are rendered.
 
     Raises:
-        ConfigurationError: an impossible size or length.
+        ConfigurationError: an impossible size or length, or another look.
     """
 
     seed: int = 0
     size: int = 128
     fps: Fraction = Fraction(25)
     seconds: float = 4.0
+    look: str = "drawn"
 
     def __post_init__(self) -> None:
         if self.size < 16 or self.size % 8:
@@ -57,6 +61,8 @@ class SynthesisSettings:
             raise ConfigurationError(f"{self.seconds} seconds at {self.fps} fps hold no frame")
         if self.seed < 0:
             raise ConfigurationError(f"seed {self.seed} is negative")
+        if self.look not in (*LOOKS, "mixed"):
+            raise ConfigurationError(f"no look {self.look!r}: drawn, rendered or mixed")
 
     @property
     def frames(self) -> int:
@@ -70,7 +76,9 @@ class Take:
 
     Args:
         split: "train", "validation" or "test".
-        identity_seed: seed of `sample_identity`.
+        look: how the person looks.
+        identity_seed: who it is; see `prepare_subject`.
+        shot: number of the shot in which a rendered person is shown.
         style: who speaks in which emotion.
         manner: how this take performs the style.
         utterance: what is said.
@@ -80,7 +88,9 @@ class Take:
     """
 
     split: str
+    look: str
     identity_seed: int
+    shot: int
     style: SpeakingStyle
     manner: Manner
     utterance: Utterance
@@ -114,7 +124,25 @@ def act_clip(settings: SynthesisSettings, index: int) -> Take:
     reference = _act_reference(
         style, utterance, settings, np.random.default_rng([settings.seed, index, 3])
     )
-    return Take(split, identity_seed, style, manner, utterance, performance, reference)
+    return Take(
+        split=split,
+        look=_choose_look(settings.look, person),
+        identity_seed=identity_seed,
+        shot=index % CLIPS_PER_IDENTITY,
+        style=style,
+        manner=manner,
+        utterance=utterance,
+        performance=performance,
+        reference=reference,
+    )
+
+
+def _choose_look(look: str, person: int) -> str:
+    """Of a mixed dataset every other person of each split is rendered."""
+    if look != "mixed":
+        return look
+    rounds, place = divmod(person, len(_SPLITS))
+    return LOOKS[(rounds + place) % len(LOOKS)]
 
 
 def _act_reference(
@@ -149,25 +177,27 @@ def make_clip(settings: SynthesisSettings, index: int) -> ClipSample:
         MissingDependencyError: the extra `data` is not installed.
     """
     take = act_clip(settings, index)
-    identity = sample_identity(take.identity_seed)
+    subject = prepare_subject(take.look, take.identity_seed, settings.size, take.shot)
     poses = take.performance.poses
-    keypoints = np.stack([locate_head_keypoints(identity, pose) for pose in poses])
+    keypoints = np.stack([subject.locate_head_keypoints(pose) for pose in poses])
     return ClipSample(
         key=f"talker-{index:06d}",
         fps=settings.fps,
         waveform=take.utterance.waveform,
-        frames=np.stack(list(draw_performance(identity, take.performance, settings.size))),
+        frames=np.stack(list(film(subject, take.performance))),
         head_keypoints=(keypoints * settings.size).astype(np.float32),
         expression=take.performance.expression,
         expression_space="arkit52",
-        reference=draw_frame(identity, take.reference, poses[0], settings.size),
+        reference=subject.draw(take.reference, poses[0]),
         metadata=_describe(take),
     )
 
 
 def _describe(take: Take) -> dict[str, Any]:
+    rendered = {} if take.look == "drawn" else {"look": take.look}
     return {
         "split": take.split,
+        **rendered,
         "identity": f"identity-{take.identity_seed}",
         "speaker": f"speaker-{take.style.speaker:02d}",
         "emotion": take.style.emotion,

@@ -7,16 +7,22 @@ import numpy as np
 
 from svp_diffusers.media.audio import Recording
 from svp_diffusers.media.video import number_of_frames, write_video
-from svp_diffusers.talkers.identity import sample_identity
 from svp_diffusers.talkers.manner import SpeakingStyle
 from svp_diffusers.talkers.performance import perform
-from svp_diffusers.talkers.portrait import draw_performance
 from svp_diffusers.talkers.speech import SAMPLING_RATE
+from svp_diffusers.talkers.subject import film, prepare_subject
 from svp_diffusers.talkers.utterance import say, say_for
 
 
 def film_talker(
-    path: Path, text: str | None, emotion: str, seed: int, size: int, fps: Fraction, seconds: float
+    path: Path,
+    text: str | None,
+    emotion: str,
+    seed: int,
+    size: int,
+    fps: Fraction,
+    seconds: float,
+    look: str = "drawn",
 ) -> None:
     """Write an MP4 of a talker, with sound.
 
@@ -28,9 +34,11 @@ def film_talker(
         size: height and width in pixels, even.
         fps: frames a second.
         seconds: length, when there is no text.
+        look: "drawn" or "rendered".
 
     Raises:
         StyleError: an unknown emotion.
+        ConfigurationError: an unknown look.
         MissingDependencyError: the extra `data` is not installed.
     """
     generator = np.random.default_rng(seed)
@@ -46,4 +54,5 @@ def film_talker(
         generator,
     )
     recording = Recording(utterance.waveform[None], SAMPLING_RATE, "espeak-ng")
-    write_video(path, draw_performance(sample_identity(seed), performance, size), fps, recording)
+    subject = prepare_subject(look, seed, size)
+    write_video(path, film(subject, performance), fps, recording)

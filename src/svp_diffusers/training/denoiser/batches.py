@@ -83,10 +83,10 @@ class DenoisingBatches:
 
         Returns:
             `latents`, `noise` (b, c, f, h, w); `reference_latents` (b, c, h, w); `audio_windows`
-            (b, f, window, dim); `head_keypoints` (b, f, points, 2) in pixels of the frames; `style`
-            (b, style_dim); `expression` (b, f, expression_dim) if the data has it; `timesteps` (b,)
-            in [0, 1); `keep_reference`, `keep_audio`, `keep_style`, `keep_head` (b,), 0 where the
-            clip loses that condition.
+            (b, f, window, dim); `head_keypoints` (b, f, points, 2) and `reference_keypoints`
+            (b, points, 2) in pixels of the frames; `style` (b, style_dim); `expression` (b, f,
+            expression_dim) if the data has it; `timesteps` (b,) in [0, 1); `keep_reference`,
+            `keep_audio`, `keep_style`, `keep_head` (b,), 0 where the clip loses that condition.
 
         Raises:
             ConfigurationError: the clips of a batch do not divide among the processes.
@@ -115,12 +115,12 @@ class DenoisingBatches:
             mean, std = self.styles[index]
         return torch.from_numpy(mean), torch.from_numpy(std)
 
-    def draw_reference(self, index: int, generator: Generator) -> Tensor:
-        """Latents (c, h, w) of a picture of the person of clip `index`."""
+    def draw_reference(self, index: int, generator: Generator) -> tuple[Tensor, Tensor]:
+        """Latents (c, h, w) and head keypoints (points, 2) of a picture of the person of a clip."""
         stored = self.dataset.read_members(index, ["reference_latents.npy"])
         reference = stored.array("reference_latents")
-        if reference is not None:
-            return torch.from_numpy(reference).float()
+        if reference is not None:  # its head is posed as in frame 0
+            return torch.from_numpy(reference).float(), self._read_keypoints(index, 0)
         others = self._find_others(index)
         emotion = self._metadata(index).get("emotion")
         different = [each for each in others if self._metadata(each).get("emotion") != emotion]
@@ -129,7 +129,7 @@ class DenoisingBatches:
             index = int(generator.choice(candidates))
         frame = generator.integers(self._length(index))
         (latents,) = self._read_rows(index, "latents", np.array([frame]))
-        return torch.from_numpy(latents).float()
+        return torch.from_numpy(latents).float(), self._read_keypoints(index, int(frame))
 
     def _draw_row(self, index: int, generator: Generator) -> dict[str, Tensor]:
         configuration = self.configuration
@@ -146,12 +146,14 @@ class DenoisingBatches:
             getattr(configuration, f"{name}_dropout") for name in CONDITIONS
         ]
         dropped |= generator.random() < configuration.joint_dropout
+        reference_latents, reference_keypoints = self.draw_reference(index, generator)
         row = {
             "latents": latents,
             "noise": share_noise(own, common, configuration.shared_noise),
-            "reference_latents": self.draw_reference(index, generator),
+            "reference_latents": reference_latents,
             "audio_windows": self._window_audio(index, frames),
             "head_keypoints": torch.from_numpy(self._read_rows(index, "head_keypoints", frames)),
+            "reference_keypoints": reference_keypoints,
             "style": mean + std * noise,
             "timesteps": torch.tensor(generator.random() ** configuration.timestep_power),
             **{
@@ -223,6 +225,10 @@ class DenoisingBatches:
 
     def _read_rows(self, index: int, name: str, rows: NDArray[np.int64]) -> NDArray[Any]:
         return self.dataset.open_array(index, name).read_rows(rows)
+
+    def _read_keypoints(self, index: int, frame: int) -> Tensor:
+        """Head keypoints (points, 2) of one frame."""
+        return torch.from_numpy(self._read_rows(index, "head_keypoints", np.array([frame]))[0])
 
     def _metadata(self, index: int) -> dict[str, Any]:
         metadata: dict[str, Any] = self.dataset.entries[index].header["metadata"]

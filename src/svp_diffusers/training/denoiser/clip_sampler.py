@@ -9,6 +9,7 @@ from numpy.random import default_rng
 from svp_diffusers.data.clips import SAMPLING_RATE
 from svp_diffusers.generation.generate import decode_side_by_side
 from svp_diffusers.media.audio import Recording
+from svp_diffusers.media.keypoints import retarget
 from svp_diffusers.pipelines.head_pictures_svp import draw_keypoints
 from svp_diffusers.pipelines.pipeline_svp_talking_head import SVPTalkingHeadPipeline
 from svp_diffusers.training.denoiser.batches import DenoisingBatches
@@ -22,7 +23,8 @@ class ClipSampler:
     """Makes the first clip of the validation split again, with the weights of the moment.
 
     The reference is decoded from its latents, the style is the mean of the clip's own, the head
-    moves as it did, the noise is the same every time, and all else is the checkpoint's default.
+    moves from the reference's pose on as it did, the noise is the same every time, and all else is
+    the checkpoint's default.
 
     Args:
         pipeline: that is trained.
@@ -38,7 +40,11 @@ class ClipSampler:
         stored = held_out.dataset[0]
         longest = pipeline.unet.config.motion_max_seq_length
         self.clip = stored.decode(0, min(SAMPLED_FRAMES, stored.number_of_frames, longest))
-        self.reference_latents = held_out.draw_reference(0, default_rng(self.seed))
+        reference = held_out.draw_reference(0, default_rng(self.seed))
+        self.reference_latents, keypoints = reference[0], reference[1].numpy()
+        assert self.clip.head_keypoints is not None
+        # The first picture of a head is the reference's own.
+        self.head_keypoints = retarget(self.clip.head_keypoints, keypoints)
         self.style, _ = held_out.read_style(0)
 
     def sample(self, device: torch.device) -> ValidationVideo:
@@ -49,7 +55,6 @@ class ClipSampler:
         """
         pipeline, clip = self.pipeline, self.clip
         assert clip.latents is not None
-        assert clip.head_keypoints is not None
         latents = torch.from_numpy(clip.latents).float().transpose(0, 1)  # (c, f, h, w)
         height, width = (pipeline.vae_scale_factor * side for side in latents.shape[-2:])
         frozen = (pipeline.vae, pipeline.audio_encoder, pipeline.style_encoder)
@@ -62,7 +67,7 @@ class ClipSampler:
                 portrait,
                 clip.waveform,
                 self.style,
-                head_keypoints=draw_keypoints(clip.head_keypoints, height, width),
+                head_keypoints=draw_keypoints(self.head_keypoints, height, width),
                 height=height,
                 width=width,
                 fps=clip.fps,

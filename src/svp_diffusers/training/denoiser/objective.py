@@ -26,8 +26,9 @@ from svp_diffusers.training.loop.loop import Objective
 from svp_diffusers.training.loop.validation_video import ValidationVideo
 
 MIN_SNR_GAMMA = 5.0
-JAW_WEIGHT, LIPS_WEIGHT = 3.0, 1.5
-"""Of the sync loss; the other coefficients have 1. (Our choice.)"""
+JAW_WEIGHT, LIPS_WEIGHT, UPPER_FACE_WEIGHT = 3.0, 1.5, 1.5
+"""Of the sync loss. Brows, cheeks, nose and eyes, all that is left, tell styles such as contempt
+and sadness apart; blinks have 1. (Our choice.)"""
 
 PREDICTION_TYPES = ("epsilon", "v_prediction", "sample")
 
@@ -115,7 +116,11 @@ class DenoisingObjective(Objective):
         }
         reference = batch["reference_latents"].to(dtype)
         features = self.reference_unet(reference)
-        head = self.head_guider(self._draw_heads(batch["head_keypoints"], noisy).to(dtype))
+        heads = self._draw_heads(batch["head_keypoints"], noisy).to(dtype)
+        own = None
+        if self.head_guider.config.with_reference:
+            own = self._draw_heads(batch["reference_keypoints"][:, None], noisy).to(dtype)
+        head = self.head_guider(heads, own)
         prediction: Tensor = self.unet(
             noisy.to(dtype),
             timesteps,
@@ -267,11 +272,16 @@ def _(points: Tensor, height: int, width: int) -> Tensor:
 
 def weigh_coefficients(names: list[str]) -> Tensor:
     """Weights of mean 1 of ARKit coefficients in the sync loss."""
-    weights = [
-        JAW_WEIGHT if name == "jawOpen" else LIPS_WEIGHT if name.startswith("mouth") else 1.0
-        for name in names
-    ]
+    weights = [_weigh_coefficient(name) for name in names]
     return torch.tensor(weights) / (sum(weights) / len(weights))
+
+
+def _weigh_coefficient(name: str) -> float:
+    if name == "jawOpen":
+        return JAW_WEIGHT
+    if name.startswith("mouth"):
+        return LIPS_WEIGHT
+    return 1.0 if name.startswith("eyeBlink") else UPPER_FACE_WEIGHT
 
 
 def select_motion_parts(unet: TemporalUNet) -> list[nn.Parameter]:

@@ -134,9 +134,7 @@ class StyleBatchSampler:
         self, label: tuple[str, str], clip: StyleClip, start: int, end: int, generator: Generator
     ) -> dict[str, Any]:
         configuration = self.configuration
-        expression = clip.expressions.values[start:end]
-        noise = generator.standard_normal(expression.shape, dtype=np.float32)
-        expression = expression + configuration.expression_noise * self.expression_std * noise
+        expression = self._roughen(clip.expressions.values[start:end], generator)
         audio = np.zeros((0, configuration.audio_dim), np.float32)
         if clip.audio is not None:
             audio = clip.audio[2 * start : 2 * end]
@@ -154,6 +152,18 @@ class StyleBatchSampler:
             "audio": audio,
             "noise": generator.standard_normal(configuration.style_dim, dtype=np.float32),
         }
+
+    def _roughen(
+        self, expression: NDArray[np.float32], generator: Generator
+    ) -> NDArray[np.float32]:
+        """Coefficients (t, dim) as they might have been read from pictures."""
+        configuration, (frames, dim) = self.configuration, expression.shape
+        # One draw of a fixed size, whatever is used of it.
+        noise = generator.standard_normal((frames + 2, dim), dtype=np.float32)
+        kept = generator.random(dim) >= configuration.coefficient_dropout
+        expression = expression * np.exp(configuration.scale_noise * noise[-1])
+        shift = configuration.offset_noise * noise[-2] + configuration.expression_noise * noise[:-2]
+        return ((expression + self.expression_std * shift) * kept).astype(np.float32)
 
     def _collate(self, windows: list[dict[str, Any]]) -> StyleBatch:
         expression, expression_mask = pad([w["expression"] for w in windows])

@@ -32,6 +32,10 @@ class StyleTrainingConfiguration(LoopConfiguration):
             alone suffices later.
         expression_noise: standard deviation of Gaussian noise on coefficients, in units of their
             own standard deviation; keeps the encoder from knowing recordings by their digits.
+        offset_noise, scale_noise, coefficient_dropout: coefficients that are read from pictures
+            differ from true ones: those of a window are moved by an offset each (normal, in units
+            of their standard deviation), stretched by a factor each (log-normal), and some are 0
+            throughout.
 
     Objective:
         initial_temperature: of InfoNCE, learned from there (0.1 is usual for normalised vectors).
@@ -62,6 +66,9 @@ class StyleTrainingConfiguration(LoopConfiguration):
     expression_dropout: float = 0.2
     audio_dropout: float = 0.2
     expression_noise: float = 0.1
+    offset_noise: float = 0.0
+    scale_noise: float = 0.0
+    coefficient_dropout: float = 0.0
     initial_temperature: float = 0.1
     min_temperature: float = 0.01
     kl_weight: float = 1e-3
@@ -95,5 +102,6 @@ class StyleTrainingConfiguration(LoopConfiguration):
             0 < self.min_temperature <= self.initial_temperature,
             "0 < min_temperature <= initial_temperature must hold",
         )
-        for name in ("expression_noise", "kl_weight"):
+        for name in ("expression_noise", "offset_noise", "scale_noise", "kl_weight"):
             require(getattr(self, name) >= 0, f"{name} must be 0 or more")
+        require(0 <= self.coefficient_dropout < 1, "coefficient_dropout must be below 1")

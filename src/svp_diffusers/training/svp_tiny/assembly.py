@@ -71,7 +71,9 @@ def assemble_svp_tiny(
             up_block_types=("CrossAttnUpBlock2D", "CrossAttnUpBlock2D", "UpBlock2D"),
             attention_head_dim=4,
         )
-        head_guider = HeadKeypointGuider(CHANNELS[0], block_out_channels=(8, 16, 32, 64))
+        head_guider = HeadKeypointGuider(
+            CHANNELS[0], block_out_channels=(8, 16, 32, 64), with_reference=True
+        )
         audio_projector = AudioProjector(
             embed_dim=audio_encoder.config.hidden_size,
             output_dim=TOKEN_DIM,

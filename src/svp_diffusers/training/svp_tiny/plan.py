@@ -18,18 +18,21 @@ from svp_diffusers.training.vae.configuration import VAETrainingConfiguration
 Precision = Literal["no", "bf16"]
 
 CLIP_SECONDS = 2.0
+PICTURES_PER_SECOND = 2
+"""Of the clips that the VAE is trained on: few frames of many people, all different pictures."""
 MEASURED_STEPS = 4
 
 SHARES = {
-    "data": 0.08,
-    "vae": 0.24,
-    "audio": 0.05,
-    "cache": 0.10,
+    "pictures": 0.05,
+    "data": 0.15,
+    "vae": 0.20,
+    "decoder": 0.04,
+    "audio": 0.04,
+    "cache": 0.08,
     "expression": 0.03,
     "style": 0.04,
-    "head_motion": 0.04,
-    "image": 0.36,
-    "video": 0.06,
+    "head_motion": 0.03,
+    "image": 0.34,
 }
 """Of the time. The denoiser decides what is seen, the VAE how well."""
 
@@ -43,11 +46,13 @@ class Machine:
 
     batch_factor: batches are so many times those of a CPU, where the number of steps is what
         decides; a GPU takes as long for one frame as for hundreds.
-    clip_cost, cached_clip_cost: of a clip.
-    step_costs: of a step of every training; of head motion with its share of the performances.
+    pictures_cost, clip_cost, cached_clip_cost: of a clip of pictures for the VAE, of one for the
+        rest, and of caching that.
+    step_costs: of a step of every training.
     """
 
     batch_factor: int
+    pictures_cost: float
     clip_cost: float
     cached_clip_cost: float
     step_costs: Mapping[str, float]
@@ -55,32 +60,34 @@ class Machine:
 
 CPU = Machine(
     batch_factor=1,
-    clip_cost=0.13,
+    pictures_cost=0.15,
+    clip_cost=0.9,
     cached_clip_cost=0.2,
     step_costs={
         "vae": 0.25,
+        "decoder": 0.35,
         "audio": 0.1,
         "expression": 0.03,
         "style": 0.1,
         "head_motion": 0.06,
         "image": 0.42,
-        "video": 1.6,
     },
 )
 """Two cores with AVX-512 and AMX."""
 
 GPU = Machine(
     batch_factor=8,
-    clip_cost=0.04,
+    pictures_cost=0.01,
+    clip_cost=0.07,
     cached_clip_cost=0.01,
     step_costs={
         "vae": 0.06,
+        "decoder": 0.08,
         "audio": 0.05,
         "expression": 0.02,
         "style": 0.05,
         "head_motion": 0.03,
         "image": 0.12,
-        "video": 0.15,
     },
 )
 """One H100 with 16 cores."""
@@ -95,23 +102,27 @@ class TinyPlan:
     vae_precision: `mixed_precision` of the VAE, most of whose time is convolutions: bfloat16 is
         twice as fast on CPUs that have it, and tens of times slower on those that imitate it. The
         denoiser, at 16 x 16 latents, gains nothing from it, and is trained in float32.
+    look: of the talkers, see `SynthesisSettings`.
+    pictures: clips of a few frames each, for the VAE.
     clips: procedural talkers of 2 s.
     cached_clips: those that the denoiser sees.
-    vae_steps ... video_steps: of each training.
+    vae_steps ... image_steps: of each training.
     """
 
     seed: int
     batch_factor: int
     vae_precision: str
+    look: str
+    pictures: int
     clips: int
     cached_clips: int
     vae_steps: int
+    decoder_steps: int
     audio_steps: int
     expression_steps: int
     style_steps: int
     head_motion_steps: int
     image_steps: int
-    video_steps: int
 
 
 def plan_tiny(
@@ -137,12 +148,15 @@ def plan_tiny(
 
     costs = {name: slowness * cost for name, cost in machine.step_costs.items()}
     costs["vae"] = step_seconds[precision]
+    pictures = count("pictures", slowness * machine.pictures_cost, LEAST_CLIPS)
     clips = count("data", slowness * machine.clip_cost, LEAST_CLIPS)
     cached_clips = count("cache", slowness * machine.cached_clip_cost, LEAST_CLIPS)
     return TinyPlan(
         seed=seed,
         batch_factor=machine.batch_factor,
         vae_precision=precision,
+        look="mixed",
+        pictures=pictures,
         clips=clips,
         cached_clips=min(clips, cached_clips),
         **{f"{name}_steps": count(name, cost, LEAST_STEPS) for name, cost in costs.items()},

@@ -1,4 +1,4 @@
-"""svp-tiny from nothing: data, encoders, style prior, images and clips, each a stage of its own.
+"""svp-tiny from nothing: data, encoders, style prior and images, each a stage of its own.
 
 Every stage is the command that a user would type, run with a YAML file that lies beside its result.
 A stage whose result is there is done; an interrupted one is resumed.
@@ -20,17 +20,14 @@ from svp_diffusers.checkpoints.loading import save_checkpoint, select_device
 from svp_diffusers.data.loader import ClipDataset
 from svp_diffusers.data.shards import INDEX_NAME
 from svp_diffusers.data.style_clips import StyleClip, read_style_clips
-from svp_diffusers.errors import CheckpointError, SVPError
+from svp_diffusers.errors import SVPError
 from svp_diffusers.models.autoencoder_svp import SpaceToDepthAutoencoderKL
 from svp_diffusers.models.head_motion_svp import HeadMotionModel
 from svp_diffusers.models.style_encoder_svp import StyleEncoder
 from svp_diffusers.pipelines.pipeline_svp_talking_head import SVPTalkingHeadPipeline
 from svp_diffusers.speech.features import load_audio_features
 from svp_diffusers.training.audio.configuration import AudioTrainingConfiguration
-from svp_diffusers.training.denoiser.configuration import (
-    ImageTrainingConfiguration,
-    VideoTrainingConfiguration,
-)
+from svp_diffusers.training.denoiser.configuration import ImageTrainingConfiguration
 from svp_diffusers.training.expression.configuration import ExpressionTrainingConfiguration
 from svp_diffusers.training.head_motion.configuration import HeadMotionTrainingConfiguration
 from svp_diffusers.training.loop.configuration import LoopConfiguration
@@ -42,14 +39,19 @@ from svp_diffusers.training.svp_tiny.plan import (
     CLIP_SECONDS,
     CPU,
     GPU,
+    PICTURES_PER_SECOND,
     TinyPlan,
     measure_step,
     plan_tiny,
 )
+from svp_diffusers.training.svp_tiny.stage_runner import Stage, run_stages
 from svp_diffusers.training.vae.configuration import VAETrainingConfiguration
 
 IN_MEMORY = ("audio", "expression", "style", "head-motion")
 """Trainings that hold their data, which processes that prepare batches would all have to copy."""
+
+CLIP_FPS = 25
+LATENT_CHANNELS = 12
 
 BANK_SPEAKERS = 4
 """Speakers whose own styles are in the bank, beside the emotions over all speakers."""
@@ -75,12 +77,7 @@ def train_tiny(
         SVPError: a stage failed; its own message is above.
     """
     plan = make_plan(output, minutes, seed)
-    for name, result, run in stages(output, plan, workers):
-        if not result.exists():
-            report(name)
-            run()
-            if not result.exists():
-                raise CheckpointError(f"the stage {name} left no {result}")
+    run_stages(list(stages(output, plan, workers)), plan.batch_factor > 1, report)
     return output / "svp-tiny"
 
 
@@ -97,65 +94,94 @@ def make_plan(output: Path, minutes: float, seed: int) -> TinyPlan:
     return plan
 
 
-def stages(
-    output: Path, plan: TinyPlan, workers: int
-) -> Iterator[tuple[str, Path, Callable[[], None]]]:
-    """Name, result and work of every stage, in order."""
-    data, cached = output / "data", output / "cached"
+def stages(output: Path, plan: TinyPlan, workers: int) -> Iterator[Stage]:
+    """All stages, in an order that respects their needs."""
+    pictures, data, cached = output / "pictures", output / "data", output / "cached"
     start = output / "start"
 
-    def training(kind: str, configuration: LoopConfiguration) -> Callable[[], None]:
-        if plan.batch_factor > 1 and kind not in IN_MEMORY:  # a CPU has no cores to spare
-            configuration = replace(configuration, num_workers=workers)
-        return lambda: run_training(kind, configuration)
+    def training(
+        kind: str, configure: Callable[[Path, TinyPlan], LoopConfiguration]
+    ) -> Callable[[], None]:
+        def run() -> None:
+            configuration = configure(output, plan)  # which may depend on what it needs
+            if plan.batch_factor > 1 and kind not in IN_MEMORY:  # a CPU has no cores to spare
+                configuration = replace(configuration, num_workers=max(1, workers // 2))
+            run_training(kind, configuration)
 
-    def synthesise() -> None:
-        shutil.rmtree(data, ignore_errors=True)
-        sizes = ["--clips", plan.clips, "--seconds", CLIP_SECONDS]
-        run_command(
-            ["data", "synth", "-o", data, *sizes, "--seed", plan.seed, "--workers", workers]
-        )
+        return run
+
+    def synthesise(folder: Path, clips: int, seed: int, fps: int) -> None:
+        shutil.rmtree(folder, ignore_errors=True)
+        sizes = ["--clips", clips, "--seconds", CLIP_SECONDS, "--fps", fps, "--look", plan.look]
+        run_command(["data", "synth", "-o", folder, *sizes, "--seed", seed, "--workers", workers])
 
     def cache() -> None:
         shutil.rmtree(cached, ignore_errors=True)
         clips = ["--clips", plan.cached_clips, "--workers", workers]
         run_command(["data", "cache", data, "-o", cached, "--checkpoint", start, *clips])
 
-    yield "talkers", data / INDEX_NAME, synthesise
-    yield "vae", output / "vae/vae", training("vae", configure_vae(output, plan))
-    yield (
+    yield Stage(
+        "pictures",
+        pictures / INDEX_NAME,
+        # Other people than those of the clips, so that these are new to the VAE.
+        lambda: synthesise(pictures, plan.pictures, plan.seed + 1, PICTURES_PER_SECOND),
+    )
+    yield Stage(
+        "vae",
+        output / "vae/vae",
+        training("vae", configure_vae),
+        ("pictures",),
+    )
+    yield Stage(
+        "talkers",
+        data / INDEX_NAME,
+        lambda: synthesise(data, plan.clips, plan.seed, CLIP_FPS),
+        ("pictures",),  # which the VAE waits for, so these are drawn by all workers first
+    )
+    yield Stage(
         "audio",
         output / "audio/feature_extractor",
-        training("audio", configure_audio(output, plan)),
+        training("audio", configure_audio),
+        ("talkers",),
     )
-    yield (
+    yield Stage(
         "style",
         output / "style/style_encoder",
-        training("style", configure_style(output, plan)),
+        training("style", configure_style),
+        ("talkers", "audio"),
     )
-    yield "start", start, lambda: assemble(output, plan)
-    yield (
+    yield Stage("start", start, lambda: assemble(output, plan), ("vae", "audio", "style"))
+    yield Stage("latents and styles", cached / INDEX_NAME, cache, ("talkers", "start"))
+    yield Stage(
         "head motion",
         output / "head_motion/head_motion",
-        training("head-motion", configure_head_motion(output, plan)),
+        training("head-motion", configure_head_motion),
+        ("start",),
     )
-    yield "latents and styles", cached / INDEX_NAME, cache
-    yield (
+    yield Stage(
         "expression",
         output / "expression/expression_encoder",
-        training("expression", configure_expression(output, plan)),
+        training("expression", configure_expression),
+        ("latents and styles",),
     )
-    yield (
+    yield Stage(
         "image",
         output / "image/pipeline",
-        training("image", configure_image(output, plan)),
+        training("image", configure_image),
+        ("latents and styles", "expression"),
     )
-    yield (
-        "video",
-        output / "video/pipeline",
-        training("video", configure_video(output, plan)),
+    yield Stage(
+        "decoder",
+        output / "decoder/vae",
+        training("vae", configure_decoder),
+        ("pictures", "vae", "latents and styles"),  # after the cache, for which it is not needed
     )
-    yield "svp-tiny", output / "svp-tiny", lambda: finish(output)
+    yield Stage(
+        "svp-tiny",
+        output / "svp-tiny",
+        lambda: finish(output),
+        ("image", "decoder", "head motion"),
+    )
 
 
 def schedule(plan: TinyPlan, steps: int, warmup_steps: int) -> dict[str, Any]:
@@ -173,13 +199,25 @@ def schedule(plan: TinyPlan, steps: int, warmup_steps: int) -> dict[str, Any]:
 def configure_vae(output: Path, plan: TinyPlan) -> VAETrainingConfiguration:
     """Stage `vae`."""
     return VAETrainingConfiguration(
-        data=str(output / "data"),
+        data=str(output / "pictures"),
         output_dir=str(output / "vae"),
         batch_size=VAETrainingConfiguration.batch_size * plan.batch_factor,
         mixed_precision=plan.vae_precision,
-        latent_channels=8,
+        latent_channels=LATENT_CHANNELS,
         gradient_weight=1.0,
         **schedule(plan, plan.vae_steps, 100),
+    )
+
+
+def configure_decoder(output: Path, plan: TinyPlan) -> VAETrainingConfiguration:
+    """Stage `decoder`: the VAE's, finished with a discriminator. Latents stay what they are."""
+    return replace(
+        configure_vae(output, plan),
+        output_dir=str(output / "decoder"),
+        decoder_of=str(output / "vae/vae"),
+        adversarial_weight=0.02,
+        learning_rate=4e-4,
+        **schedule(plan, plan.decoder_steps, 100),
     )
 
 
@@ -229,20 +267,21 @@ def configure_style(output: Path, plan: TinyPlan) -> StyleTrainingConfiguration:
         max_window=50,
         classes_per_batch=min(32, plan.clips // 10),
         kl_weight=0.01,
+        offset_noise=0.3,
+        scale_noise=0.2,
+        coefficient_dropout=0.1,
         **schedule(plan, plan.style_steps, 50),
         learning_rate=1e-3,
     )
 
 
 def configure_head_motion(output: Path, plan: TinyPlan) -> HeadMotionTrainingConfiguration:
-    """Stage `head motion`: more performances for more steps, as far as they help."""
-    utterances = min(128, max(16, plan.head_motion_steps // 30))
+    """Stage `head motion`: talkers perform, undrawn."""
     return HeadMotionTrainingConfiguration(
         checkpoint=str(output / "start"),
         output_dir=str(output / "head_motion"),
-        utterances=utterances,
+        utterances=min(128, plan.clips),
         takes=6,
-        validation_utterances=utterances // 2,
         **schedule(plan, plan.head_motion_steps, 100),
         learning_rate=3e-3,
         ema_decay=0.997,
@@ -264,31 +303,17 @@ def configure_image(output: Path, plan: TinyPlan) -> ImageTrainingConfiguration:
 
 
 def denoiser_losses(output: Path) -> dict[str, Any]:
-    """Options of both stages of the denoiser. It is guided on audio and style alone, so these are
-    what it must do without at times."""
+    """Losses of the denoiser. It is guided on audio and style alone, so these are what it must do
+    without at times; and now and then without the head's pose, which a call may lack."""
     return {
         "expression_encoder": str(output / "expression/expression_encoder"),
         "sync_weight": 1.5,
         "reference_dropout": 0.0,
-        "head_dropout": 0.0,
+        "head_dropout": 0.02,
         "joint_dropout": 0.02,
         "audio_dropout": 0.1,
         "style_dropout": 0.1,
     }
-
-
-def configure_video(output: Path, plan: TinyPlan) -> VideoTrainingConfiguration:
-    """Stage `video`."""
-    return VideoTrainingConfiguration(
-        data=str(output / "cached"),
-        pipeline=str(output / "image/pipeline"),
-        output_dir=str(output / "video"),
-        clips_per_batch=4 * plan.batch_factor,
-        frames_per_clip=12,
-        **schedule(plan, plan.video_steps, 20),
-        learning_rate=6e-4,
-        **denoiser_losses(output),
-    )
 
 
 def run_training(kind: str, configuration: LoopConfiguration) -> None:
@@ -320,11 +345,13 @@ def assemble(output: Path, plan: TinyPlan) -> None:
 
 
 def finish(output: Path) -> None:
-    """Add head motion and styles of single speakers, say which portraits are like those
-    of the training, and store the pipeline in half precision."""
-    pipeline = SVPTalkingHeadPipeline.from_pretrained(str(output / "video/pipeline"))
-    head_motion = HeadMotionModel.from_pretrained(output / "head_motion/head_motion")
-    pipeline.register_modules(head_motion=head_motion)
+    """Add styles of single speakers to the bank, say which portraits are like those of the
+    training, and store the pipeline in half precision."""
+    pipeline = SVPTalkingHeadPipeline.from_pretrained(str(output / "image/pipeline"))
+    pipeline.register_modules(
+        vae=SpaceToDepthAutoencoderKL.from_pretrained(output / "decoder/vae"),
+        head_motion=HeadMotionModel.from_pretrained(output / "head_motion/head_motion"),
+    )
     fill_style_bank(pipeline.style_encoder, read_bank_clips(output))
     pipeline.register_to_config(min_portrait_psnr=measure_portraits(pipeline, output / "data"))
     save_checkpoint(pipeline.to(torch.float16), output / "svp-tiny")

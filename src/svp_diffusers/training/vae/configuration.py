@@ -31,6 +31,9 @@ class VAETrainingConfiguration(LoopConfiguration):
         kl_weight: small: it only keeps the latents within bounds.
         face_weight, feature_weight: of pixels of the face, and of the mouth, eyes and brows; the
             background has 1.
+        adversarial_weight: of the loss that a discriminator of patches gives, which draws teeth,
+            lashes and hair where the others blur; 0 is without. With `decoder_of` only: it is what
+            finishes a decoder.
 
     Optimisation: see `LoopConfiguration`; here a high rate and a short memory of squared gradients,
     which a run of few steps needs. bf16 is faster only on CPUs that have it (avx512_bf16); others
@@ -52,6 +55,7 @@ class VAETrainingConfiguration(LoopConfiguration):
     kl_weight: float = 4e-4
     face_weight: float = 2.0
     feature_weight: float = 4.0
+    adversarial_weight: float = 0.0
     learning_rate: float = 2e-3
     warmup_steps: int = 100
     adam_beta2: float = 0.99
@@ -75,7 +79,11 @@ class VAETrainingConfiguration(LoopConfiguration):
             self.base_channels % self.norm_num_groups == 0,
             "base_channels must be a multiple of norm_num_groups",
         )
-        for name in ("mse_weight", "gradient_weight", "kl_weight"):
+        for name in ("mse_weight", "gradient_weight", "kl_weight", "adversarial_weight"):
             require(getattr(self, name) >= 0, f"{name} must be 0 or more")
+        require(
+            not self.adversarial_weight or self.decoder_of is not None,
+            "adversarial_weight needs decoder_of: it finishes the decoder of a trained VAE",
+        )
         for name in ("face_weight", "feature_weight"):
             require(getattr(self, name) > 0, f"{name} must be above 0")

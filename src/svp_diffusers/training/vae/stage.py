@@ -1,4 +1,4 @@
-"""Training of a VAE for svp-tiny: single frames of drawn talkers (every number is our choice)."""
+"""Training of a VAE for svp-tiny: single frames of talkers (every number is our choice)."""
 
 from pathlib import Path
 
@@ -16,6 +16,7 @@ from svp_diffusers.models.autoencoder_svp import SpaceToDepthAutoencoderKL
 from svp_diffusers.training.loop.loop import Objective, make_accelerator, train
 from svp_diffusers.training.loop.run_folder import RunFolder
 from svp_diffusers.training.vae.configuration import VAETrainingConfiguration
+from svp_diffusers.training.vae.discriminator import build_discriminator
 
 SCALING_FRAMES = 1024
 """Frames whose latents give the scaling factor."""
@@ -147,9 +148,13 @@ class VAEObjective(Objective):
     ) -> None:
         super().__init__()
         self.vae, self.configuration, self.held_out = vae, configuration, held_out
+        self.discriminator = None
+        if configuration.adversarial_weight:
+            self.discriminator = build_discriminator(configuration.seed)
 
     def forward(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
-        """`loss`, its parts `l1`, `mse`, `gradient` (weighted over the picture) and `kl` (nats)."""
+        """`loss`, its parts `l1`, `mse`, `gradient` (weighted over the picture), `kl` (nats) and,
+        with a discriminator, `adversarial` and the discriminator's own loss, `judgement`."""
         pixels = batch["pixels"]
         height, width = pixels.shape[-2:]
         posterior = self.vae.encode(pixels).latent_dist
@@ -177,6 +182,11 @@ class VAEObjective(Objective):
             + self.configuration.kl_weight * kl
         )
         parts = {"l1": l1, "mse": mse, "gradient": gradient, "kl": kl}
+        if self.discriminator is not None:
+            parts["adversarial"] = self.discriminator.deceive(reconstruction)
+            parts["judgement"] = self.discriminator.judge(pixels, reconstruction)
+            loss = loss + self.configuration.adversarial_weight * parts["adversarial"]
+            loss = loss + parts["judgement"]
         return {"loss": loss, **{name: value.detach() for name, value in parts.items()}}
 
     def validate(self) -> dict[str, float]:

@@ -1,0 +1,5 @@
+"""Rendered talkers: 3-D heads with the rig of the drawn ones, who look like photographs.
+
+Everything is computed on a CPU by kernels of numba, which are compiled when they are first used:
+half a minute, once on a machine.
+"""
