@@ -27,6 +27,7 @@ from svp_diffusers.generation.head_motion import (
     check_generated_motion,
     choose_head_pictures,
     prepare_head_motion,
+    warn_of_large_motion,
 )
 from svp_diffusers.generation.portrait import Portrait, prepare_portraits
 from svp_diffusers.generation.request import GenerationRequest
@@ -91,7 +92,10 @@ def generate_video(
     if request.paste_back:
         picture = trim_to_even(picture)
     portraits = prepare_portraits(request, voices.faces, picture, size, layout, detector)
-    motion = prepare_head_motion(request, portraits[0], fps, num_frames, layout)
+    landmarker = detector.landmarker if isinstance(detector, LandmarkFaceDetector) else None
+    motion = prepare_head_motion(request, portraits[0], fps, num_frames, layout, landmarker)
+    if motion is not None:
+        warn_of_large_motion(folder, motion, size)
     if request.head_motion == "generated":
         for portrait in portraits:
             check_generated_motion(folder, portrait, layout)

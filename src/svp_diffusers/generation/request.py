@@ -139,7 +139,8 @@ class GenerationRequest:
         },
     )
     head_motion_scale: float = field(
-        default=1.0, metadata={"help": "Factor of generated motion.", "panel": HEAD}
+        default=1.0,
+        metadata={"help": "Factor of the motion, generated or taken over.", "panel": HEAD},
     )
     head_video: Path | None = field(
         default=None, metadata={"help": "Take over the head's motion of a video.", "panel": HEAD}
