@@ -23,12 +23,15 @@ pictures: demo
 # The networks of the tests are so small that a second thread makes them slower.
 test test-slow: export OMP_NUM_THREADS = 1
 
+# Two processes share the tests; one that has none left takes half of the other's.
+PYTEST := $(BIN)/python -m pytest --numprocesses 2 --dist worksteal
+
 test: install
-	$(BIN)/python -m pytest
+	$(PYTEST)
 
 # Notebooks from top to bottom, stages of training that are killed, svp-tiny in some minutes.
 test-slow: install
-	$(BIN)/python -m pytest -m slow --durations 30
+	$(PYTEST) -m slow --durations 30
 
 lint: install
 	$(BIN)/ruff check .

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import soundfile
 import torch
 from parity import RUN_TOLERANCE, difference
 from safetensors.torch import load_file
@@ -128,7 +129,8 @@ def test_a_portrait_and_speech_are_enough(pipeline: SVPTalkingHeadPipeline, pari
 def test_generating_a_video(
     converted: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    sound = SPEECH[0]
+    sound = tmp_path / "speech.wav"
+    soundfile.write(sound, soundfile.read(SPEECH[0])[0][:8000], 16000)
     options = ["--model", converted, "--steps", 1, "--size", 128, "-o", tmp_path / "video.mp4"]
     middle = [*options, "--no-detect-face"]
     assert svp(monkeypatch, "generate", PORTRAITS[0], sound, *middle) == 0

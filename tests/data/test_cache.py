@@ -186,6 +186,7 @@ def test_workers_cache_the_same_clips_in_the_same_order(dataset, checkpoint, tmp
             np.testing.assert_array_equal(getattr(first, name), getattr(second, name))
 
 
+@pytest.mark.slow
 def test_an_error_of_a_worker_is_the_error_of_the_command(dataset, tmp_path):
     make_pipeline = partial(load_encoders, tmp_path / "missing", torch.device("cpu"))
     with pytest.raises(CheckpointError, match="missing cannot be loaded"):

@@ -1,6 +1,12 @@
+"""`svp data verify` and `svp data inspect`: whether a dataset is whole, and what it holds."""
+
+from pathlib import Path
+
 import numpy as np
 import pytest
+from typer.testing import CliRunner
 
+from svp_diffusers.cli.data import app
 from svp_diffusers.data.clips import encode_clip
 from svp_diffusers.data.inspection import draw_contact_sheet, summarize
 from svp_diffusers.data.loader import ClipDataset
@@ -34,3 +40,24 @@ def test_a_contact_sheet_shows_the_frames(dataset):
     middle = dataset[0].decode(12, 13).frames[0]
     assert np.abs(sheet[:32, :32].astype(int) - middle).max() == 0
     assert (sheet[58:90, 32:] == 255).all()  # three clips, the fourth place stays white
+
+
+def test_the_command_counts_and_draws(dataset, tmp_path):
+    sheet = tmp_path / "sheet.png"
+    shown = CliRunner().invoke(app, ["inspect", dataset.root, "--sheet", str(sheet)])
+    assert shown.stdout.startswith("3 clips, ")
+    assert sheet.read_bytes().startswith(b"\x89PNG")
+
+
+def test_the_command_fails_on_a_flipped_byte(dataset):
+    verify = ["verify", dataset.root]
+    checked = CliRunner().invoke(app, verify)
+    assert checked.exit_code == 0
+    assert checked.stdout == "1 shards with 3 clips are as they were written\n"
+    shard = Path(dataset.root) / "train-000000.tar"
+    data = bytearray(shard.read_bytes())
+    data[len(data) // 2] ^= 1
+    shard.write_bytes(data)
+    checked = CliRunner().invoke(app, verify)
+    assert checked.exit_code == 1
+    assert "train-000000.tar: content differs" in checked.stdout

@@ -78,7 +78,15 @@ def test_real_speech_and_portrait(
     assert_fits(video, seconds, parse_fps(fps), 64)
 
 
-@pytest.mark.parametrize(("seconds", "fps"), [(0.05, "25"), (0.3, "23.976"), (61.0, "25")])
+@pytest.mark.parametrize(
+    ("seconds", "fps"),
+    [
+        (0.05, "25"),
+        (0.3, "23.976"),
+        (5.0, "25"),
+        pytest.param(61.0, "25", marks=pytest.mark.slow),
+    ],
+)
 def test_any_length(files: Path, tmp_path: Path, seconds: float, fps: str) -> None:
     audio = write_speech(tmp_path / "speech.wav", seconds)
     generate_video(request(files, tmp_path / "video.mp4", audio=audio, fps=fps))

@@ -37,6 +37,7 @@ def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.mark.slow
 def test_a_push_that_was_killed_and_repeated_equals_a_clean_one(
     checkpoint: Path, hub: LoopbackHub, client_environment: Environment
 ) -> None:
@@ -118,15 +119,24 @@ def test_a_repeated_push_keeps_the_card_and_drops_stale_weights(
     assert hub.repositories["org/again"].private
 
 
+PUSH = """
+from svp_diffusers.cli.main import app
+
+for arguments in {commands!r}:
+    app(arguments, standalone_mode=False)
+result = None
+"""
+
+
 def test_a_lora_is_pushed_private_and_with_a_card(
-    hub: LoopbackHub, client_environment: Environment, tmp_path: Path
+    hub: LoopbackHub, run_python: Callable[..., Any], tmp_path: Path
 ) -> None:
     weights = {"unet.to_q.lora_A.weight": torch.zeros(2, 2)}
     save_file(weights, tmp_path / "pytorch_lora_weights.safetensors")
     (tmp_path / "card.yaml").write_text("base_model: org/base\nlimits: it is of one speaker.\n")
-    for repository, options in (("org/lora", []), ("org/everybodys", ["--public"])):
-        command = [SVP, "push", tmp_path, repository, *options]
-        subprocess.run(command, env=client_environment(), check=True, capture_output=True)
+    push = ["push", str(tmp_path)]
+    run_python(PUSH.format(commands=[[*push, "org/lora"], [*push, "org/everybodys", "--public"]]))
+    for repository in ("org/lora", "org/everybodys"):
         card = hub.files(repository)["README.md"].decode()
         assert "**Limits: it is of one speaker.**" in card
         assert "base_model: org/base" in card

@@ -163,6 +163,7 @@ def fresh_compiler() -> Iterator[None]:
     torch._dynamo.reset()
 
 
+@pytest.mark.slow
 def test_compiles_without_a_graph_break(
     unets: tuple[ReferenceUNet, TemporalUNet], fresh_compiler: None
 ) -> None:

@@ -186,8 +186,8 @@ def test_a_look_at_a_clip_leaves_training_as_it_was(
         return encode(*arguments, **options)
 
     monkeypatch.setattr(Wav2Vec2Model, "forward", draw_and_encode)
-    looking = as_video(configure("looking", steps=3, validate_every=1))
-    blind = as_video(configure("blind", steps=3))
+    looking = as_video(configure("looking", steps=2, validate_every=1))
+    blind = as_video(configure("blind", steps=2))
     states = []
     for configuration in (looking, blind):
         AcceleratorState._reset_state(reset_partial_state=True)
@@ -209,6 +209,7 @@ def test_a_killed_run_goes_on_bit_for_bit(configure: Configure, stage: str) -> N
     check_resumption(stage, whole, broken, "pipeline/unet")
 
 
+@pytest.mark.slow
 def test_two_processes_do_what_one_does(configure: Configure) -> None:
     one, two = configure("one", steps=4), configure("two", steps=4)
     train_image(one)

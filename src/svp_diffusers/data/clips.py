@@ -19,6 +19,7 @@ from PIL import Image
 
 from svp_diffusers.errors import DatasetError
 from svp_diffusers.expression.track import Expressions
+from svp_diffusers.media.arrays import parse_array
 
 SAMPLING_RATE = 16_000
 AUDIO_EMBEDDING_RATE = 50
@@ -192,8 +193,8 @@ class StoredClip:
         """
         data = self.members.get(f"{name}.npy")
         try:
-            return None if data is None else np.load(io.BytesIO(data), allow_pickle=False)
-        except (OSError, ValueError) as error:
+            return None if data is None else parse_array(data)
+        except ValueError as error:
             raise self._damaged(error) from error
 
     def _frames(self, start: int, stop: int) -> np.ndarray:

@@ -8,8 +8,11 @@ import numpy as np
 
 from svp_diffusers.errors import ExpressionError
 from svp_diffusers.expression.arkit import ARKIT_BLENDSHAPES
+from svp_diffusers.expression.mat_file import read_variable
 from svp_diffusers.expression.track import Expressions
+from svp_diffusers.media.arrays import read_arrays
 from svp_diffusers.media.input import check_input
+from svp_diffusers.media.video import parse_fps
 
 # Columns of Deep3DFaceRecon's `coeff` (also PIRenderer's): identity, then expression, then others.
 DEEP3D_COLUMNS = 257
@@ -48,13 +51,9 @@ def read_expressions(path: str | Path, fps: Fraction | None = None) -> Expressio
 
 
 def _read_mat(path: Path, fps: Fraction | None) -> Expressions:
-    from scipy.io import loadmat
-    from scipy.io.matlab import MatReadError
-
     try:
-        coefficients = loadmat(path, variable_names=["coeff"]).get("coeff")
-    # An IndexError: SciPy 1.15 of a file shorter than a header.
-    except (MatReadError, ValueError, TypeError, NotImplementedError, OSError, IndexError) as error:
+        coefficients = read_variable(path, "coeff")
+    except (ValueError, OSError) as error:
         raise ExpressionError(f"{path} is not a readable .mat file: {error}") from error
     if coefficients is None:
         raise ExpressionError(f"{path} has no variable `coeff` as Deep3DFaceRecon writes it")
@@ -62,24 +61,31 @@ def _read_mat(path: Path, fps: Fraction | None) -> Expressions:
         raise ExpressionError(
             f"`coeff` of {path} must be (frames, {DEEP3D_COLUMNS}), not {coefficients.shape}"
         )
-    values = coefficients[:, DEEP3D_EXPRESSION].astype(np.float32)
+    values = coefficients[:, DEEP3D_EXPRESSION].copy()
     return Expressions(values, "bfm64", fps or DEFAULT_MAT_FPS, str(path))
 
 
 def _read_npz(path: Path, fps: Fraction | None) -> Expressions:
+    names = ("expression", "space", "fps")
     try:
-        with np.load(path, allow_pickle=False) as file:
-            arrays = dict(file)
+        arrays = read_arrays(path, names)
     except (ValueError, OSError) as error:
         raise ExpressionError(f"{path} is not a readable .npz file: {error}") from error
-    missing = [name for name in ("expression", "space", "fps") if name not in arrays]
+    missing = [name for name in names if name not in arrays]
     if missing:
         raise ExpressionError(f"{path} lacks {', '.join(missing)}: declare what the numbers are")
     if fps is not None:
         raise ExpressionError(f"{path} says its own frame rate; leave the frame rate away")
-    values = np.asarray(arrays["expression"], dtype=np.float32)
-    rate = Fraction(str(arrays["fps"])).limit_denominator(1001)
-    return Expressions(values, str(arrays["space"]), rate, str(path))
+    values = arrays["expression"]
+    if values.dtype.kind not in "iuf":
+        raise ExpressionError(f"`expression` of {path} holds {values.dtype}, not numbers")
+    stored = arrays["fps"]
+    try:
+        text = stored.dtype.kind == "U"
+        rate = parse_fps(str(stored)) if text else Fraction(stored.item()).limit_denominator(1001)
+    except (ValueError, OverflowError) as error:
+        raise ExpressionError(f"`fps` of {path} is not one frame rate: {error}") from error
+    return Expressions(values.astype(np.float32), str(arrays["space"]), rate, str(path))
 
 
 def _read_live_link_csv(path: Path, fps: Fraction | None) -> Expressions:
@@ -88,7 +94,7 @@ def _read_live_link_csv(path: Path, fps: Fraction | None) -> Expressions:
     try:
         with path.open(newline="", encoding="utf-8-sig") as file:
             rows = list(csv.DictReader(file))
-    except (csv.Error, UnicodeDecodeError) as error:
+    except (csv.Error, UnicodeDecodeError, OSError) as error:
         raise ExpressionError(f"{path} is not a readable .csv file: {error}") from error
     # Live Link Face writes the ARKit names with a capital first letter.
     columns = [name[0].upper() + name[1:] for name in ARKIT_BLENDSHAPES]

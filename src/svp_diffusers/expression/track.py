@@ -15,6 +15,8 @@ from svp_diffusers.errors import ConfigurationError, ExpressionError
 from svp_diffusers.expression.arkit import ARKIT_BLENDSHAPES
 
 EXPRESSION_FPS = Fraction(25)
+MAXIMUM_FPS = 240
+"""Of a recording: what phones film at most. What is slower than one frame a second is no motion."""
 EXPRESSION_SPACES = {"bfm64": 64, "arkit52": len(ARKIT_BLENDSHAPES)}
 
 
@@ -24,10 +26,11 @@ class Expressions:
 
     values: (frames, dim) float32, finite
     space: "bfm64" (64 Deep3DFaceRecon coefficients) or "arkit52" (ARKit names and order, 0..1)
-    fps: frames per second
+    fps: frames per second, 1 to 240
     source: where they came from, for messages
 
-    Raises `ExpressionError` for an unknown space, a wrong shape, or values that are not finite.
+    Raises `ExpressionError` for an unknown space, a wrong shape, values that are not finite, or
+    another rate.
     """
 
     values: NDArray[np.float32]
@@ -53,8 +56,10 @@ class Expressions:
                 f"{self.source} has NaN or infinite coefficients, first in frame "
                 f"{int(finite.argmin())}; cut or repair those frames"
             )
-        if self.fps <= 0:
-            raise ExpressionError(f"{self.source} has a frame rate of {self.fps}")
+        if not 1 <= self.fps <= MAXIMUM_FPS:
+            raise ExpressionError(
+                f"{self.source} has a frame rate of {float(self.fps):g}, not 1 to {MAXIMUM_FPS}"
+            )
 
     def resample(self, fps: Fraction = EXPRESSION_FPS) -> "Expressions":
         """The same motion at another frame rate, by linear interpolation (our choice)."""

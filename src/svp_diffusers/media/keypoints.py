@@ -13,6 +13,7 @@ import torch
 from numpy.typing import NDArray
 
 from svp_diffusers.errors import FaceError
+from svp_diffusers.media.arrays import read_array
 from svp_diffusers.media.input import check_input
 from svp_diffusers.media.video import number_of_frames
 from svp_diffusers.pipelines.head_pictures_svp import draw_dots, draw_v3_dots
@@ -38,11 +39,11 @@ def read_keypoints(path: str | Path, points: int = 8) -> NDArray[np.float32]:
     """Keypoints (frames, points, 2) of a `.npy` file. Raises `MediaError` or `FaceError`."""
     path = check_input(path)
     try:
-        array = np.load(path, allow_pickle=False)
-    except (ValueError, OSError, EOFError) as error:
-        raise FaceError(f"{path} is not an array that numpy.save wrote without pickle") from error
-    if not isinstance(array, np.ndarray) or not np.issubdtype(array.dtype, np.number):
-        raise FaceError(f"{path} is not one array of numbers; save it with numpy.save")
+        array = read_array(path)
+    except (ValueError, OSError) as error:
+        raise FaceError(f"{path} is not an array that numpy.save wrote: {error}") from error
+    if array.dtype.kind not in "iuf":
+        raise FaceError(f"{path} holds {array.dtype}, not numbers")
     return check_keypoints(array, points)
 
 

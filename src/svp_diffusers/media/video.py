@@ -60,6 +60,8 @@ def parse_fps(value: str | float | Fraction) -> Fraction:
     """
     text = str(value)
     try:
+        if "e" in text.lower():  # of 1e999999999, a fraction would take hours and all memory
+            raise ValueError("it has an exponent")
         fps = Fraction(text)
     except (ValueError, ZeroDivisionError) as error:
         raise ConfigurationError(

@@ -11,7 +11,9 @@ from PIL import Image
 
 from svp_diffusers.data.preparation.probing import ProbedVideo
 from svp_diffusers.data.preparation.settings import Reason, RejectionError
+from svp_diffusers.media.arrays import read_array
 from svp_diffusers.media.faces import Face, FaceDetector
+from svp_diffusers.media.input import check_input
 from svp_diffusers.media.landmarks import LandmarkFaceDetector, load_face_landmarker
 from svp_diffusers.models.face_landmarker_svp import FaceLandmarker
 from svp_diffusers.pipelines.head_svp import CROP_MARGIN
@@ -118,10 +120,10 @@ def read_face_file(path: Path, video: ProbedVideo, fps: Fraction, frames: int) -
         RejectionError: missing, of another shape, or of another length than the video.
     """
     try:
-        rows = np.load(path, allow_pickle=False)
-    except (OSError, ValueError, EOFError) as error:
+        rows = read_array(check_input(path))
+    except (OSError, ValueError) as error:
         raise RejectionError(Reason.FACE_FILE, f"{path.name}: {error}") from error
-    if not isinstance(rows, np.ndarray) or rows.shape[1:] not in ((8, 2), (3, 2), (4,)):
+    if rows.dtype.kind not in "iuf" or rows.shape[1:] not in ((8, 2), (3, 2), (4,)):
         detail = f"{path.name}: expected an array (n, 8, 2), (n, 3, 2) or (n, 4)"
         raise RejectionError(Reason.FACE_FILE, detail)
     if len(rows) != len(video.times):
