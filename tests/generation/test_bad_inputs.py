@@ -203,6 +203,38 @@ BAD: dict[str, tuple[type[SVPError], Callable[[Path, Path], Change]]] = {
         lambda f, t: {"audio": samples(t, np.full(16000, np.nan))},
     ),
     "ten milliseconds": (MediaError, lambda f, t: {"audio": samples(t, NOISE.ravel()[:160] / 999)}),
+    "nobody who speaks": (ConfigurationError, lambda f, t: {"audio": None}),
+    "a speaker who is not in the picture": (
+        FaceError,
+        lambda f, t: {
+            "speakers": {0: f / "speech.wav", 7: f / "speech.wav"},
+            "paste_back": True,
+            "detector": FoundFaces((10, 10, 50, 60)),
+        },
+    ),
+    "speakers without the whole picture": (
+        ConfigurationError,
+        lambda f, t: {"speakers": {0: f / "speech.wav"}},
+    ),
+    "speakers and a face by hand": (
+        ConfigurationError,
+        lambda f, t: {"speakers": {0: f / "speech.wav"}, "paste_back": True, "face_index": 1},
+    ),
+    "a speaker who is missing": (
+        MediaError,
+        lambda f, t: {"speakers": {0: t / "none.wav"}, "paste_back": True},
+    ),
+    "a speaker who goes on after the sound": (
+        MediaError,
+        lambda f, t: {
+            "speakers": {0: samples(t, 0.1 * np.resize(NOISE.ravel() / 255, 32000))},
+            "paste_back": True,
+        },
+    ),
+    "several performances of the whole picture": (
+        ConfigurationError,
+        lambda f, t: {"paste_back": True, "num_styles": 2},
+    ),
     # the style
     "an unknown style": (StyleError, lambda f, t: {"style": "ecstatic"}),
     "a style of another encoder": (StyleError, lambda f, t: {"style": str(foreign_style(t))}),

@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from svp_diffusers.errors import FaceError
-from svp_diffusers.generation.portrait import Portrait, prepare_portrait
+from svp_diffusers.generation.portrait import Portrait, prepare_portraits
 from svp_diffusers.generation.request import GenerationRequest
 from svp_diffusers.media.faces import Face, describe_face
 from svp_diffusers.media.image import read_image
@@ -26,7 +26,8 @@ def prepare(picture: Image.Image, detector: LandmarkFaceDetector, **options) -> 
     request = GenerationRequest(
         image=Path("picture.png"), audio=Path("a.wav"), output=Path("v.mp4"), **options
     )
-    return prepare_portrait(request, picture, SIZE, "head8", detector)
+    faces = [request.face_index]
+    return prepare_portraits(request, faces, picture, SIZE, "head8", detector)[0]
 
 
 def eyes_of(portrait: Portrait) -> np.ndarray:

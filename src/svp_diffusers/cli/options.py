@@ -22,6 +22,8 @@ def takes_fields_of(
         panel: the panel of `--help` that it stands in
         flags: how the option is written, where that is not `--its-name`
         parse: a function from the text of the command line to the field's value
+        repeated: whether the option may be given more than once; `parse` is then given all texts
+        optional: whether the argument may be left out, and is then None
     """
     types = get_type_hints(request)
     parameters = [_describe(field, types[field.name]) for field in fields(request)]  # type: ignore[arg-type]
@@ -49,15 +51,16 @@ def takes_fields_of(
 def _describe(field: Field[Any], kind: Any) -> inspect.Parameter:
     metadata = field.metadata
     if "parse" in metadata:
-        kind = str | None
+        kind = list[str] | None if metadata.get("repeated") else str | None
     flags = metadata.get("flags", ())
     shown = {"help": metadata["help"], "rich_help_panel": metadata.get("panel")}
     is_required = field.default is MISSING
     is_argument = is_required and not flags
     info = typer.Argument(**shown) if is_argument else typer.Option(*flags, **shown)
+    default = inspect.Parameter.empty if is_required else field.default
     return inspect.Parameter(
         field.name,
         inspect.Parameter.KEYWORD_ONLY,
-        default=inspect.Parameter.empty if is_required else field.default,
+        default=None if metadata.get("optional") else default,
         annotation=Annotated[kind, info],
     )

@@ -59,6 +59,7 @@ def check_request(request: GenerationRequest) -> list[Path]:
         raise ConfigurationError(
             "--no-detect-face takes the picture's middle: leave out --face-index and --bbox."
         )
+    check_speakers(request)
     if request.output.suffix.lower() != ".mp4":
         raise ConfigurationError(f"The output must end in .mp4; got {request.output.name!r}.")
     for path in request.files().values():
@@ -73,6 +74,36 @@ def check_request(request: GenerationRequest) -> list[Path]:
         check_output(path)
         check_output(get_manifest_path(path))
     return outputs
+
+
+def check_speakers(request: GenerationRequest) -> None:
+    """Check who speaks, and what goes with the whole picture.
+
+    Raises:
+        ConfigurationError: if nobody speaks, or options contradict each other.
+    """
+    if request.paste_back and request.num_styles > 1:
+        raise ConfigurationError(
+            "--paste-back makes one performance of the whole picture: leave out --num-styles, and "
+            "vary --seed."
+        )
+    if not request.speakers:
+        if request.audio is None:
+            raise ConfigurationError("Say what is to be said: AUDIO, or --speaker for each face.")
+        return
+    if not request.paste_back:
+        raise ConfigurationError("--speaker puts faces back into one picture: add --paste-back.")
+    alone = {
+        "--face-index": request.face_index,
+        "--bbox": request.bbox,
+        "--portrait-keypoints": request.portrait_keypoints,
+        "--head-video": request.head_video,
+        "--head-keypoints": request.head_keypoints,
+        "--no-detect-face": None if request.detect_face else True,
+    }
+    given = [option for option, value in alone.items() if value is not None]
+    if given:
+        raise ConfigurationError(f"--speaker says which faces are animated: leave out {given[0]}.")
 
 
 def check_overwritten(inputs: Iterable[Path], outputs: Iterable[Path]) -> None:

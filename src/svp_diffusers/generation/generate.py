@@ -27,19 +27,25 @@ from svp_diffusers.generation.head_motion import (
     check_generated_motion,
     choose_head_pictures,
     prepare_head_motion,
+    warn_of_large_motion,
 )
-from svp_diffusers.generation.portrait import prepare_portrait
+from svp_diffusers.generation.portrait import Portrait, prepare_portraits
 from svp_diffusers.generation.request import GenerationRequest
 from svp_diffusers.generation.styles import check_styles, load_styles
-from svp_diffusers.media.audio import Recording, check_speech, read_audio, to_mono
+from svp_diffusers.generation.voices import read_voices
+from svp_diffusers.generation.whole_picture import paste_videos, place_portraits
+from svp_diffusers.media.audio import Recording
 from svp_diffusers.media.faces import FaceDetector
 from svp_diffusers.media.image import read_image
 from svp_diffusers.media.landmarks import LandmarkFaceDetector
 from svp_diffusers.media.manifest import Provenance, hash_folder, write_manifest
+from svp_diffusers.media.paste_back import PastedCrop, trim_to_even
 from svp_diffusers.media.video import parse_fps, write_video
+from svp_diffusers.pipelines.head_pictures_svp import HeadPictures
 from svp_diffusers.pipelines.head_svp import Head
 from svp_diffusers.pipelines.pipeline_svp_talking_head import SVPTalkingHeadPipeline
 from svp_diffusers.pipelines.speech_svp import count_frames
+from svp_diffusers.pipelines.style_schedule_svp import Style
 from svp_diffusers.style.parse import StyleEntry, format_styles, parse_style
 
 Progress = Callable[[str, int, int], None]
@@ -66,72 +72,100 @@ def generate_video(
     """
     outputs = check_request(request)
     given_fps = None if request.fps is None else parse_fps(request.fps)
-    recording = read_audio(request.audio)
     picture = read_image(request.image)
     device = select_device(request.device)
     folder = find_checkpoint(request.model)
     defaults = read_call_defaults(folder)
     request = fill_context(request, defaults)
     fps = defaults.fps if given_fps is None else given_fps
-    check_speech(recording, fps)
-    waveform = to_mono(recording)
-    num_frames = count_frames(len(waveform), 16000, fps)
+    voices = read_voices(request, fps)
+    num_frames = count_frames(len(voices.waveforms[0]), 16000, fps)
     layout = read_config(folder, "head_guider")["keypoint_layout"]
     unet = read_config(folder, "unet")
     size = choose_size(request, unet["sample_size"], unet["motion_max_seq_length"])
     outline = outline_style_encoder(folder)
     styles = parse_style(request.style, outline.style_bank)
-    check_styles(styles, outline, recording.duration)
+    check_styles(styles, outline, voices.heard.duration)
     style_files = [each.file for each in styles if each.file is not None]
     check_overwritten([*request.files().values(), *style_files], outputs)
     detector = detector or LandmarkFaceDetector()
-    portrait = prepare_portrait(request, picture, size, layout, detector)
-    motion = prepare_head_motion(request, portrait, fps, num_frames, layout)
+    if request.paste_back:
+        picture = trim_to_even(picture)
+    portraits = prepare_portraits(request, voices.faces, picture, size, layout, detector)
+    landmarker = detector.landmarker if isinstance(detector, LandmarkFaceDetector) else None
+    motion = prepare_head_motion(request, portraits[0], fps, num_frames, layout, landmarker)
+    if motion is not None:
+        warn_of_large_motion(folder, motion, size)
     if request.head_motion == "generated":
-        check_generated_motion(folder, portrait, layout)
+        for portrait in portraits:
+            check_generated_motion(folder, portrait, layout)
+    pasted = place_portraits(picture, portraits) if request.paste_back else []
 
     pipeline = load_pipeline(folder, device, request.dtype)
     pipeline.set_progress_bar_config(disable=True)
     request = fill_defaults(request, pipeline, size)
-    own = portrait.keypoints if motion is None else None
-    if own is not None:
-        head_motion = pipeline.choose_head_motion(
-            request.head_motion, request.head_motion_scale, Head(None, own)
-        )
-        request = replace(request, head_motion="still" if head_motion is None else "generated")
-    with numbers_only():
-        latents, _ = pipeline(
-            portrait.crop.image,
-            waveform,
-            load_styles(styles, pipeline),
-            head_keypoints=choose_head_pictures(portrait, motion, layout, size),
-            portrait_keypoints=own,
-            find_face=False,
-            head_motion=request.head_motion,
-            head_motion_scale=request.head_motion_scale,
-            height=size,
-            width=size,
-            fps=fps,
-            num_inference_steps=request.steps,
-            guidance_scale=request.guidance_scale,
-            audio_guidance_scale=request.audio_guidance_scale,
-            style_guidance_scale=request.style_guidance_scale,
-            reference_attention_scale=request.reference_attention_scale,
-            audio_attention_scale=request.audio_attention_scale,
-            style_attention_scale=request.style_attention_scale,
-            style_temperature=request.style_temperature,
-            num_videos_per_style=request.num_styles,
-            context_length=request.context_length,
-            context_overlap=request.context_overlap,
-            generator=torch.Generator().manual_seed(request.seed),
-            output_type="latent",
-            return_dict=False,
-            callback_on_step_end=_report_steps(on_progress),
-        )
+    request = fill_head_motion(request, pipeline, portraits)
+    style = load_styles(styles, pipeline)
+    generator = torch.Generator().manual_seed(request.seed)
+    latents: list[torch.Tensor] = []
+    for portrait, waveform in zip(portraits, voices.waveforms, strict=True):
+        with numbers_only():
+            pictures = choose_head_pictures(portrait, motion, layout, size)
+            latents += animate_portrait(
+                *(pipeline, request, portrait, pictures, waveform, style, fps, size, generator),
+                on_progress,
+            )
     provenance = describe_run(request, styles, folder)
     with numbers_only():
-        write_outputs(outputs, pipeline, latents, recording, fps, provenance, on_progress)
+        write_outputs(
+            outputs, pipeline, latents, pasted, voices.heard, fps, provenance, on_progress
+        )
     return outputs
+
+
+def animate_portrait(
+    pipeline: SVPTalkingHeadPipeline,
+    request: GenerationRequest,
+    portrait: Portrait,
+    head_pictures: HeadPictures | None,
+    waveform: NDArray[np.float32],
+    style: Style,
+    fps: Fraction,
+    size: int,
+    generator: torch.Generator,
+    on_progress: Progress,
+) -> list[torch.Tensor]:
+    """Let one portrait speak: the latents (channels, frames, h, w) of each performance."""
+    latents: list[torch.Tensor]
+    latents, _ = pipeline(
+        portrait.crop.image,
+        waveform,
+        style,
+        head_keypoints=head_pictures,
+        portrait_keypoints=portrait.keypoints if head_pictures is None else None,
+        find_face=False,
+        head_motion=request.head_motion,
+        head_motion_scale=request.head_motion_scale,
+        height=size,
+        width=size,
+        fps=fps,
+        num_inference_steps=request.steps,
+        guidance_scale=request.guidance_scale,
+        audio_guidance_scale=request.audio_guidance_scale,
+        style_guidance_scale=request.style_guidance_scale,
+        reference_attention_scale=request.reference_attention_scale,
+        audio_attention_scale=request.audio_attention_scale,
+        style_attention_scale=request.style_attention_scale,
+        style_temperature=request.style_temperature,
+        num_videos_per_style=request.num_styles,
+        context_length=request.context_length,
+        context_overlap=request.context_overlap,
+        generator=generator,
+        output_type="latent",
+        return_dict=False,
+        callback_on_step_end=_report_steps(on_progress),
+    )
+    return latents
 
 
 @contextmanager
@@ -173,24 +207,49 @@ def fill_defaults(
     )
 
 
+def fill_head_motion(
+    request: GenerationRequest, pipeline: SVPTalkingHeadPipeline, portraits: Sequence[Portrait]
+) -> GenerationRequest:
+    """Put how a single head moves, where no motion is taken over."""
+    own = portraits[0].keypoints
+    if len(portraits) > 1 or own is None or request.head_video or request.head_keypoints:
+        return request
+    chosen = pipeline.choose_head_motion(
+        request.head_motion, request.head_motion_scale, Head(None, own)
+    )
+    return replace(request, head_motion="still" if chosen is None else "generated")
+
+
 def write_outputs(
     outputs: Sequence[Path],
     pipeline: SVPTalkingHeadPipeline,
     latents: Sequence[torch.Tensor],
+    pasted: Sequence[PastedCrop],
     recording: Recording,
     fps: Fraction,
     provenance: Provenance,
     on_progress: Progress,
 ) -> None:
-    """Decode and write every video a few frames at a time, then its manifest."""
+    """Decode and write every video a few frames at a time, then its manifest.
+
+    Videos are put back into the picture if they are `pasted`, else set side by side.
+    """
     groups = [latents] if len(outputs) == 1 else [latents, *([each] for each in latents)]
     total = sum(group[0].shape[1] for group in groups)
     done = count(1)
+
+    def report(frames: Iterator[NDArray[np.uint8]]) -> Iterator[NDArray[np.uint8]]:
+        for frame in frames:
+            yield frame
+            on_progress("writing", next(done), total)
+
     for path, group in zip(outputs, groups, strict=True):
-        frames = decode_side_by_side(
-            pipeline, group, lambda: on_progress("writing", next(done), total)
-        )
-        write_video(path, frames, fps, recording, {"title": path.stem})
+        if pasted:
+            videos = [decode_side_by_side(pipeline, [video]) for video in group]
+            frames = paste_videos(pasted, videos)
+        else:
+            frames = decode_side_by_side(pipeline, group)
+        write_video(path, report(frames), fps, recording, {"title": path.stem})
         write_manifest(path, provenance)
 
 
@@ -210,9 +269,7 @@ def describe_run(
 
 
 def decode_side_by_side(
-    pipeline: SVPTalkingHeadPipeline,
-    videos: Sequence[torch.Tensor],
-    on_frame: Callable[[], None] = lambda: None,
+    pipeline: SVPTalkingHeadPipeline, videos: Sequence[torch.Tensor]
 ) -> Iterator[NDArray[np.uint8]]:
     """Decode videos of one length, each (channels, frames, h, w), into one beside the other.
 
@@ -221,9 +278,7 @@ def decode_side_by_side(
     """
     for parts in zip(*(pipeline.decode_latents(video) for video in videos), strict=True):
         joined = torch.cat([part.float().cpu() for part in parts], dim=3)
-        for frame in (joined * 255).round().to(torch.uint8).permute(0, 2, 3, 1).numpy():
-            yield frame
-            on_frame()
+        yield from (joined * 255).round().to(torch.uint8).permute(0, 2, 3, 1).numpy()
 
 
 def _report_steps(on_progress: Progress) -> Callable[..., dict[str, torch.Tensor]]:

@@ -1,6 +1,7 @@
 """The portrait as the pipeline sees it: the face found, cut out, and its head's keypoints."""
 
 import warnings
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -41,30 +42,45 @@ class Portrait:
         crop: the cut, (size, size) RGB, and where it lies in the whole picture.
         keypoints: (points, 2) in pixels of the cut, or None if they are not known.
         face: left, top, right, bottom of the face's box as shares of the cut, where it is known.
+        box: the same in pixels of the whole picture, (4,).
+        others: boxes of the other faces that were found in the picture.
     """
 
     crop: FaceCrop
     keypoints: NDArray[np.float32] | None
     face: tuple[float, ...] | None = None
+    box: NDArray[np.float32] | None = None
+    others: tuple[NDArray[np.float32], ...] = ()
 
 
-def prepare_portrait(
+def prepare_portraits(
     request: GenerationRequest,
+    faces: Sequence[int | None],
     picture: Image.Image,
     size: int,
     layout: str,
     detector: FaceDetector,
-) -> Portrait:
-    """Cut the portrait out of the picture: around its face, or, if none is looked for, its middle.
+) -> list[Portrait]:
+    """Cut portraits out of the picture: around their faces, or, if none is looked for, its middle.
 
     Warns of a face that is small, turned away or cut off, and of the choice among several.
+
+    Args:
+        request: what to make.
+        faces: their numbers, 0 being the largest; None is the largest, with a warning if there are
+            others.
+        picture: RGB.
+        size: of the portraits in pixels.
+        layout: of the keypoints that the checkpoint takes.
+        detector: of faces.
 
     Raises:
         FaceError: if there is no face, not that one, or its box or keypoints do not fit.
     """
     given = read_portrait_keypoints(request, picture, layout)
     if request.bbox is not None:
-        face = find_in_box(face_from_bbox(request.bbox, *picture.size), picture, detector)
+        found = [find_in_box(face_from_bbox(request.bbox, *picture.size), picture, detector)]
+        chosen = found
     elif request.detect_face:
         found = detector.detect(picture)
         if not found:
@@ -73,15 +89,20 @@ def prepare_portrait(
                 "the front, say where it is with --bbox, or take the picture's middle as it is "
                 "with --no-detect-face"
             )
-        face = select_face(found, request.face_index)
+        chosen = [select_face(found, number) for number in faces]
     else:
-        return Portrait(*cut_middle(picture, size, given))
-    for problem in describe_face(face, *picture.size):
-        warnings.warn(f"the face in {request.image.name} {problem}", stacklevel=2)
-    crop = crop_around_face(picture, face.bbox, size)
-    corners = tuple(map(float, crop.map_points(face.bbox.reshape(2, 2)).flatten() / size))
-    keypoints = face.get_keypoints(layout) if given is None and layout in POINTS else given
-    return Portrait(crop, None if keypoints is None else crop.map_points(keypoints), corners)
+        return [Portrait(*cut_middle(picture, size, given))]
+    portraits = []
+    for face in chosen:
+        for problem in describe_face(face, *picture.size):
+            warnings.warn(f"the face in {request.image.name} {problem}", stacklevel=2)
+        crop = crop_around_face(picture, face.bbox, size)
+        corners = tuple(map(float, crop.map_points(face.bbox.reshape(2, 2)).flatten() / size))
+        keypoints = face.get_keypoints(layout) if given is None and layout in POINTS else given
+        placed = None if keypoints is None else crop.map_points(keypoints)
+        others = tuple(each.bbox for each in found if each is not face)
+        portraits.append(Portrait(crop, placed, corners, face.bbox, others))
+    return portraits
 
 
 def read_portrait_keypoints(

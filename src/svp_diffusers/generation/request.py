@@ -4,6 +4,7 @@ The fields are the commands' options, and their metadata says what each means (s
 `svp_diffusers.cli.options`). Nothing heavy is imported here, so that `--help` answers at once.
 """
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -29,12 +30,37 @@ def parse_bbox(text: str) -> tuple[float, float, float, float]:
     return left, top, right, bottom
 
 
+def parse_speakers(texts: Sequence[str]) -> dict[int, Path]:
+    """Read faces and what they say, "number:file".
+
+    Raises:
+        ConfigurationError: if one is something else, or a face is there twice.
+    """
+    speakers: dict[int, Path] = {}
+    for text in texts:
+        number, _, file = text.partition(":")
+        if not number.strip().isdecimal() or not file:
+            raise ConfigurationError(
+                f"--speaker must be a face's number and a file, as in 0:anna.wav; got {text!r}."
+            )
+        if int(number) in speakers:
+            raise ConfigurationError(f"--speaker says twice what face {int(number)} says.")
+        speakers[int(number)] = Path(file)
+    return speakers
+
+
 @dataclass(frozen=True)
 class GenerationRequest:
     """A video to make, and how; the arguments and options of `svp generate`."""
 
     image: Path = field(metadata={"help": "Picture of the portrait."})
-    audio: Path = field(metadata={"help": "Speech, in any file that has sound."})
+    audio: Path | None = field(
+        metadata={
+            "help": "Speech, in any file that has sound. With --speaker it is only heard, and may "
+            "be left out: then all speakers are.",
+            "optional": True,
+        }
+    )
     output: Path = field(metadata={"help": "The video to write, .mp4.", "flags": OUTPUT_FLAGS})
     model: str | None = field(
         default=None,
@@ -66,7 +92,8 @@ class GenerationRequest:
         },
     )
     face_index: int | None = field(
-        default=None, metadata={"help": "Which face; 0 is the largest.", "panel": PORTRAIT}
+        default=None,
+        metadata={"help": "Which face; 0 is the largest, 1 the next.", "panel": PORTRAIT},
     )
     bbox: tuple[float, float, float, float] | None = field(
         default=None,
@@ -74,6 +101,24 @@ class GenerationRequest:
             "help": "The face by hand: left,top,right,bottom in pixels.",
             "panel": PORTRAIT,
             "parse": parse_bbox,
+        },
+    )
+    paste_back: bool = field(
+        default=False,
+        metadata={
+            "help": "Put the animated face back into the whole picture, which stays as it is.",
+            "panel": PORTRAIT,
+        },
+    )
+    speakers: Mapping[int, Path] | None = field(
+        default=None,
+        metadata={
+            "help": "A face, numbered as by --face-index, and what it says, 1:ben.wav; once for "
+            "each face that speaks. The others stay as they are. With --paste-back.",
+            "panel": PORTRAIT,
+            "flags": ("--speaker",),
+            "parse": parse_speakers,
+            "repeated": True,
         },
     )
     portrait_keypoints: Path | None = field(
@@ -94,7 +139,8 @@ class GenerationRequest:
         },
     )
     head_motion_scale: float = field(
-        default=1.0, metadata={"help": "Factor of generated motion.", "panel": HEAD}
+        default=1.0,
+        metadata={"help": "Factor of the motion, generated or taken over.", "panel": HEAD},
     )
     head_video: Path | None = field(
         default=None, metadata={"help": "Take over the head's motion of a video.", "panel": HEAD}
@@ -173,6 +219,7 @@ class GenerationRequest:
             "head_keypoints": self.head_keypoints,
             "portrait_keypoints": self.portrait_keypoints,
         }
+        files |= {f"speaker {face}": path for face, path in (self.speakers or {}).items()}
         return {role: path for role, path in files.items() if path is not None}
 
 

@@ -1,7 +1,7 @@
 """Speech: any container FFmpeg reads in, samples out."""
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -95,6 +95,18 @@ def to_mono(recording: Recording, sampling_rate: int = 16000) -> NDArray[np.floa
     ratio = Fraction(sampling_rate, recording.sampling_rate)
     resampled: NDArray[np.float32] = resample_poly(mono, ratio.numerator, ratio.denominator)
     return resampled.astype(np.float32, copy=False)
+
+
+def mix_recordings(recordings: Sequence[Recording]) -> Recording:
+    """Recordings that begin together as one, mono at the highest of their rates, as long as the
+    longest; quieter where they would exceed full scale together."""
+    rate = max(recording.sampling_rate for recording in recordings)
+    voices = [to_mono(recording, rate) for recording in recordings]
+    length = max(map(len, voices))
+    mixed = np.sum([np.pad(voice, (0, length - len(voice))) for voice in voices], axis=0)
+    mixed = (mixed / max(1.0, float(np.abs(mixed).max())))[None]
+    names = ", ".join(recording.source for recording in recordings)
+    return Recording(mixed.astype(np.float32, copy=False), rate, names)
 
 
 def check_speech(recording: Recording, fps: Fraction = Fraction(25)) -> None:

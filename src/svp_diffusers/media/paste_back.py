@@ -1,5 +1,6 @@
 """An animated crop put back into the picture that it was cut out of: the rest stays as it is."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,6 +12,9 @@ from svp_diffusers.pipelines.head_svp import FaceCrop
 
 FEATHER = 0.12
 """Width of the border, as a share of the crop's side, in which the crop fades into the picture."""
+
+Box = NDArray[np.floating]
+"""Left, top, right, bottom of a face, (4,), in pixels of the picture."""
 
 
 @dataclass(frozen=True)
@@ -76,12 +80,21 @@ class PastedCrop:
         return np.asarray(scaled, dtype=np.float32)
 
 
-def place_crop(picture: Image.Image, crop: FaceCrop) -> PastedCrop:
+def trim_to_even(picture: Image.Image) -> Image.Image:
+    """The picture without its last column or row where their number is odd: H.264 takes no such."""
+    return picture.crop((0, 0, picture.width // 2 * 2, picture.height // 2 * 2))
+
+
+def place_crop(
+    picture: Image.Image, crop: FaceCrop, face: Box | None = None, others: Sequence[Box] = ()
+) -> PastedCrop:
     """Prepare pasting the frames of a crop back into its picture.
 
     Args:
         picture: RGB; H.264 needs an even width and height.
         crop: of `crop_around_face` on that picture.
+        face: the face that the crop was cut around, where there are others.
+        others: faces of the picture that the crop must leave alone.
 
     Raises:
         ConfigurationError: the picture has an odd width or height.
@@ -94,8 +107,43 @@ def place_crop(picture: Image.Image, crop: FaceCrop) -> PastedCrop:
     side = round(crop.image.width / crop.scale)
     ramp = fade_borders(side, crop.left > 0, crop.left + side < picture.width)
     rise = fade_borders(side, crop.top > 0, crop.top + side < picture.height)
+    for other in others:
+        assert face is not None
+        axis, near, far = find_gap(face, other)
+        if axis == 0:
+            ramp = ramp * fade_between(crop.left + np.arange(side), near, far)
+        else:
+            rise = rise * fade_between(crop.top + np.arange(side), near, far)
     weights = (rise[:, None] * ramp[None, :])[..., None]
     return PastedCrop(np.asarray(picture.convert("RGB")), crop, weights)
+
+
+def find_gap(face: Box, other: Box) -> tuple[int, float, float]:
+    """Where a face ends and another begins: the axis, 0 across or 1 down, along which they are
+    further apart, and the two borders along it. Where they overlap, both are in the middle."""
+    gaps = []
+    for axis in (0, 1):
+        if face[axis] + face[axis + 2] <= other[axis] + other[axis + 2]:
+            near, far = face[axis + 2], other[axis]
+            gaps.append((float(far - near), axis, float(near), float(far)))
+        else:
+            near, far = face[axis], other[axis + 2]
+            gaps.append((float(near - far), axis, float(near), float(far)))
+    gap, axis, near, far = max(gaps)
+    if gap > 0:
+        return axis, near, far
+    middle = (near + far) / 2
+    is_before = face[axis] + face[axis + 2] <= other[axis] + other[axis + 2]
+    return axis, middle - (1 if is_before else -1), middle + (1 if is_before else -1)
+
+
+def fade_between(positions: NDArray[np.int_], near: float, far: float) -> NDArray[np.float32]:
+    """Weights of pixels between two faces: 1 on the side of the first, whose border is `near`, and
+    0 on that of the other, whose border is `far`; the fall is in the middle third of the gap."""
+    share = (positions + 0.5 - near) / (far - near)  # 0 at one face, 1 at the other
+    fallen = (3 * share - 1).clip(0, 1)
+    weights: NDArray[np.float32] = (1 - fallen * fallen * (3 - 2 * fallen)).astype(np.float32)
+    return weights
 
 
 def fade_borders(side: int, first: bool, last: bool) -> NDArray[np.float32]:
