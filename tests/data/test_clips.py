@@ -1,8 +1,12 @@
+import io
+import re
 from dataclasses import replace
 from fractions import Fraction
 
 import numpy as np
 import pytest
+import soundfile
+from PIL import Image
 
 from svp_diffusers.data.clips import encode_clip
 from svp_diffusers.errors import DatasetError
@@ -75,3 +79,52 @@ def test_a_damaged_member_is_named(make_clip):
     broken = replace(clip, members={**clip.members, "000001.jpg": b"\xff\xd8nothing"})
     with pytest.raises(DatasetError, match="'who' is damaged"):
         broken.decode()
+
+
+def encode_picture(width: int, height: int, mode: str = "RGB", kind: str = "JPEG") -> bytes:
+    stream = io.BytesIO()
+    Image.new(mode, (width, height)).save(stream, kind)
+    return stream.getvalue()
+
+
+def claim_to_be_huge(picture: bytes) -> bytes:
+    """The JPEG with 65535 as its height and width."""
+    place = picture.index(b"\xff\xc0") + 5
+    return picture[:place] + b"\xff" * 4 + picture[place + 4 :]
+
+
+def encode_sound(samples: int, rate: int = 16_000, channels: int = 1) -> bytes:
+    stream = io.BytesIO()
+    soundfile.write(stream, np.zeros((samples, channels)), rate, format="FLAC")
+    return stream.getvalue()
+
+
+def encode_rows(*shape: int) -> bytes:
+    stream = io.BytesIO()
+    np.save(stream, np.zeros(shape, np.float32))
+    return stream.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("name", "data", "message"),
+    [
+        ("000001.jpg", claim_to_be_huge(encode_picture(32, 32)), "exceeds limit"),
+        ("000001.jpg", encode_picture(32, 32, "L"), "000001.jpg is"),
+        ("000001.jpg", encode_picture(31, 32), "000001.jpg is"),
+        ("000001.jpg", encode_picture(32, 32, kind="PNG"), "identify"),
+        ("reference.jpg", encode_picture(64, 64), "reference.jpg is"),
+        ("flac", encode_sound(32_000), "32000"),
+        ("flac", encode_sound(3200, 8000), "8000"),
+        ("flac", encode_sound(3200, channels=2), "3200, 16000, 2"),
+        ("flac", b"fLaC", ""),
+        ("expression.npy", encode_rows(4, 52), "(4, 52)"),
+        ("expression.npy", encode_rows(5), "(5,)"),
+        ("head_keypoints.npy", encode_rows(6, 8, 2), "(6, 8, 2)"),
+        ("head_keypoints.npy", b"", "header"),
+    ],
+)
+def test_a_member_that_is_not_what_the_header_says_is_refused(make_clip, name, data, message):
+    clip = encode_clip(make_clip(key="who"))
+    wrong = replace(clip, members={**clip.members, name: data})
+    with pytest.raises(DatasetError, match=f"'who' is damaged.*{re.escape(message)}"):
+        wrong.decode()

@@ -267,7 +267,7 @@ def test_faces_may_be_given_as_files(tmp_path, rows, shape, keypoints):
     [
         (np.zeros((74, 3, 2)), "74 rows, the video 75 frames"),
         (np.zeros((75, 5, 2)), "expected an array"),
-        (None, "No such file"),
+        (None, "does not exist"),
     ],
 )
 def test_an_unusable_face_file_is_named(tmp_path, rows, detail):

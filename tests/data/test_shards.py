@@ -1,4 +1,6 @@
+import hashlib
 import json
+import random
 import subprocess
 import sys
 import tarfile
@@ -6,6 +8,7 @@ import tarfile
 import pytest
 
 from svp_diffusers.data.clips import encode_clip
+from svp_diffusers.data.loader import ClipDataset
 from svp_diffusers.data.shards import ShardWriter, parse_clip, read_index, verify
 from svp_diffusers.errors import DatasetError
 
@@ -141,3 +144,91 @@ except OutputError as error:
     assert "told:" in done.stdout
     assert "train-000000.tar cannot be written" in done.stdout
     assert list(tmp_path.iterdir()) == []
+
+
+def change(content, path, value):
+    """Put a value into an index, at a path of keys and numbers; `...` takes what is there away."""
+    *parents, last = (int(key) if key.isdigit() else key for key in path.split("."))
+    for key in parents:
+        content = content[key]
+    if value is ...:
+        del content[last]
+    else:
+        content[last] = value
+
+
+WRONG = {
+    "shards": [None, {}, 3],
+    "shards.0": ["a", None],
+    "shards.0.name": ["../x.tar", "/etc/x.tar", "a/b.tar", "train-000000", ".x.tar", 3, ...],
+    "shards.0.split": ["all", 3, ...],
+    "shards.0.bytes": [-1, "9", 1.5, 10**30, True, ...],
+    "shards.0.clips": [99, -1, ...],
+    "shards.0.sha256": ["", 3, ...],
+    "clips": [None, {}, "clips"],
+    "clips.1.key": ["clip_0", "", "../x", "a b", "k" * 81, "a\n", 3, ...],
+    "clips.0.shard": ["other.tar", "../x.tar", ...],
+    "clips.0.offset": [10**9, -512, 0.5, ...],
+    "clips.0.bytes": [10**9, -1, ...],
+    "clips.0.sizes": [None, [["json"]], [["json", -1]], [["json", 2**40]], [[3, 3]], [3]],
+    "clips.0.frame_sizes": [None, [-1], [2**32], ["1"], {}],
+    "clips.0.header": [None, [], ...],
+    "clips.0.header.fps": [25, "0", "1/0", "1e999999999", "-25", "1000", "٢٥", "25\n", ...],
+    "clips.0.header.frames": [0, -1, 2.0, "5", 10**30, ...],
+    "clips.0.header.samples": [-1, "5", 2**40, ...],
+    "clips.0.header.pictures": ["png", None, ...],
+    "clips.0.header.height": [0, -32, 10**6, "32", ...],
+    "clips.0.header.expression_space": ["flame50", 3, ...],
+    "clips.0.header.head_keypoints": ["68", 8, ...],
+    "clips.0.header.metadata": [None, [], "train", ...],
+    "clips.0.header.metadata.split": ["all", None, ["train"], ...],
+}
+CASES = [(path, value) for path, values in WRONG.items() for value in values]
+
+
+@pytest.mark.parametrize(("path", "value"), CASES)
+def test_a_wrong_value_in_an_index_is_named_with_its_place(tmp_path, make_clip, path, value):
+    write_dataset(tmp_path, make_clip, clips=3)
+    content = json.loads((tmp_path / "index.json").read_text())
+    del content["sha256"]
+    change(content, path, value)
+    text = json.dumps(content, sort_keys=True)
+    content["sha256"] = hashlib.sha256(text.encode()).hexdigest()
+    (tmp_path / "index.json").write_text(json.dumps(content))
+    for read in (lambda: read_index(tmp_path), lambda: ClipDataset(str(tmp_path))):
+        with pytest.raises(DatasetError, match=r"index\.json is not a dataset index: .*"):
+            read()
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        *(b"", b"{", b"[]", b"3", b"null", b"\xff\xfe", b"\x00" * 99, b"[" * 100_000),
+        *(b'{"format": "svp-clips-1"}', b'{"format": NaN}', b'{"a": 1e999}'),
+        *(b'{"format": {}}', b'{"a": ' + b"1" * 5000 + b"}"),
+    ],
+)
+def test_a_file_that_is_no_index_is_refused(tmp_path, data):
+    (tmp_path / "index.json").write_bytes(data)
+    for read in (lambda: verify(tmp_path), lambda: ClipDataset(str(tmp_path))):
+        with pytest.raises(DatasetError, match=r"index\.json is not a dataset index: .*"):
+            read()
+
+
+def test_damage_of_a_clip_is_never_more_than_a_dataset_error(tmp_path, make_clip):
+    index = write_dataset(tmp_path, make_clip, clips=1)
+    (entry,) = index.clips
+    whole = (tmp_path / entry.shard).read_bytes()[entry.offset : entry.offset + entry.bytes]
+    blocks = [start for start in range(0, len(whole), 512) if whole[start + 257 :][:5] == b"ustar"]
+    draw = random.Random(0)
+    refused = 0
+    for _ in range(300):
+        damaged = bytearray(whole)
+        for _ in range(draw.choice([1, 4])):
+            place = draw.choice([*blocks, draw.randrange(len(whole) - 512)]) + draw.randrange(512)
+            damaged[place] = draw.randrange(256)
+        try:
+            parse_clip(bytes(damaged[: draw.choice([None, None, place])]), entry).decode()
+        except DatasetError:
+            refused += 1
+    assert refused > 200

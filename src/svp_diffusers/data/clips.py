@@ -28,8 +28,9 @@ SPLITS = ("train", "validation", "test")
 HEAD_KEYPOINT_LAYOUTS = {"head8": 8, "v3": 3}
 FRAME_NAME = re.compile(r"\d{6}\.jpg")
 """Members that are frames; they come last, in their order."""
-_KEY = re.compile(r"[A-Za-z0-9_-]+(/[A-Za-z0-9_-]+)*")
-_ARRAYS = ("head_keypoints", "expression", "latents", "audio_embeddings")
+KEY = re.compile(r"[A-Za-z0-9_-]+(/[A-Za-z0-9_-]+)*")
+_FRAMEWISE = ("head_keypoints", "expression", "latents")
+_ARRAYS = (*_FRAMEWISE, "audio_embeddings")
 
 
 @dataclass(frozen=True)
@@ -131,8 +132,8 @@ class StoredClip:
             DatasetError: it is damaged.
         """
         try:
-            return _decode_waveform(self.members["flac"])
-        except (KeyError, RuntimeError) as error:
+            return _decode_waveform(self.members["flac"], self.header["samples"])
+        except (KeyError, RuntimeError, ValueError) as error:
             raise self._damaged(error) from error
 
     def decode(
@@ -158,6 +159,10 @@ class StoredClip:
                 f"{self.number_of_frames} frames"
             )
         arrays = {name: self.array(name) for name in _ARRAYS}
+        for name in _FRAMEWISE:
+            array = arrays[name]
+            if array is not None and (array.ndim < 2 or len(array) != self.number_of_frames):
+                raise self._damaged(ValueError(f"{name} has the shape {array.shape}"))
         pictured = pictures and arrays["latents"] is None
         frames = self._frames(start, stop) if pictured else None
         referenced = pictures and "reference.jpg" in self.members
@@ -207,8 +212,12 @@ class StoredClip:
             DatasetError: it is missing or damaged.
         """
         try:
-            return np.array(Image.open(io.BytesIO(self.members[f"{name}.jpg"])))
-        except (KeyError, OSError, ValueError) as error:
+            with Image.open(io.BytesIO(self.members[f"{name}.jpg"]), formats=["JPEG"]) as picture:
+                expected = (self.header["width"], self.header["height"])
+                if picture.size != expected or picture.mode != "RGB":
+                    raise ValueError(f"{name}.jpg is {picture.size}, not {expected}")
+                return np.array(picture)
+        except (KeyError, OSError, ValueError, Image.DecompressionBombError) as error:
             raise self._damaged(error) from error
 
 
@@ -252,7 +261,7 @@ def _check(sample: ClipSample) -> None:
     def fail(problem: str) -> None:
         raise DatasetError(f"clip {sample.key!r}: {problem}")
 
-    if not _KEY.fullmatch(sample.key) or len(sample.key) > 80:
+    if not KEY.fullmatch(sample.key) or len(sample.key) > 80:
         fail("a key has letters, digits, '_', '-' and '/' only, at most 80 of them")
     if sample.metadata.get("split") not in SPLITS:
         fail(f"metadata['split'] must be one of {', '.join(SPLITS)}")
@@ -268,7 +277,7 @@ def _check(sample: ClipSample) -> None:
     length = sample.number_of_frames
     if length == 0:
         fail("has no frame")
-    for name in ("head_keypoints", "expression", "latents"):
+    for name in _FRAMEWISE:
         array = getattr(sample, name)
         if array is not None and (len(array) != length or not np.isfinite(array).all()):
             fail(f"{name} must be finite, one row for each of the {length} frames")
@@ -319,11 +328,14 @@ def _encode_waveform(waveform: np.ndarray) -> bytes:
     return stream.getvalue()
 
 
-def _decode_waveform(data: bytes) -> np.ndarray:
+def _decode_waveform(data: bytes, samples: int) -> np.ndarray:
     import soundfile
 
-    waveform, _ = soundfile.read(io.BytesIO(data), dtype="float32")
-    return np.asarray(waveform)
+    with soundfile.SoundFile(io.BytesIO(data)) as file:
+        found = (file.frames, file.samplerate, file.channels)
+        if found != (samples, SAMPLING_RATE, 1):
+            raise ValueError(f"its sound has (samples, rate, channels) {found}, not {samples}")
+        return np.asarray(file.read(dtype="float32"))
 
 
 def encode_header(header: Mapping[str, Any]) -> bytes:

@@ -69,7 +69,7 @@ class ClipDataset:
 
     def __init__(self, root: str, split: str | None = None) -> None:
         self.root = root
-        index = parse_index(read_bytes(root, INDEX_NAME).decode(), f"{root}/{INDEX_NAME}")
+        index = parse_index(read_bytes(root, INDEX_NAME), f"{root}/{INDEX_NAME}")
         self.entries: list[ClipEntry] = [
             clip for clip in index.clips if split in (None, clip.header["metadata"]["split"])
         ]

@@ -19,7 +19,9 @@ from pathlib import Path
 from typing import Any
 
 from svp_diffusers.data.clips import FRAME_NAME, ClipSample, StoredClip, encode_clip, encode_header
+from svp_diffusers.data.index_rules import check_index
 from svp_diffusers.errors import DatasetError
+from svp_diffusers.media.documents import parse_json
 from svp_diffusers.media.manifest import hash_file
 from svp_diffusers.media.output import atomic_path
 
@@ -97,21 +99,23 @@ class DatasetIndex:
         return json.dumps(content | {"sha256": _digest(content)}, sort_keys=True) + "\n"
 
 
-def parse_index(text: str, where: str) -> DatasetIndex:
+def parse_index(data: bytes, where: str) -> DatasetIndex:
     """Parse `index.json`.
 
     Raises:
-        DatasetError: not JSON, another format, or changed since it was written.
+        DatasetError: not JSON, another format, changed since it was written, or of wrong values.
     """
     try:
-        content = json.loads(text)
-        recorded = content.pop("sha256")
-    except (ValueError, KeyError, AttributeError) as error:
-        raise DatasetError(f"{where} is not a dataset index ({error})") from error
-    if content.get("format") != _FORMAT:
-        raise DatasetError(f"{where} has format {content.get('format')!r}, expected {_FORMAT!r}")
-    if recorded != _digest(content):
-        raise DatasetError(f"{where} was changed after it was written; copy the dataset again")
+        content = parse_json(data)
+        if not isinstance(content, dict):
+            raise ValueError("it holds no object")
+        if content.get("format") != _FORMAT:
+            raise ValueError(f"its format is {content.get('format')!r}, not {_FORMAT!r}")
+        if content.pop("sha256", None) != _digest(content):
+            raise ValueError("it was changed after it was written; copy the dataset again")
+        check_index(content)
+    except ValueError as error:
+        raise DatasetError(f"{where} is not a dataset index: {error}") from error
     return DatasetIndex(
         tuple(ShardEntry(**shard) for shard in content["shards"]),
         tuple(_parse_entry(**clip) for clip in content["clips"]),
@@ -136,7 +140,7 @@ def read_index(directory: Path) -> DatasetIndex:
         raise DatasetError(
             f"{directory} holds no {INDEX_NAME}: not a dataset, or its writing was not finished"
         )
-    return parse_index(path.read_text(), str(path))
+    return parse_index(path.read_bytes(), str(path))
 
 
 class ShardWriter:
@@ -259,8 +263,8 @@ def parse_clip(data: bytes, entry: ClipEntry) -> StoredClip:
                 stream = tar.extractfile(member)
                 assert stream is not None
                 members[member.name.removeprefix(f"{entry.key}.")] = stream.read()
-        header = json.loads(members.pop("json"))
-    except (tarfile.TarError, ValueError, KeyError, AssertionError) as error:
+        header = parse_json(members.pop("json"))
+    except (tarfile.TarError, ValueError, KeyError, AssertionError, OverflowError) as error:
         raise DatasetError(
             f"clip {entry.key!r} in {entry.shard} is damaged ({error}); run `svp data verify`"
         ) from error
