@@ -51,6 +51,8 @@ MARGIN = 1.5  # the mesh sees a face's box enlarged by that
 MAXIMUM_OVERLAP = 0.3  # intersection over union, beyond which two boxes are one face
 SMALL_FACE = 0.25  # of the picture's longer side; our choice: the short range loses faces below .15
 FIELD_OF_VIEW = 63.0  # degrees, vertical; the camera that MediaPipe takes the picture to be from
+DETECTION_THRESHOLD = 0.3  # least score, for faces whose presence is looked at afterwards
+PRESENCE_THRESHOLD = 0.5  # MediaPipe's least presence of a face in a rectangle
 
 
 @dataclass(frozen=True)
@@ -188,6 +190,33 @@ class FaceLandmarker(ModelMixin, ConfigMixin):
             for index, found in zip(unsure, more, strict=True):
                 detections[index] = _add_detections(detections[index], found)
         return [found[_widths(found.boxes).argsort(descending=True)] for found in detections]
+
+    @apply_forward_hook
+    @torch.no_grad()
+    def find_landmarks(self, image: Tensor) -> tuple["FaceLandmarks", Tensor]:
+        """Find all faces of one picture with their landmarks, the largest first.
+
+        A detector may be asked for more than MediaPipe's surest half, since what it only took for a
+        face is not present in the rectangle that it gives (our choice).
+
+        Args:
+            image: (1, 3, height, width) in [-1, 1].
+
+        Returns:
+            n faces, of which there may be none, and the scores (n,) of their detection.
+
+        Raises:
+            ValueError: as `detect`.
+        """
+        found = self.detect(image, DETECTION_THRESHOLD)[0]
+        faces = self(image.expand(len(found), -1, -1, -1), found.rectangles())
+        present = faces.presence >= PRESENCE_THRESHOLD
+        # The landmarks say better than a detector where to look.
+        rectangles, scores = faces[present].rectangles(), found.scores[present]
+        faces = self(image.expand(len(rectangles), -1, -1, -1), rectangles)
+        corners, others = faces.boxes().chunk(2, dim=-1)
+        order = (others - corners).prod(-1).argsort(descending=True)
+        return faces[order], scores[order]
 
     def _detect(
         self, detector: "ShortRangeDetector | FullRangeDetector", images: Tensor, threshold: float

@@ -9,7 +9,7 @@ import pytest
 from drawn_videos import draw_frame, draw_frames, make_sound, write_video
 
 from svp_diffusers.data.preparation.faces import (
-    FaceTrack,
+    DetectedFace,
     FaceTracker,
     box_from_keypoints,
     complete_track,
@@ -186,7 +186,7 @@ def test_the_tracker_stays_with_one_face():
 def test_short_gaps_are_filled_linearly_and_noted():
     boxes = np.tile(np.arange(20, dtype=np.float32)[:, None], (1, 4))
     keypoints = np.tile(boxes[:, None, :2], (1, 8, 1))
-    track = FaceTrack(boxes.copy(), keypoints.copy(), np.zeros(20, bool))
+    track = DetectedFace(boxes.copy(), keypoints.copy(), np.zeros(20, bool))
     track.boxes[[7, 8]] = np.nan
     track.keypoints[[7, 8]] = np.nan
     filled, notes = complete_track(track)

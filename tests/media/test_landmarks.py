@@ -15,14 +15,13 @@ from PIL import Image
 from svp_diffusers.errors import FaceError
 from svp_diffusers.media.faces import track_head
 from svp_diffusers.media.landmarks import (
-    DETECTION_THRESHOLD,
     LandmarkFaceDetector,
     find_landmarks,
     load_face_landmarker,
     track_landmarks,
 )
 from svp_diffusers.media.video import read_frames
-from svp_diffusers.models.face_landmarker_svp import FaceLandmarker
+from svp_diffusers.models.face_landmarker_svp import DETECTION_THRESHOLD, FaceLandmarker
 from svp_diffusers.samples import PORTRAIT_KEYPOINTS, PORTRAITS
 
 IRISES = [468, 473]

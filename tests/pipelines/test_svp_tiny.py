@@ -10,9 +10,12 @@ from PIL import Image
 from svp_diffusers import SVP_TINY, SVPTalkingHeadPipeline
 from svp_diffusers.checkpoints.loading import load_pipeline
 from svp_diffusers.generation.demo import perform_sample
+from svp_diffusers.generation.portrait import prepare_portraits
+from svp_diffusers.generation.request import GenerationRequest
 from svp_diffusers.hub.cards import CARDS, render_card
 from svp_diffusers.media.audio import read_audio, to_mono
 from svp_diffusers.media.keypoints import draw_head_keypoints
+from svp_diffusers.media.landmarks import LandmarkFaceDetector
 from svp_diffusers.samples import PORTRAIT_KEYPOINTS, PORTRAITS, SPEECH
 from svp_diffusers.talkers.manner import EMOTIONS
 
@@ -116,6 +119,19 @@ def test_a_portrait_needs_no_keypoints(
     assert decibels(call(pipe, large)[0], np.asarray(crop)) > decibels(given[0], portrait) - 3
     with pytest.raises(ValueError, match=r"No face was found.*find_face=False"):
         call(pipe, Image.new("RGB", (200, 200)))
+
+
+@pytest.mark.parametrize("number", range(4))
+def test_the_pipeline_and_the_command_see_the_same_head(
+    svp_tiny: SVPTalkingHeadPipeline, number: int
+) -> None:
+    large = Image.new("RGB", (900, 700), (200, 190, 180))
+    large.paste(Image.open(PORTRAITS[number]).convert("RGB"), (560, 210))
+    crop, head = svp_tiny.find_head(large, SIZE, SIZE)
+    request = GenerationRequest(Path("a.png"), Path("a.wav"), Path("v.mp4"))
+    (portrait,) = prepare_portraits(request, [None], large, SIZE, "head8", LandmarkFaceDetector())
+    assert crop == portrait.crop.image
+    np.testing.assert_allclose(head.keypoints, portrait.keypoints, atol=1e-3)
 
 
 @pytest.mark.parametrize(("dtype", "least"), [("float16", 35), ("bfloat16", 35)])

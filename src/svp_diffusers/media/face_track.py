@@ -90,10 +90,21 @@ def follow_face(
             "filled from the frames around them",
             stacklevel=2,
         )
-    values = np.stack(rows)
-    filled = np.stack([np.interp(np.arange(total), seen, column) for column in values.T], axis=1)
-    blendshapes, eight, three = np.split(filled.astype(np.float32), [52, 52 + 16], axis=1)
+    filled = fill_gaps(np.stack(rows), seen, total)
+    blendshapes, eight, three = np.split(filled, [52, 52 + 16], axis=1)
     return FaceTrack(blendshapes, eight.reshape(-1, 8, 2), three.reshape(-1, 3, 2), missing)
+
+
+def fill_gaps(
+    values: NDArray[np.floating], seen: Sequence[int] | NDArray[np.int_], total: int
+) -> NDArray[np.float32]:
+    """Values (n, ...) of the frames that are `seen`, sorted, as those of all frames (total, ...).
+
+    Between them lies a straight line; before the first and after the last, they stay.
+    """
+    columns = values.reshape(len(values), -1).T
+    filled = np.stack([np.interp(np.arange(total), seen, column) for column in columns], axis=1)
+    return filled.astype(np.float32).reshape(total, *values.shape[1:])
 
 
 def find_gaps(seen: Sequence[int], total: int) -> tuple[tuple[int, int], ...]:

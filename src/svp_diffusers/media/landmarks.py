@@ -14,13 +14,13 @@ from PIL import Image
 from torch import Tensor
 
 from svp_diffusers.media.faces import Face, select_face
-from svp_diffusers.models.face_landmarker_svp import FaceLandmarker, FaceLandmarks
+from svp_diffusers.models.face_landmarker_svp import (
+    PRESENCE_THRESHOLD,
+    FaceLandmarker,
+    FaceLandmarks,
+)
 
 CHECKPOINT = Path(__file__).parents[1] / "checkpoints" / "svp_tiny" / "face_landmarker"
-# MediaPipe's least presence of a face in a rectangle. It keeps out what a detector only took for
-# one, so that a detector may be asked for more than MediaPipe's surest half (our choice).
-PRESENCE_THRESHOLD = 0.5
-DETECTION_THRESHOLD = 0.3
 
 
 def load_face_landmarker() -> FaceLandmarker:
@@ -49,7 +49,6 @@ class LandmarkFaceDetector:
         return as_faces(*find_landmarks(np.asarray(image.convert("RGB")), self.landmarker))
 
 
-@torch.no_grad()
 def find_landmarks(
     picture: NDArray[np.uint8], landmarker: FaceLandmarker
 ) -> tuple[FaceLandmarks, Tensor]:
@@ -57,15 +56,8 @@ def find_landmarks(
 
     picture: (height, width, 3) RGB
     """
-    image = _to_image(picture, landmarker)
-    found = landmarker.detect(image, DETECTION_THRESHOLD)[0]
-    faces = landmarker(image.expand(len(found), -1, -1, -1), found.rectangles())
-    present = faces.presence >= PRESENCE_THRESHOLD
-    # The landmarks say better than a detector where to look.
-    rectangles, scores = faces[present].rectangles(), found.scores[present]
-    faces = landmarker(image.expand(len(rectangles), -1, -1, -1), rectangles)
-    order = _areas(faces).argsort(descending=True)
-    return faces[order], scores[order]
+    found: tuple[FaceLandmarks, Tensor] = landmarker.find_landmarks(_to_image(picture, landmarker))
+    return found
 
 
 @torch.no_grad()
@@ -155,8 +147,3 @@ def _to_image(picture: NDArray[np.uint8], landmarker: FaceLandmarker) -> Tensor:
     """(1, 3, height, width) in [-1, 1]."""
     pixels = torch.tensor(picture, device=landmarker.device).permute(2, 0, 1)[None]
     return pixels.float().div_(127.5).sub_(1)  # a large frame takes half as long in place
-
-
-def _areas(faces: FaceLandmarks) -> Tensor:
-    corners, others = faces.boxes().chunk(2, dim=-1)
-    return (others - corners).prod(-1)

@@ -257,25 +257,22 @@ class HeadMixin:
             return image, Head(draw_face_rectangle(height, width, place))
         return image, Head(draw_keypoints(points[None], height, width), points)
 
-    @torch.no_grad()
     def _locate_head(self, pixels: torch.Tensor) -> tuple[np.ndarray, np.ndarray]:
         """Of the largest face of pixels (3, height, width): its box (4,), and its head keypoints
         (points, 2), or the corners of its box (2, 2) where the head guider takes its place."""
         assert self.face_landmarker is not None
         images = (2 * pixels.float() - 1)[None].to(self._execution_device)
-        found = self.face_landmarker.detect(images)[0]
-        if not len(found):
+        faces, _ = self.face_landmarker.find_landmarks(images)
+        if not len(faces):
             raise ValueError(
                 "No face was found in the portrait. Use a picture with a face seen from the front, "
                 "pass `head_keypoints`, or take the picture as it is with `find_face=False`."
             )
-        face = self.face_landmarker(images, found.rectangles()[:1])
-        face = self.face_landmarker(images, face.rectangles())  # landmarks say better where to look
-        box = face.boxes()[0].float().cpu().numpy()
+        box = faces.boxes()[0].float().cpu().numpy()
         layout = self.head_guider.config.keypoint_layout
         if layout == "face":
             return box, box.reshape(2, 2)
-        return box, face.head_keypoints(layout)[0].float().cpu().numpy()
+        return box, faces.head_keypoints(layout)[0].float().cpu().numpy()
 
     def draw_default_head(self, height: int, width: int) -> torch.Tensor | None:
         """The head's picture where none is given: the face's place, if the guider takes that.

@@ -9,7 +9,7 @@ import numpy as np
 from PIL import Image
 
 from svp_diffusers.data.clips import SAMPLING_RATE
-from svp_diffusers.data.preparation.faces import FaceTrack, FaceTracker, read_face_file
+from svp_diffusers.data.preparation.faces import DetectedFace, FaceTracker, read_face_file
 from svp_diffusers.data.preparation.probing import ProbedVideo
 from svp_diffusers.data.preparation.settings import PreparationSettings, Reason, RejectionError
 from svp_diffusers.data.preparation.shots import ShotDetector
@@ -45,7 +45,7 @@ class VideoAnalysis:
     waveform: np.ndarray
     frames: int
     cuts: list[int]
-    track: FaceTrack
+    track: DetectedFace
     expressions: Expressions | None
     thumbnails: list[str]
     notes: tuple[str, ...]

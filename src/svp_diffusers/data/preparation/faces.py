@@ -12,6 +12,7 @@ from PIL import Image
 from svp_diffusers.data.preparation.probing import ProbedVideo
 from svp_diffusers.data.preparation.settings import Reason, RejectionError
 from svp_diffusers.media.arrays import read_array
+from svp_diffusers.media.face_track import MAXIMUM_MISSING, fill_gaps
 from svp_diffusers.media.faces import Face, FaceDetector
 from svp_diffusers.media.input import check_input
 from svp_diffusers.media.landmarks import LandmarkFaceDetector, load_face_landmarker
@@ -20,9 +21,8 @@ from svp_diffusers.pipelines.head_svp import CROP_MARGIN
 
 # Our choices. A second face counts when it is no smaller than this part of the first one.
 RIVAL_AREA = 0.25
-# Parts of a clip's frames: so many with a rival make it unusable, so many gaps are filled.
+# So large a part of a clip's frames with a rival makes it unusable.
 MOST_RIVALS = 0.1
-MOST_MISSING = 0.1
 # Deviation of the Gaussian that smooths the path of the crop.
 SMOOTHING_SECONDS = 0.5
 # A crop may be enlarged so much and no more.
@@ -35,7 +35,7 @@ _JAW_PER_EYES = 2.3
 
 
 @dataclass(frozen=True)
-class FaceTrack:
+class DetectedFace:
     """The face in each of `f` frames, in pixels of the upright picture; NaN where it was not found.
 
     Args:
@@ -48,11 +48,11 @@ class FaceTrack:
     keypoints: np.ndarray | None
     rivals: np.ndarray
 
-    def part(self, frames: range) -> "FaceTrack":
+    def part(self, frames: range) -> "DetectedFace":
         """The track of some of the frames."""
         rows = slice(frames.start, frames.stop)
         keypoints = None if self.keypoints is None else self.keypoints[rows]
-        return FaceTrack(self.boxes[rows], keypoints, self.rivals[rows])
+        return DetectedFace(self.boxes[rows], keypoints, self.rivals[rows])
 
 
 @cache
@@ -95,7 +95,7 @@ class FaceTracker:
         self._keypoints.append(face.keypoints)
         self._rivals.append(any(f is not face and f.area > RIVAL_AREA * face.area for f in faces))
 
-    def track(self) -> FaceTrack:
+    def track(self) -> DetectedFace:
         """What was seen so far."""
         known = [points for points in self._keypoints if points is not None]
         missing = np.full((8, 2), np.nan)
@@ -104,10 +104,10 @@ class FaceTracker:
             if known
             else None
         )
-        return FaceTrack(np.stack(self._boxes), keypoints, np.array(self._rivals))
+        return DetectedFace(np.stack(self._boxes), keypoints, np.array(self._rivals))
 
 
-def read_face_file(path: Path, video: ProbedVideo, fps: Fraction, frames: int) -> FaceTrack:
+def read_face_file(path: Path, video: ProbedVideo, fps: Fraction, frames: int) -> DetectedFace:
     """Read a face track from a `.npy` file, one row for each *stored* frame of the video.
 
     Args:
@@ -132,8 +132,8 @@ def read_face_file(path: Path, video: ProbedVideo, fps: Fraction, frames: int) -
     rows = rows[video.frame_shown(fps, frames)].astype(np.float32)
     rivals = np.zeros(frames, bool)
     if rows.ndim == 2:
-        return FaceTrack(rows, None, rivals)
-    return FaceTrack(box_from_keypoints(rows), rows, rivals)
+        return DetectedFace(rows, None, rivals)
+    return DetectedFace(box_from_keypoints(rows), rows, rivals)
 
 
 def box_from_keypoints(keypoints: np.ndarray) -> np.ndarray:
@@ -157,7 +157,7 @@ def box_from_keypoints(keypoints: np.ndarray) -> np.ndarray:
     return np.concatenate([centre - half, centre + half], axis=1).astype(np.float32)
 
 
-def complete_track(track: FaceTrack) -> tuple[FaceTrack, tuple[str, ...]]:
+def complete_track(track: DetectedFace) -> tuple[DetectedFace, tuple[str, ...]]:
     """Check the face of one clip and fill short gaps linearly.
 
     Returns:
@@ -167,7 +167,7 @@ def complete_track(track: FaceTrack) -> tuple[FaceTrack, tuple[str, ...]]:
         RejectionError: no face, or several, in more than a tenth of the frames.
     """
     missing = np.isnan(track.boxes).any(axis=1)
-    if missing.mean() > MOST_MISSING:
+    if missing.mean() > MAXIMUM_MISSING:
         detail = f"not found in {missing.sum()} of {len(missing)} frames"
         raise RejectionError(Reason.NO_FACE, detail)
     if track.rivals.mean() > MOST_RIVALS:
@@ -176,8 +176,11 @@ def complete_track(track: FaceTrack) -> tuple[FaceTrack, tuple[str, ...]]:
     if not missing.any():
         return track, ()
     note = f"face interpolated in {missing.sum()} of {len(missing)} frames"
-    keypoints = None if track.keypoints is None else _fill(track.keypoints, missing)
-    return FaceTrack(_fill(track.boxes, missing), keypoints, track.rivals), (note,)
+    seen, total = np.flatnonzero(~missing), len(missing)
+    keypoints = track.keypoints
+    if keypoints is not None:
+        keypoints = fill_gaps(keypoints[seen], seen, total)
+    return DetectedFace(fill_gaps(track.boxes[seen], seen, total), keypoints, track.rivals), (note,)
 
 
 def plan_crop(
@@ -219,11 +222,3 @@ def crop_frame(frame: np.ndarray, corner: Sequence[float], side: float, size: in
     return np.asarray(
         Image.fromarray(frame).resize((size, size), Image.Resampling.LANCZOS, box=box)
     )
-
-
-def _fill(values: np.ndarray, missing: np.ndarray) -> np.ndarray:
-    flat = values.reshape(len(values), -1).astype(np.float32)
-    here, there = np.flatnonzero(missing), np.flatnonzero(~missing)
-    for column in flat.T:
-        column[here] = np.interp(here, there, column[there])
-    return flat.reshape(values.shape)

@@ -17,7 +17,7 @@ from svp_diffusers.data.preparation.analysis import (
     make_thumbnail,
 )
 from svp_diffusers.data.preparation.faces import (
-    FaceTrack,
+    DetectedFace,
     complete_track,
     crop_frame,
     load_landmarker,
@@ -191,7 +191,7 @@ class _ClipPlan:
 
     sound: np.ndarray
     speech: SpeechMeasure
-    track: FaceTrack
+    track: DetectedFace
     corners: np.ndarray
     side: float
     notes: tuple[str, ...]
