@@ -10,7 +10,8 @@ _NO_V = 9.0
 def cut_clothes(person: Person, rest: np.ndarray) -> np.ndarray:
     """Four measures of the vertices, `(v, 4)` float32, for `rasterise_triangles`.
 
-    There is cloth below the collar (1) or beyond the neck (2), and, in front (4), not in the V (3);
+    There is cloth below the collar (1) or, a little higher, beyond the neck (2), and, in front (4),
+    not in the V (3);
     each is positive there. They are told apart because only each by itself is nearly linear across
     a triangle: a cut along their sum would have teeth.
 
@@ -18,7 +19,7 @@ def cut_clothes(person: Person, rest: np.ndarray) -> np.ndarray:
     """
     x, y, z = rest.T
     collar = person.neckline - 0.30 * z - y
-    beyond_neck = np.hypot(x, z - 0.05) - person.neck_radius
+    beyond_neck = np.abs(x) - person.neck_radius
     vee = np.full_like(x, _NO_V)
     if person.v_neck > 0:
         vee = 2.2 * np.abs(x) + (5.85 - person.v_neck - y)

@@ -9,6 +9,9 @@ from math import ceil, floor, sqrt
 import numpy as np
 from numba import njit
 
+_HIGHEST_SHOULDER = 0.3
+"""How far above the collar, in dm, cloth may lie beyond the neck."""
+
 
 @njit(cache=True, error_model="numpy")
 def rasterise_triangles(  # type: ignore[no-untyped-def]
@@ -59,7 +62,7 @@ def rasterise_triangles(  # type: ignore[no-untyped-def]
                 if two_sided[t] and cut.shape[0] > 0:
                     collar = w0 * cut[i0, 0] + w1 * cut[i1, 0] + w2 * cut[i2, 0]
                     beyond = w0 * cut[i0, 1] + w1 * cut[i1, 1] + w2 * cut[i2, 1]
-                    if collar < 0 and beyond < 0:
+                    if collar < 0 and (beyond < 0 or collar < -_HIGHEST_SHOULDER):
                         continue
                     vee = w0 * cut[i0, 2] + w1 * cut[i1, 2] + w2 * cut[i2, 2]
                     front = w0 * cut[i0, 3] + w1 * cut[i1, 3] + w2 * cut[i2, 3]
