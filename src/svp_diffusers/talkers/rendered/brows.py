@@ -15,7 +15,7 @@ def trace_brow(along: np.ndarray, person: Person) -> tuple[np.ndarray, np.ndarra
     """x, y and half thickness (dm, at rest) of the left brow, from 0, its inner end, to 1."""
     x = _INNER + (_OUTER - _INNER) * along
     rise = np.sin(np.clip(along * 1.15, 0, 1.3) * 2.1)
-    y = 7.450 + person.brow_height + (0.025 + 0.03 * person.brow_arch) * rise - 0.012 * along**3
+    y = 7.453 + person.brow_height + (0.012 + 0.03 * person.brow_arch) * rise - 0.008 * along**3
     thickness = person.brow_thickness * np.interp(along, (0, 0.15, 0.6, 1), (0.8, 1, 0.75, 0.25))
     return x, y, thickness
 

@@ -82,6 +82,7 @@ class _Growth:
         if person.fringe and person.hair_style in ("bob", "long"):
             rest = self.roots.rest
             self.fringe = (rest[:, 2] > 0.85) & (np.abs(rest[:, 0]) < 0.52)
+        self.combed_back = generator.uniform(0.5, 1.3)
         self.sweep = generator.uniform(-0.5, 0.5)
         self.lift = generator.uniform(0.3, 1.0)
         self.back = generator.random() < 0.4
@@ -182,7 +183,9 @@ class _Growth:
             near_middle = np.clip((0.85 - np.abs(place[:, 0])) / 0.3, 0, 1)
             across = side * (1.3 * near_middle * (place[:, 1] > 7.75) + 0.05)
             down = np.where(place[:, 1] > 8.2, -0.55, -1.1)
-            forwards = -0.55 * (place[:, 1] > 7.0) + 0.12 * (place[:, 1] < 6.6)
+            forwards = -(0.55 + self.combed_back * (1 - t) ** 2) * (place[:, 1] > 7.0) + 0.12 * (
+                place[:, 1] < 6.6
+            )
             ahead = np.where(rest[:, 2] > 0.3, forwards, -0.2)
             flow = np.stack([across, down, ahead], 1)
             flow[self.fringe] = np.array([0.15 * self.sweep, -1.2, 0.5])

@@ -45,7 +45,10 @@ def mouth_lining(rest_z, openness):  # type: ignore[no-untyped-def]
 def teeth(rest_x, rest_y, rest_z, openness):  # type: ignore[no-untyped-def]
     """Enamel with lines between the teeth, and gums above and below."""
     k = clamp((rest_z - 1.05) / 0.4)
-    occlusion = (0.16 + 0.80 * k * k) * (0.50 + 0.50 * openness)
+    occlusion = (0.16 + 0.70 * k * k) * (0.55 + 0.45 * openness)
+    if rest_y < 6.611:
+        # The lower ones lie behind the lip and below what lights the upper.
+        occlusion *= 0.50
     gum = clamp((rest_y - 6.755) / 0.02) + clamp((6.47 - rest_y) / 0.02)
     place = abs(atan2(rest_x, rest_z - 1.1)) / 0.17
     gap = place - floor(place)
@@ -53,18 +56,16 @@ def teeth(rest_x, rest_y, rest_z, openness):  # type: ignore[no-untyped-def]
     r = 0.68 * line * (1 - gum) + 0.50 * gum
     g = 0.62 * line * (1 - gum) + 0.17 * gum
     b = 0.53 * line * (1 - gum) + 0.15 * gum
-    return r, g, b, 2.5, 0.25, occlusion
+    return r, g, b, 1.2, 0.30, occlusion
 
 
 @njit(cache=True, error_model="numpy")
 def tongue(rest_x, rest_z, openness):  # type: ignore[no-untyped-def]
-    """Flesh with a furrow along the middle."""
-    k = clamp((rest_z - 0.9) / 0.5)
-    occlusion = (0.15 + 0.65 * k) * (0.35 + 0.65 * openness)
-    furrow = 1 - 0.30 * exp(-((rest_x / 0.02) ** 2))
-    rough = 1 + 0.10 * sin(rest_x * 170) * sin(rest_z * 190)
-    k = furrow * rough
-    return 0.44 * k, 0.15 * k, 0.14 * k, 1.6, 0.38, occlusion
+    """Flesh with a furrow along the middle, dark towards the throat."""
+    k = clamp((rest_z - 0.95) / 0.5)
+    occlusion = (0.06 + 0.60 * k * k) * (0.35 + 0.65 * openness)
+    furrow = 1 - 0.12 * exp(-((rest_x / 0.03) ** 2))
+    return 0.46 * furrow, 0.16 * furrow, 0.15 * furrow, 1.0, 0.45, occlusion
 
 
 @njit(cache=True, error_model="numpy")

@@ -174,7 +174,7 @@ def shade_surface(  # type: ignore[no-untyped-def]
                             look.cloth_accent[1],
                             look.cloth_accent[2],
                         )
-                    gloss, roughness = 0.15, 0.8
+                    gloss, roughness, bias = 0.15, 0.8, 0.12
                     across, up = folds(rx, ry, rz)
                     nx, ny = nx + across, ny + up
                 elif material == EYE:
@@ -194,7 +194,8 @@ def shade_surface(  # type: ignore[no-untyped-def]
                         red, green, blue, gloss, roughness, near = mouth_lining(rz, look.openness)
                     elif material == TEETH:
                         red, green, blue, gloss, roughness, near = teeth(rx, ry, rz, look.openness)
-                        reflectance = 0.04
+                        # The lip's edge would shade all of the upper teeth.
+                        reflectance, bias = 0.04, 0.25
                     else:
                         red, green, blue, gloss, roughness, near = tongue(rx, rz, look.openness)
                     near0 = near1 = near2 = near
