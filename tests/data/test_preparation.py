@@ -2,6 +2,7 @@
 
 import csv
 import json
+import os
 from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
@@ -20,7 +21,8 @@ from PIL import Image
 from preparing import SETTINGS, prepare_here, prepare_one, run_here
 
 from svp_diffusers.data.loader import ClipDataset
-from svp_diffusers.data.preparation.recording import prepare_video
+from svp_diffusers.data.preparation.recording import PartOutcome, VideoOutcome, prepare_video
+from svp_diffusers.data.preparation.report import write_report
 from svp_diffusers.data.preparation.run import prepare
 from svp_diffusers.data.preparation.sources import Source, list_sources
 from svp_diffusers.data.shards import verify
@@ -267,12 +269,16 @@ def test_faces_may_be_given_as_files(tmp_path, rows, shape, keypoints):
     [
         (np.zeros((74, 3, 2)), "74 rows, the video 75 frames"),
         (np.zeros((75, 5, 2)), "expected an array"),
+        (np.full((75, 4), "left"), "expected an array"),
+        (b"\x93NUMPY damaged", "its header is not one"),
         (None, "does not exist"),
     ],
 )
 def test_an_unusable_face_file_is_named(tmp_path, rows, detail):
     video = write_video(tmp_path / "a.mp4", draw_frames(75), sound=make_sound(3))
-    if rows is not None:
+    if isinstance(rows, bytes):
+        (tmp_path / "a.npy").write_bytes(rows)
+    elif rows is not None:
         np.save(tmp_path / "a.npy", rows)
     source = Source(video, {"split": "train"}, tmp_path / "a.npy")
     outcome = prepare_video(source, SETTINGS, tmp_path / "out", None)
@@ -304,6 +310,39 @@ def test_expressions_may_be_given_as_files(tmp_path):
     np.testing.assert_array_equal(first.decode().expression, values[:50])
     held = np.concatenate([values[50:], values[-1:]])
     np.testing.assert_array_equal(second.decode().expression, held)
+
+
+@pytest.mark.parametrize("content", [b"", b"hello", b"PK\x03\x04" + bytes(range(256))])
+def test_a_broken_file_of_expressions_is_a_line_in_the_report_and_the_rest_goes_on(
+    tmp_path, content
+):
+    for name, background in (("a", 40), ("b", 50)):
+        frames = draw_frames(75, background=background)
+        write_video(tmp_path / f"{name}.mp4", frames, sound=make_sound(3))
+    (tmp_path / "a.npz").write_bytes(content)
+    write_expressions(tmp_path / "b.npz", 75)
+    listing = {"expression_files": "{parent}/{stem}.npz"}
+    outcomes = prepare_here([tmp_path], tmp_path / "out", **listing)
+    assert [part.reason for part in outcomes["a.mp4"].parts] == ["unusable expression file"]
+    assert [part.reason for part in outcomes["b.mp4"].parts] == [""]
+
+
+def test_a_name_in_another_encoding_is_prepared_and_readable(tmp_path):
+    name = os.fsdecode(b"caf\xe9.mp4")
+    write_video(tmp_path / "cafe.mp4", draw_frames(75), sound=make_sound(3)).rename(tmp_path / name)
+    prepare_here([tmp_path], tmp_path / "out")
+    clip = ClipDataset(str(tmp_path / "out"))[0]
+    assert clip.metadata["source"] == r"caf\udce9.mp4"
+    for report in ("report.csv", "report.html"):
+        assert r"caf\udce9.mp4" in (tmp_path / "out" / report).read_text(encoding="utf-8")
+
+
+def test_no_cell_of_the_report_is_a_formula(tmp_path):
+    part = PartOutcome(None, None, None, "damaged", "@detail", "")
+    notes = ("=HYPERLINK(1)",)
+    write_report([VideoOutcome("+path", "0", notes, (part,))], tmp_path)
+    (row,) = csv.DictReader((tmp_path / "report.csv").open(newline=""))
+    assert (row["file"], row["detail"], row["notes"]) == ("'+path", "'@detail", "'=HYPERLINK(1)")
 
 
 def test_expressions_of_another_length_are_refused(tmp_path):

@@ -96,8 +96,12 @@ def test_a_missing_table_and_a_wrong_template_are_named(tmp_path):
     (tmp_path / "a.mp4").write_text("x")
     with pytest.raises(DatasetError, match=r"nowhere\.csv cannot be read"):
         list_sources([str(tmp_path)], Path("nowhere.csv"))
-    with pytest.raises(DatasetError, match="may use"):
-        list_sources([str(tmp_path)], face_files="{name}.npy")
+    templates = ["{name}.npy", "{}.npy", "{0}", "{stem", "stem}", "{parent.__class__}", "{stem!r}"]
+    for template in [*templates, "{stem:>99999999999}", "{{stem}}"]:
+        with pytest.raises(DatasetError, match="may use"):
+            list_sources([str(tmp_path)], face_files=template)
+    (source,) = list_sources([str(tmp_path)], face_files="{parent}/faces/{stem}{stem}.npy")
+    assert source.face_file == tmp_path / "faces/aa.npy"
 
 
 # probing

@@ -1,13 +1,12 @@
 """What is in a checkpoint, read off its configurations and the headers of its weight files."""
 
-import json
 import math
 from dataclasses import dataclass
 from pathlib import Path
 
 from safetensors import SafetensorError, safe_open
 
-from svp_diffusers.checkpoints.loading import COMPONENTS, read_config
+from svp_diffusers.checkpoints.json_files import COMPONENTS, read_config, read_model_index
 from svp_diffusers.errors import CheckpointError
 
 
@@ -55,7 +54,7 @@ def describe_checkpoint(folder: Path) -> Description:
     Raises:
         CheckpointError: if a configuration or a weight file is damaged.
     """
-    index = json.loads((folder / "model_index.json").read_text(encoding="utf-8"))
+    index = read_model_index(folder)
     style = read_config(folder, "style_encoder")
     return Description(
         components=[_describe(folder / name, index[name][1]) for name in COMPONENTS],

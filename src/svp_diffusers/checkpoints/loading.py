@@ -11,6 +11,7 @@ from typing import Any
 
 import torch
 
+from svp_diffusers.checkpoints.json_files import COMPONENTS, read_config, read_model_index
 from svp_diffusers.errors import CheckpointError, ConfigurationError, OutputError
 from svp_diffusers.media.output import atomic_folder, restore_folder
 from svp_diffusers.models.style_encoder_svp import StyleEncoder
@@ -20,17 +21,6 @@ SVP_TINY = Path(__file__).parent / "svp_tiny"
 """The checkpoint that ships with the package, for drawn people only. See its README.md."""
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
-COMPONENTS = (
-    "vae",
-    "reference_unet",
-    "unet",
-    "head_guider",
-    "audio_encoder",
-    "feature_extractor",
-    "audio_projector",
-    "style_encoder",
-    "scheduler",
-)
 
 
 def locate(model: str | Path | None) -> str | Path:
@@ -89,19 +79,12 @@ def check_components(folder: Path) -> None:
     Raises:
         CheckpointError: naming what is missing.
     """
-    index = folder / "model_index.json"
-    if not index.is_file():
-        raise CheckpointError(
-            f"{folder} has no model_index.json: give the folder of a checkpoint, made by "
-            "`svp convert` or `save_pretrained`."
-        )
-    try:
-        entries = json.loads(index.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise CheckpointError(f"{index} is not JSON ({error}); save the pipeline again.") from error
-    if not isinstance(entries, dict):
-        raise CheckpointError(f"{index} does not hold a JSON object; save the pipeline again.")
-    missing = [name for name in COMPONENTS if not entries.get(name) or not (folder / name).is_dir()]
+    entries = read_model_index(folder)
+    missing = [
+        name
+        for name in COMPONENTS
+        if not any(entries.get(name) or ()) or not (folder / name).is_dir()
+    ]
     if missing:
         raise CheckpointError(
             f"{folder} is not a complete SVP checkpoint: it lacks {', '.join(missing)}."
@@ -110,24 +93,7 @@ def check_components(folder: Path) -> None:
 
 def has_component(folder: Path, name: str) -> bool:
     """Whether the checkpoint of a pipeline has an optional component."""
-    index = json.loads((folder / "model_index.json").read_text(encoding="utf-8"))
-    return bool(index.get(name, [None])[0])
-
-
-def read_config(folder: Path, component: str) -> dict[str, Any]:
-    """Read the configuration of a component without its weights.
-
-    Raises:
-        CheckpointError: if there is none or it is not JSON.
-    """
-    path = folder / component / "config.json"
-    try:
-        config = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise CheckpointError(
-            f"{path} cannot be read ({error}); save the pipeline again."
-        ) from error
-    return dict(config)
+    return any(read_model_index(folder).get(name) or ())
 
 
 @dataclass(frozen=True)
@@ -146,8 +112,12 @@ class CallDefaults:
 
 
 def read_call_defaults(folder: Path) -> CallDefaults:
-    """Read how a checkpoint is called, without its weights."""
-    index = json.loads((folder / "model_index.json").read_text(encoding="utf-8"))
+    """Read how a checkpoint is called, without its weights.
+
+    Raises:
+        CheckpointError: if a value is wrong.
+    """
+    index = read_model_index(folder)
     parameters = inspect.signature(SVPTalkingHeadPipeline.__init__).parameters
     values = {
         field.name: index.get(field.name, parameters[field.name].default)
@@ -168,7 +138,12 @@ def outline_style_encoder(folder: Path) -> StyleEncoder:
     """
     config = read_config(folder, "style_encoder")
     with torch.device("meta"):
-        encoder: StyleEncoder = StyleEncoder.from_config(config)
+        try:
+            encoder: StyleEncoder = StyleEncoder.from_config(config)
+        except Exception as error:  # of whatever layer the numbers do not fit
+            raise CheckpointError(
+                f"{folder / 'style_encoder'} is configured as no style encoder can be: {error}"
+            ) from error
     return encoder
 
 

@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from svp_diffusers.checkpoints.json_files import read_config
 from svp_diffusers.checkpoints.loading import (
     CallDefaults,
     find_checkpoint,
@@ -18,7 +19,6 @@ from svp_diffusers.checkpoints.loading import (
     name_checkpoint,
     outline_style_encoder,
     read_call_defaults,
-    read_config,
     select_device,
 )
 from svp_diffusers.errors import CheckpointError

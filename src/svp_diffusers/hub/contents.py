@@ -1,12 +1,12 @@
 """What may be in a repository: checked before a push, and after a pull."""
 
-import json
 from collections.abc import Iterable
 from pathlib import Path, PurePosixPath
 
 from diffusers.utils.dynamic_modules_utils import get_relative_imports
 from safetensors import SafetensorError, safe_open
 
+from svp_diffusers.checkpoints.json_files import read_model_index
 from svp_diffusers.checkpoints.loading import check_components
 from svp_diffusers.errors import CheckpointError
 
@@ -86,7 +86,7 @@ def check_contents(folder: Path, names: Iterable[str]) -> None:
 
 
 def _check_code(folder: Path, names: list[str]) -> None:
-    index = json.loads((folder / "model_index.json").read_text(encoding="utf-8"))
+    index = read_model_index(folder)
     for component, entry in {"": index.get("_class_name"), **index}.items():
         if component.startswith("_") or not entry or not isinstance(entry, list):
             continue

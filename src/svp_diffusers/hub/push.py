@@ -1,18 +1,17 @@
 """Pushing a folder: weights, code, styles, card, samples and figures, in one commit."""
 
-import json
 import tempfile
 from pathlib import Path
 from typing import Any
 
 import torch
-import yaml
 from huggingface_hub import CommitOperationAdd, CommitOperationDelete, HfApi
 
 from svp_diffusers.errors import CheckpointError, ConfigurationError
 from svp_diffusers.hub.cards import CardDescription, Result, render_card
 from svp_diffusers.hub.client import hub_errors
 from svp_diffusers.hub.contents import check_contents, check_names, list_files
+from svp_diffusers.media.documents import parse_json, parse_yaml
 from svp_diffusers.pipelines.pipeline_svp_talking_head import SVPTalkingHeadPipeline
 
 VARIANTS = {"fp16": torch.float16, "bf16": torch.bfloat16}
@@ -94,6 +93,10 @@ def describe_folder(folder: Path, repo_id: str, kind: str) -> CardDescription:
     """
     fields = _read(folder / "card.yaml") or {}
     results = _read(folder / "evaluation.json") or []
+    if not isinstance(fields, dict) or not isinstance(results, list):
+        raise CheckpointError(
+            f"{folder}: card.yaml holds fields, evaluation.json a list of results"
+        )
     try:
         evaluation = [Result(**result) for result in results]
         return CardDescription(repo_id, kind, **fields, evaluation=evaluation)
@@ -106,10 +109,10 @@ def describe_folder(folder: Path, repo_id: str, kind: str) -> CardDescription:
 def _read(path: Path) -> Any:
     if not path.is_file():
         return None
-    text = path.read_text(encoding="utf-8")
+    parse = parse_json if path.suffix == ".json" else parse_yaml
     try:
-        return json.loads(text) if path.suffix == ".json" else yaml.safe_load(text)
-    except (ValueError, yaml.YAMLError) as error:
+        return parse(path.read_bytes())
+    except (ValueError, OSError) as error:
         raise CheckpointError(f"{path} cannot be read: {error}") from error
 
 

@@ -173,7 +173,8 @@ def _make_clips(
             metadata={
                 **source.metadata,
                 **asdict(plan.speech),
-                "source": source.path.name,
+                # A name in another encoding is kept readable.
+                "source": source.path.name.encode(errors="backslashreplace").decode(),
                 "source_sha256": name.rpartition("-")[2],
                 "start_seconds": float(frames.start / fps),
             },

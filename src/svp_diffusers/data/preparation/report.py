@@ -9,6 +9,8 @@ from pathlib import Path
 from svp_diffusers.data.preparation.recording import PartOutcome, VideoOutcome
 from svp_diffusers.media.output import atomic_path
 
+# Of a file's name that is not in UTF-8, as `caf\\xe9.mp4`.
+_OTHER_BYTES = "backslashreplace"
 COLUMNS = ("file", "start", "stop", "result", "key", "reason", "detail", "notes", "sha256")
 
 _PAGE = """<!doctype html>
@@ -53,7 +55,7 @@ def write_report(outcomes: Sequence[VideoOutcome], directory: Path) -> None:
     """
     with (
         atomic_path(directory / "report.csv") as path,
-        path.open("w", newline="", encoding="utf-8") as stream,
+        path.open("w", newline="", encoding="utf-8", errors=_OTHER_BYTES) as stream,
     ):
         table = csv.writer(stream)
         table.writerow(COLUMNS)
@@ -61,19 +63,24 @@ def write_report(outcomes: Sequence[VideoOutcome], directory: Path) -> None:
             for part in _sort_parts(outcome):
                 table.writerow(
                     [
-                        outcome.path,
+                        _quote_formula(outcome.path),
                         "" if part.start is None else part.start,
                         "" if part.stop is None else part.stop,
                         "kept" if part.key else "rejected",
                         part.key or "",
                         part.reason,
-                        part.detail,
-                        "; ".join(outcome.notes),
+                        _quote_formula(part.detail),
+                        _quote_formula("; ".join(outcome.notes)),
                         outcome.sha256,
                     ]
                 )
     with atomic_path(directory / "report.html") as path:
-        path.write_text(_draw_page(outcomes), encoding="utf-8")
+        path.write_text(_draw_page(outcomes), encoding="utf-8", errors=_OTHER_BYTES)
+
+
+def _quote_formula(text: str) -> str:
+    """The text such that no table calculation takes it for a formula."""
+    return f"'{text}" if text.startswith(("=", "+", "-", "@", "\t", "\r")) else text
 
 
 def _draw_page(outcomes: Sequence[VideoOutcome]) -> str:

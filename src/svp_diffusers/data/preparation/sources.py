@@ -1,6 +1,7 @@
 """Which files to prepare, and what the user knows about each."""
 
 import csv
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from glob import glob
@@ -95,12 +96,11 @@ def _expand(given: str) -> list[Path]:
 def _fill_template(template: str | None, path: Path) -> Path | None:
     if template is None:
         return None
-    try:
-        return Path(template.format(parent=path.parent, stem=path.stem)).absolute()
-    except (KeyError, IndexError, ValueError) as error:
-        raise DatasetError(
-            f"{template!r} may use {{parent}} and {{stem}} of the video only ({error})"
-        ) from error
+    parts = {"{parent}": str(path.parent), "{stem}": path.stem}
+    texts = re.split(r"(\{parent\}|\{stem\})", template)
+    if any(brace in text for text in texts if text not in parts for brace in "{}"):
+        raise DatasetError(f"{template!r} may use {{parent}} and {{stem}} of the video only")
+    return Path("".join(parts.get(text, text) for text in texts)).absolute()
 
 
 def _read_metadata(path: Path) -> dict[Path, dict[str, str]]:
