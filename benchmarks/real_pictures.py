@@ -84,7 +84,8 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=4.0)
     arguments = parser.parse_args()
     arguments.output.mkdir(parents=True, exist_ok=True)
-    pipeline = load_pipeline(find_checkpoint(arguments.model))
+    folder = find_checkpoint(arguments.model)
+    pipeline = load_pipeline(folder, torch.device("cpu"), "float32")
     pipeline.set_progress_bar_config(disable=True)
     made, true, rows = [], [], []
     print("| picture | VAE dB | eyes dB, still head | face seen | opening | width |")
