@@ -6,18 +6,18 @@ from pathlib import Path
 
 import numpy as np
 import soundfile
+from PIL import Image
 
 from svp_diffusers.media.video import number_of_frames
 from svp_diffusers.samples import HEAD_MOTION, PORTRAITS, SPEECH
-from svp_diffusers.talkers.geometry import locate_head_keypoints
-from svp_diffusers.talkers.identity import sample_identity
 from svp_diffusers.talkers.manner import SpeakingStyle
 from svp_diffusers.talkers.performance import perform
-from svp_diffusers.talkers.portrait import draw_portrait
 from svp_diffusers.talkers.speech import SAMPLING_RATE
+from svp_diffusers.talkers.subject import prepare_subject
 from svp_diffusers.talkers.utterance import say
 
-IDENTITIES = (9018, 9030, 9013, 9025)
+PEOPLE = (("rendered", 9117, 4), ("rendered", 9100, 6), ("drawn", 9013, 0), ("drawn", 9025, 0))
+"""Look, seed and shot of each."""
 # Speakers of the test split, whose voices are in no training data.
 LINES = (
     (47, "Hello! Give me a voice and a style, and I will speak."),
@@ -46,12 +46,12 @@ def make_samples(folder: Path) -> None:
         float(FPS),
         generator,
     ).poses
-    people = [sample_identity(seed) for seed in IDENTITIES]
-    motion = SIZE * np.stack([locate_head_keypoints(people[0], pose) for pose in poses])
+    people = [prepare_subject(look, seed, SIZE, shot) for look, seed, shot in PEOPLE]
+    motion = SIZE * np.stack([people[0].locate_head_keypoints(pose) for pose in poses])
     np.save(folder / HEAD_MOTION.name, motion.astype(np.float32))
     for path, person in zip(PORTRAITS, people, strict=True):
-        draw_portrait(person, SIZE, pose=poses[0]).save(folder / path.name)
-        keypoints = SIZE * locate_head_keypoints(person, poses[0])
+        Image.fromarray(person.draw({}, poses[0])).save(folder / path.name)
+        keypoints = SIZE * person.locate_head_keypoints(poses[0])
         np.save(folder / f"{path.stem}.npy", keypoints.astype(np.float32))
 
 
