@@ -9,7 +9,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from svp_diffusers.checkpoints.loading import has_component, read_config
+from svp_diffusers.checkpoints.json_files import read_config
+from svp_diffusers.checkpoints.loading import has_component
 from svp_diffusers.errors import CheckpointError, FaceError
 from svp_diffusers.generation.portrait import Portrait, check_layout
 from svp_diffusers.generation.request import GenerationRequest

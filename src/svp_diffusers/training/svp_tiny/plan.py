@@ -25,8 +25,7 @@ MEASURED_STEPS = 4
 SHARES = {
     "pictures": 0.05,
     "data": 0.15,
-    "vae": 0.20,
-    "decoder": 0.04,
+    "vae": 0.24,
     "audio": 0.04,
     "cache": 0.08,
     "expression": 0.03,
@@ -65,7 +64,6 @@ CPU = Machine(
     cached_clip_cost=0.2,
     step_costs={
         "vae": 0.25,
-        "decoder": 0.35,
         "audio": 0.1,
         "expression": 0.03,
         "style": 0.1,
@@ -82,7 +80,6 @@ GPU = Machine(
     cached_clip_cost=0.01,
     step_costs={
         "vae": 0.06,
-        "decoder": 0.08,
         "audio": 0.05,
         "expression": 0.02,
         "style": 0.05,
@@ -117,7 +114,6 @@ class TinyPlan:
     clips: int
     cached_clips: int
     vae_steps: int
-    decoder_steps: int
     audio_steps: int
     expression_steps: int
     style_steps: int

@@ -171,16 +171,10 @@ def stages(output: Path, plan: TinyPlan, workers: int) -> Iterator[Stage]:
         ("latents and styles", "expression"),
     )
     yield Stage(
-        "decoder",
-        output / "decoder/vae",
-        training("vae", configure_decoder),
-        ("pictures", "vae", "latents and styles"),  # after the cache, for which it is not needed
-    )
-    yield Stage(
         "svp-tiny",
         output / "svp-tiny",
         lambda: finish(output),
-        ("image", "decoder", "head motion"),
+        ("image", "head motion"),
     )
 
 
@@ -206,18 +200,6 @@ def configure_vae(output: Path, plan: TinyPlan) -> VAETrainingConfiguration:
         latent_channels=LATENT_CHANNELS,
         gradient_weight=1.0,
         **schedule(plan, plan.vae_steps, 100),
-    )
-
-
-def configure_decoder(output: Path, plan: TinyPlan) -> VAETrainingConfiguration:
-    """Stage `decoder`: the VAE's, finished with a discriminator. Latents stay what they are."""
-    return replace(
-        configure_vae(output, plan),
-        output_dir=str(output / "decoder"),
-        decoder_of=str(output / "vae/vae"),
-        adversarial_weight=0.02,
-        learning_rate=4e-4,
-        **schedule(plan, plan.decoder_steps, 100),
     )
 
 
@@ -348,10 +330,8 @@ def finish(output: Path) -> None:
     """Add styles of single speakers to the bank, say which portraits are like those of the
     training, and store the pipeline in half precision."""
     pipeline = SVPTalkingHeadPipeline.from_pretrained(str(output / "image/pipeline"))
-    pipeline.register_modules(
-        vae=SpaceToDepthAutoencoderKL.from_pretrained(output / "decoder/vae"),
-        head_motion=HeadMotionModel.from_pretrained(output / "head_motion/head_motion"),
-    )
+    head_motion = HeadMotionModel.from_pretrained(output / "head_motion/head_motion")
+    pipeline.register_modules(head_motion=head_motion)
     fill_style_bank(pipeline.style_encoder, read_bank_clips(output))
     pipeline.register_to_config(min_portrait_psnr=measure_portraits(pipeline, output / "data"))
     save_checkpoint(pipeline.to(torch.float16), output / "svp-tiny")
