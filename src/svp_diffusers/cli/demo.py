@@ -17,7 +17,7 @@ def demo(
     ] = None,
     seed: Annotated[int, typer.Option(help="Of style and noise.")] = 0,
 ) -> None:
-    """Let drawn people speak: a video, one line in four styles, and a sheet of pictures."""
+    """Let the people of the samples speak: a video, one line in four styles, and a sheet of pictures."""
     from svp_diffusers.cli.progress import show_progress
     from svp_diffusers.generation.demo import STYLES, make_demo, request_demo
     from svp_diffusers.samples import SPEECH
@@ -30,7 +30,7 @@ def demo(
     with show_progress() as on_progress:
         video, styles, sheet = make_demo(request, on_progress)
     typer.echo(
-        f"{video}: a drawn portrait speaks, {request.style}\n"
+        f"{video}: a portrait speaks, {request.style}\n"
         f"{styles}: one line in four styles: {', '.join(STYLES)}\n"
         f"{sheet}: a portrait and moments of its video in every row\n"
         "The first was made by\n"

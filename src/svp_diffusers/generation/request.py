@@ -64,7 +64,7 @@ class GenerationRequest:
     output: Path = field(metadata={"help": "The video to write, .mp4.", "flags": OUTPUT_FLAGS})
     model: str | None = field(
         default=None,
-        metadata={"help": "Folder or Hub id of a checkpoint. Default: svp-tiny, for drawn people."},
+        metadata={"help": "Folder or Hub id of a checkpoint. Default: svp-tiny, small and soft."},
     )
     style: str | None = field(
         default=None,

@@ -134,22 +134,24 @@ _UNTRAINED = "this is a template of a card: no such weights are published yet."
 CARDS = {
     "svp-tiny": CardDescription(
         "svp-diffusers/svp-tiny",
-        limits="it animates people drawn like those it was trained on, 128 pixels wide, to English "
-        "speech of a synthesiser. It was trained for an hour: mouths and eyes are soft, and one "
-        "eye may differ from the other. Photographs, paintings and other drawings come out wrong, "
-        "with a warning.",
+        limits="it animates rendered and drawn people, 128 pixels wide, to English speech of a "
+        "synthesiser. Photographs and paintings stay recognisable and come out soft, with dark "
+        "mouths without teeth; lips follow real speech weakly, a mouth that stands open in the "
+        "portrait stays open, a moustache may vanish, and mouth and chin may dissolve for a "
+        "moment. Portraits that its VAE does not know come out wrong, with a warning.",
         license="apache-2.0",
         licenses={"all weights": "Apache-2.0"},
-        training="from nothing, on 2 CPU cores, on procedural talkers only: drawn people whose "
-        "every muscle is known, and voices of espeak-ng. No real face or voice is in it, but "
-        "in the training of its face landmarker, which is Google's (see its folder). "
-        "The stages of `svp train tiny` made it, by `examples/svp_tiny/plan.yaml`: the VAE saw "
-        "33,510 pictures, the image stage made 7,600 steps of 16 frames of 278 people. The last, "
-        "video, is left out: the motion modules are switched off. How heads move was learned from "
-        "the poses of the same talkers. `svp evaluate tiny` measures the "
-        "result on people, voices and sentences that no stage sees.",
-        bias="the people are drawn by a few rules, with eight emotions that are acted by rule too, "
-        "and speak English in a synthesiser's voices. Nobody real looks or speaks like that.",
+        training="from nothing, on procedural talkers only: drawn and rendered people whose every "
+        "muscle is known, and voices of espeak-ng. No real face or voice is in it, but in the "
+        "training of its face landmarker, which is Google's (see its folder). The stages of "
+        "`svp train tiny` made it of drawn people on 2 CPU cores (33,510 pictures for the VAE, "
+        "7,600 steps of 16 frames of 278 people for the denoiser); then the VAE was trained further on "
+        "400 people and the denoiser, for 1,053 steps of 256 frames on one H200, on 200, most of "
+        "them rendered from CC0 models. The motion modules are switched off. How heads move was "
+        "learned from the poses of the drawn talkers. `svp evaluate tiny` measures it on people, "
+        "voices and sentences that no stage sees.",
+        bias="the people are drawn or rendered by a few rules, with eight emotions that are acted "
+        "by rule too, and speak English in a synthesiser's voices. Nobody real looks or speaks like that.",
     ),
     "full-size": CardDescription(
         "svp-diffusers/svp",
