@@ -17,7 +17,7 @@ def demo(
     ] = None,
     seed: Annotated[int, typer.Option(help="Of style and noise.")] = 0,
 ) -> None:
-    """Let the people of the samples speak: a video, one line in four styles, and a sheet of pictures."""
+    """Let the samples speak: a video, one line in four styles, and a sheet of pictures."""
     from svp_diffusers.cli.progress import show_progress
     from svp_diffusers.generation.demo import STYLES, make_demo, request_demo
     from svp_diffusers.samples import SPEECH
