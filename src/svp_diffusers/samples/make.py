@@ -16,7 +16,7 @@ from svp_diffusers.talkers.speech import SAMPLING_RATE
 from svp_diffusers.talkers.subject import prepare_subject
 from svp_diffusers.talkers.utterance import say
 
-PEOPLE = (("rendered", 9117, 4), ("rendered", 9100, 6), ("drawn", 9013, 0), ("drawn", 9025, 0))
+PEOPLE = (("rendered", 9117, 4), ("rendered", 9100, 0), ("drawn", 9013, 0), ("drawn", 9025, 0))
 """Look, seed and shot of each."""
 # Speakers of the test split, whose voices are in no training data.
 LINES = (
