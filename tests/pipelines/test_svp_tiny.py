@@ -66,10 +66,20 @@ def test_it_does_not_warn_of_people_drawn_like_its_own(svp_tiny: SVPTalkingHeadP
     assert not any(is_warned_of(svp_tiny, path) for path in PORTRAITS)
 
 
-def test_it_warns_of_paintings_and_photographs(
+def test_it_warns_of_what_its_vae_does_not_know(
+    svp_tiny: SVPTalkingHeadPipeline, tmp_path: Path
+) -> None:
+    stripes = np.indices((SIZE, SIZE)).sum(0)[..., None] % 4 // 2 * np.full(3, 255)
+    Image.fromarray(stripes.astype(np.uint8)).save(tmp_path / "stripes.png")
+    assert is_warned_of(svp_tiny, tmp_path / "stripes.png")
+
+
+def test_it_does_not_warn_of_people_as_on_photographs(
     svp_tiny: SVPTalkingHeadPipeline, real_data: Path
 ) -> None:
-    assert all(is_warned_of(svp_tiny, path) for path in (real_data / "portraits").iterdir())
+    references = list((real_data / "clips").glob("*/reference.jpg"))
+    assert len(references) == 5
+    assert not any(is_warned_of(svp_tiny, path) for path in references)
 
 
 def test_without_a_dtype_it_is_loaded_as_float32() -> None:
@@ -111,7 +121,8 @@ def test_a_portrait_needs_no_keypoints(
     found = call(pipe, portrait)
     without = call(pipe, portrait, find_face=False)
     assert decibels(found[0], portrait) > decibels(given[0], portrait) - 3
-    assert decibels(found[0], portrait) > decibels(without[0], portrait) + 3
+    # It was trained without them now and then.
+    assert decibels(without[0], portrait) > decibels(given[0], portrait) - 3
     # Inside a larger picture, the face is cut out.
     large = Image.new("RGB", (800, 500), (200, 190, 180))
     large.paste(Image.fromarray(portrait), (500, 150))
