@@ -149,7 +149,9 @@ def test_a_picture_without_a_face_has_none(landmarker: FaceLandmarker) -> None:
     assert len(landmarker(torch.zeros(0, 3, 60, 200), found[0].rectangles())) == 0
 
 
-def test_people_of_the_samples_are_found_with_their_head_keypoints(landmarker: FaceLandmarker) -> None:
+def test_people_of_the_samples_are_found_with_their_head_keypoints(
+    landmarker: FaceLandmarker,
+) -> None:
     for path, points in zip(PORTRAITS, PORTRAIT_KEYPOINTS, strict=True):
         found = find_largest(landmarker, read_image(path))
         expected = torch.tensor(np.load(points))
