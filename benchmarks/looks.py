@@ -19,6 +19,8 @@ from svp_diffusers.checkpoints.loading import find_checkpoint, load_pipeline
 from svp_diffusers.data.clips import ClipSample
 from svp_diffusers.data.loader import ClipDataset
 from svp_diffusers.measures.pictures import measure_psnr
+from svp_diffusers.media.landmarks import load_face_landmarker
+from svp_diffusers.models.face_landmarker_svp import FaceLandmarker
 from svp_diffusers.pipelines.head_pictures_svp import draw_keypoints
 from svp_diffusers.pipelines.pipeline_svp_talking_head import SVPTalkingHeadPipeline
 from svp_diffusers.talkers.subject import LOOKS
@@ -48,6 +50,7 @@ def main() -> None:
     pipeline.set_progress_bar_config(disable=True)
     print("| look | clips | PSNR | VAE | opening | VAE | other sound | width | motion |")
     print("|---" * 9 + "|")
+    landmarker = load_face_landmarker()
     clips = ClipDataset(arguments.data, "test")
     for look in LOOKS:
         rows = []
@@ -55,7 +58,7 @@ def main() -> None:
             if len(rows) == arguments.clips:
                 break
             if clips.entries[entry].header["metadata"].get("look", "drawn") == look:
-                rows.append(measure(pipeline, clips[entry].decode()))
+                rows.append(measure(pipeline, landmarker, clips[entry].decode()))
         others = [
             compare(a.made.opening, b.true.opening)
             for i, a in enumerate(rows)
@@ -76,7 +79,7 @@ def main() -> None:
 
 
 @torch.no_grad()
-def measure(pipeline: SVPTalkingHeadPipeline, clip: ClipSample) -> Row:
+def measure(pipeline: SVPTalkingHeadPipeline, landmarker: FaceLandmarker, clip: ClipSample) -> Row:
     """Make a clip again and compare."""
     assert clip.frames is not None
     assert clip.reference is not None
@@ -101,9 +104,9 @@ def measure(pipeline: SVPTalkingHeadPipeline, clip: ClipSample) -> Row:
         psnr=float(measure_psnr(made, clip.frames, 255)),
         vae_psnr=float(measure_psnr(decoded, clip.frames, 255)),
         motion=measure_change(made) / measure_change(clip.frames),
-        made=read_mouth(list(made)),
-        decoded=read_mouth(list(decoded)),
-        true=read_mouth(list(clip.frames)),
+        made=read_mouth(list(made), landmarker),
+        decoded=read_mouth(list(decoded), landmarker),
+        true=read_mouth(list(clip.frames), landmarker),
     )
 
 

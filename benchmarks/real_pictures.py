@@ -25,6 +25,7 @@ from svp_diffusers.measures.pictures import measure_psnr
 from svp_diffusers.media.audio import Recording, read_audio, to_mono
 from svp_diffusers.media.landmarks import load_face_landmarker, track_landmarks
 from svp_diffusers.media.video import read_frames, write_video
+from svp_diffusers.models.face_landmarker_svp import OUTER_CORNERS, FaceLandmarker
 from svp_diffusers.pipelines.pipeline_svp_talking_head import SVPTalkingHeadPipeline
 
 FPS = Fraction(25)
@@ -48,15 +49,16 @@ class Mouth:
         return float(1 - np.isnan(self.opening).mean())
 
 
-def read_mouth(frames: list[NDArray[np.uint8]]) -> Mouth:
+def read_mouth(frames: list[NDArray[np.uint8]], landmarker: FaceLandmarker) -> Mouth:
     """Read the mouth in every frame (height, width, 3)."""
     values = []
-    for face in track_landmarks(frames, load_face_landmarker()):
+    for face in track_landmarks(frames, landmarker):
         if face is None:
             values.append((np.nan, np.nan))
             continue
         points = face.landmarks[0, :, :2].numpy()
-        unit = np.linalg.norm(points[33] - points[263])
+        left, right = points[OUTER_CORNERS]
+        unit = np.linalg.norm(left - right)
         values.append(
             (
                 np.linalg.norm(points[UPPER_LIP] - points[LOWER_LIP]) / unit,
@@ -87,6 +89,7 @@ def main() -> None:
     folder = find_checkpoint(arguments.model)
     pipeline = load_pipeline(folder, torch.device("cpu"), "float32")
     pipeline.set_progress_bar_config(disable=True)
+    landmarker = load_face_landmarker()
     made, true, rows = [], [], []
     print("| picture | VAE dB | eyes dB, still head | face seen | opening | width |")
     print("|---" * 6 + "|")
@@ -95,18 +98,20 @@ def main() -> None:
         number = round(len(sound) / 16_000 * FPS)
         truth = list(read_frames(folder / "clip.mp4", FPS))[:number]
         frames = animate(pipeline, folder / "reference.jpg", sound)
-        made.append(read_mouth(frames))
-        true.append(read_mouth(truth))
-        lips = (
-            f"{compare(made[-1].opening, true[-1].opening):.2f} | "
+        made.append(read_mouth(frames, landmarker))
+        true.append(read_mouth(truth, landmarker))
+        figures = (
+            f"{made[-1].seen:.2f} | {compare(made[-1].opening, true[-1].opening):.2f} | "
             f"{compare(made[-1].width, true[-1].width):.2f}"
         )
-        rows.append(show(pipeline, folder / "reference.jpg", frames, sound, arguments.output, lips))
+        picture = folder / "reference.jpg"
+        rows.append(show(pipeline, landmarker, picture, frames, sound, arguments.output, figures))
     sound = read_sound(arguments.speech, arguments.seconds)
     for picture in sorted(arguments.portraits.iterdir()):
         frames = animate(pipeline, picture, sound)
-        made.append(read_mouth(frames))
-        rows.append(show(pipeline, picture, frames, sound, arguments.output, "| "))
+        made.append(read_mouth(frames, landmarker))
+        figures = f"{made[-1].seen:.2f} | | "
+        rows.append(show(pipeline, landmarker, picture, frames, sound, arguments.output, figures))
     Image.fromarray(np.concatenate(rows)).save(arguments.output / "sheet.png")
     shuffled = [
         [compare(a.opening, b.opening), compare(a.width, b.width)]
@@ -144,11 +149,12 @@ def animate(
 @torch.no_grad()
 def show(
     pipeline: SVPTalkingHeadPipeline,
+    landmarker: FaceLandmarker,
     picture: Path,
     frames: list[NDArray[np.uint8]],
     sound: NDArray[np.float32],
     output: Path,
-    lips: str,
+    figures: str,
 ) -> NDArray[np.uint8]:
     """Print a row, write the video, and give a strip of the sheet: portrait, VAE's, video."""
     height, width = frames[0].shape[:2]
@@ -158,14 +164,13 @@ def show(
     latents = pipeline.encode_image(portrait, height, width)
     decoded = next(pipeline.decode_latents(latents[0][:, None]))[0]
     shown = to_picture(pixels[0].float() / 2 + 0.5), to_picture(decoded)
-    face = next(track_landmarks([shown[0]], load_face_landmarker()))
+    face = next(track_landmarks([shown[0]], landmarker))
     eyes_psnr = float("nan")
     if face is not None:
         eyes = locate_eyes(face.head_keypoints(), height, width)[0, 0].numpy()
         eyes_psnr = measure_psnr(frames[0][eyes], shown[0][eyes], 255)
     print(
-        f"| {name} | {measure_psnr(shown[1], shown[0], 255):.1f} | {eyes_psnr:.1f} | "
-        f"{read_mouth(frames).seen:.2f} | {lips} |",
+        f"| {name} | {measure_psnr(shown[1], shown[0], 255):.1f} | {eyes_psnr:.1f} | {figures} |",
         flush=True,
     )
     write_video(output / f"{name}.mp4", frames, FPS, Recording(sound[None], 16_000, name))

@@ -17,8 +17,11 @@ from numpy.typing import NDArray
 
 Floats = NDArray[np.floating]
 
+HEAD_MOTIONS = ("generated", "still")
+"""How a head moves, by name."""
+
 HeadMotion = str | Floats | torch.Tensor | None
-"""How a head moves: "generated", "still", or by poses (frames, 6)."""
+"""How a head moves: one of `HEAD_MOTIONS`, or by poses (frames, 6)."""
 
 AVERAGE_HEAD = np.array(
     [

@@ -22,7 +22,7 @@ from .head_pictures_svp import (
     draw_face_rectangle,
     draw_keypoints,
 )
-from .head_pose_svp import HeadMotion, check_poses, drive_keypoints, find_head
+from .head_pose_svp import HEAD_MOTIONS, HeadMotion, check_poses, drive_keypoints, find_head
 from .images_svp import to_tensor
 
 # Our choice: the head with hair and a little of the shoulders around a detector's face box.
@@ -107,7 +107,7 @@ class HeadMixin:
                     f"video, one such array for each portrait; this checkpoint's guider is shown "
                     f"the {layout}."
                 )
-        if isinstance(head_motion, str) and head_motion not in ("generated", "still"):
+        if isinstance(head_motion, str) and head_motion not in HEAD_MOTIONS:
             raise ValueError(
                 f'`head_motion` must be "generated", "still" or poses, got {head_motion!r}.'
             )

@@ -10,8 +10,7 @@ from svp_diffusers.generation.request import GenerationRequest
 from svp_diffusers.media.input import check_input
 from svp_diffusers.media.manifest import get_manifest_path
 from svp_diffusers.media.output import check_output
-
-HEAD_MOTIONS = ("generated", "still")
+from svp_diffusers.pipelines.head_pose_svp import HEAD_MOTIONS
 
 
 def check_request(request: GenerationRequest) -> list[Path]:

@@ -110,9 +110,16 @@ def generate_video(
     latents: list[torch.Tensor] = []
     for portrait, waveform in zip(portraits, voices.waveforms, strict=True):
         with numbers_only():
-            pictures = choose_head_pictures(portrait, motion, layout, size)
             latents += animate_portrait(
-                *(pipeline, request, portrait, pictures, waveform, style, fps, size, generator),
+                pipeline,
+                request,
+                portrait,
+                choose_head_pictures(portrait, motion, layout, size),
+                waveform,
+                style,
+                fps,
+                size,
+                generator,
                 on_progress,
             )
     provenance = describe_run(request, styles, folder)
