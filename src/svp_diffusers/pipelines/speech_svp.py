@@ -21,8 +21,16 @@ AUDIO_CONTEXT_SECONDS = 2  # seen by a chunk on either side, then dropped
 
 MOST_CHANNELS = 8  # of a waveform; more are taken for samples in the wrong order
 
-Audio = str | Path | np.ndarray | torch.Tensor
-"""Speech: the path of a file, or a waveform (samples,) or (channels, samples) in [-1, 1]."""
+SAMPLING_RATES = range(1_000, 400_001)  # Hz; telephones take 8,000, recorders up to 384,000
+FULL_SCALES = {np.dtype(np.int16): 2.0**15, np.dtype(np.int32): 2.0**31}
+LOUDEST = 2.0  # of floats, whose full scale is 1: lossy decoders overshoot it
+# Of the power of the channels, below which their mean is no longer what was said (our choice).
+CANCELLED = 0.01
+
+Waveform = np.ndarray | torch.Tensor
+Audio = str | Path | Waveform | tuple[int, Waveform]
+"""Speech: the path of a file; a waveform (samples,) or (channels, samples), of floats in [-1, 1] or
+of integers; or its rate and a waveform (samples,) or (samples, channels), as Gradio gives it."""
 
 
 def read_audio_file(path: str | Path) -> tuple[np.ndarray, int]:
@@ -46,8 +54,7 @@ def prepare_waveform(audio: Audio, sampling_rate: int, target_rate: int = 16000)
     """Bring speech to what an audio encoder takes.
 
     Args:
-        audio: a waveform (samples,) or (channels, samples) in [-1, 1], whose channels are averaged;
-            or the path of a file, which needs soundfile (installed with librosa).
+        audio: see `Audio`; channels are averaged. A file needs soundfile (installed with librosa).
         sampling_rate: of the waveform; a file says its own.
         target_rate: the encoder's. Other rates than that need scipy.
 
@@ -55,21 +62,30 @@ def prepare_waveform(audio: Audio, sampling_rate: int, target_rate: int = 16000)
         A waveform (samples,) of the encoder's rate, float32 on the CPU.
 
     Raises:
-        ValueError: if it is no waveform, has non-finite samples, is too short or cannot be
-            read, or if scipy or soundfile is needed and not installed.
+        ValueError: if it is no waveform, has non-finite or unscaled samples, channels that cancel
+            each other out, is too short or cannot be read, or if scipy or soundfile is needed and
+            not installed.
     """
     if isinstance(audio, (str, Path)):
         audio, sampling_rate = read_audio_file(audio)
-    samples = torch.as_tensor(audio, dtype=torch.float32, device="cpu").numpy()
-    if samples.ndim not in (1, 2) or (samples.ndim == 2 and len(samples) > MOST_CHANNELS):
+    elif isinstance(audio, tuple):
+        if len(audio) != 2 or not isinstance(audio[1], (np.ndarray, torch.Tensor)):
+            raise ValueError("`audio`, as a pair, must be (sampling rate, waveform).")
+        sampling_rate, audio = audio[0], audio[1].T
+    check_rate(sampling_rate)
+    if not isinstance(audio, (np.ndarray, torch.Tensor)):
+        raise ValueError(
+            "`audio` must be a waveform, a pair of rate and waveform, the path of a file, or a "
+            f"list of them; got {type(audio).__name__}."
+        )
+    samples = to_full_scale(audio)
+    if samples.ndim not in (1, 2) or (samples.ndim == 2 and not 1 <= len(samples) <= MOST_CHANNELS):
         raise ValueError(
             "`audio` must be a waveform (samples,) or (channels, samples), or a list of them; got "
             f"the shape {samples.shape}."
         )
-    if not np.isfinite(samples).all():
-        raise ValueError("`audio` has samples that are NaN or infinite.")
     if samples.ndim == 2:
-        samples = samples.mean(axis=0, dtype=np.float32)
+        samples = average_channels(samples)
     waveform = torch.from_numpy(resample(samples, sampling_rate, target_rate))
     if len(waveform) < AUDIO_RECEPTIVE_FIELD:
         raise ValueError(
@@ -77,6 +93,59 @@ def prepare_waveform(audio: Audio, sampling_rate: int, target_rate: int = 16000)
             f"{AUDIO_RECEPTIVE_FIELD} are needed."
         )
     return waveform
+
+
+def check_rate(sampling_rate: int) -> None:
+    """Raise `ValueError` for a sampling rate that no recording of speech has."""
+    whole = isinstance(sampling_rate, (int, np.integer)) or float(sampling_rate).is_integer()
+    if not whole or int(sampling_rate) not in SAMPLING_RATES:
+        raise ValueError(
+            f"The sampling rate must be a whole number of {SAMPLING_RATES[0]:,} to "
+            f"{SAMPLING_RATES[-1]:,} Hz, got {sampling_rate}."
+        )
+
+
+def to_full_scale(samples: Waveform) -> np.ndarray:
+    """Bring samples, floats in [-1, 1] or integers of 16, 32 or (unsigned) 8 bits, to float32.
+
+    Raises:
+        ValueError: if they are anything else, not finite, or floats that are not scaled.
+    """
+    if isinstance(samples, torch.Tensor):
+        samples = samples.detach().cpu()
+        samples = (samples.float() if samples.dtype.is_floating_point else samples).numpy()
+    samples = samples.astype(samples.dtype.newbyteorder("="), copy=False)
+    if samples.dtype == np.uint8:
+        return (samples.astype(np.float32) - 128) / 128
+    if samples.dtype in FULL_SCALES:
+        return samples.astype(np.float32) / np.float32(FULL_SCALES[samples.dtype])
+    if samples.dtype.kind != "f":
+        raise ValueError(
+            f"`audio` must hold floats in [-1, 1], or int16, int32 or uint8; got {samples.dtype}."
+        )
+    samples = samples.astype(np.float32, copy=False)
+    if not np.isfinite(samples).all():
+        raise ValueError("`audio` has samples that are NaN or infinite.")
+    peak = float(np.abs(samples).max(initial=0))
+    if peak > LOUDEST:
+        raise ValueError(f"`audio` has samples up to {peak:.0f}: scale floats to [-1, 1].")
+    return samples
+
+
+def average_channels(samples: np.ndarray) -> np.ndarray:
+    """The mean (samples,) of channels (channels, samples).
+
+    Raises:
+        ValueError: if it is all but silent, and they are not: one is the other upside down.
+    """
+    mean = samples.mean(axis=0, dtype=np.float32)
+    loudest = max((float(np.dot(each, each)) for each in samples), default=0.0)
+    if float(np.dot(mean, mean)) < CANCELLED * loudest / len(samples):
+        raise ValueError(
+            "The channels of the recording cancel each other out: one is the other upside down. "
+            "Take one of them."
+        )
+    return mean
 
 
 def resample(waveform: np.ndarray, sampling_rate: int, target_rate: int) -> np.ndarray:
