@@ -1,6 +1,7 @@
 """The whole measurement, on painted talkers and models whose figures are known beforehand."""
 
 import json
+import math
 from pathlib import Path
 
 import pytest
@@ -63,6 +64,15 @@ def test_a_perfect_model_reaches_every_ceiling(perfect: Report) -> None:
     for row in perfect.results["interpolation"].rows:
         assert row.generated.value == pytest.approx(1)
     assert find(perfect, "frame-to-frame").generated.value == pytest.approx(1, abs=0.1)
+
+
+def test_portraits_are_compared_by_where_their_keypoints_come_from(perfect: Report) -> None:
+    start = "PSNR around the eyes of a still head, keypoints"
+    found, none = (
+        find(perfect, f"{start} {source}").generated.value for source in ("found", "none")
+    )
+    assert found == pytest.approx(20 * math.log10(255), abs=1e-3)
+    assert none == pytest.approx(20 * math.log10(255 / 16), abs=1e-3)
 
 
 def test_only_coefficients_that_an_emotion_moves_are_its_effect(perfect: Report) -> None:
