@@ -201,7 +201,8 @@ class StyleAdapterMixin:
         ):
             logger.warning(
                 "The head motion of this checkpoint was trained with another style encoder than "
-                'the adapter\'s, and moves in a style of its own; pass head_motion="still" or poses.'
+                "that of the adapter, and moves in a style of its own; pass "
+                'head_motion="still" or poses.'
             )
         self._put_style(weights, encoder)
         self._base_style = base

@@ -194,14 +194,14 @@ class DenoisingObjective(Objective):
         """Leave what audio does to adaptive norms as it is now, whatever their layer learns."""
         if self.unet.condition_embedding is not None:
             columns = self.unet.config.cross_attention_dim
-            self.audio_columns = self.unet.condition_embedding.linear_1.weight[:, :columns].detach()
-            self.audio_columns = self.audio_columns.clone()
+            weight = self.unet.get_parameter(CONDITION_LAYER)
+            self.audio_columns = weight[:, :columns].detach().clone()
 
     @torch.no_grad()
     def after_step(self) -> None:
         """Put back the columns of `keep_audio`."""
         if self.audio_columns is not None:
-            weight = self.unet.condition_embedding.linear_1.weight
+            weight = self.unet.get_parameter(CONDITION_LAYER)
             kept = self.audio_columns.to(weight.device)
             weight[:, : kept.shape[1]] = kept
 

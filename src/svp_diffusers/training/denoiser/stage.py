@@ -215,11 +215,7 @@ def _save_style_adapter(
 ) -> None:
     """Save the adapter, and beside it what its card says (see `CardDescription`)."""
     base = name_checkpoint(configuration.pipeline)
-    card = {
-        "base_model": base,
-        "limits": "it is for its base model alone, which refuses all others.",
-        "training": f"the style of a frozen checkpoint, {configuration.steps} steps.",
-    }
+    card = {"training": f"the style of a frozen checkpoint, {configuration.steps} steps."}
     with atomic_folder(folder) as temporary:
         pipeline.save_style_adapter(temporary, base_model=base)
         (temporary / "card.yaml").write_text(yaml.safe_dump(card), encoding="utf-8")
