@@ -42,6 +42,7 @@ from .head_svp import HeadMixin
 from .images_svp import Portrait, read_portrait
 from .noise_svp import NoiseMixin, check_finite
 from .speech_svp import Audio, count_frames, prepare_waveform
+from .style_adapter_svp import StyleAdapterMixin
 from .style_schedule_svp import Style
 from .windows_svp import (
     BlendedWindows,
@@ -69,7 +70,7 @@ class SVPTalkingHeadPipelineOutput(BaseOutput):
 
 
 class SVPTalkingHeadPipeline(
-    CheckpointMixin, ConditionsMixin, HeadMixin, NoiseMixin, DiffusionPipeline
+    CheckpointMixin, StyleAdapterMixin, ConditionsMixin, HeadMixin, NoiseMixin, DiffusionPipeline
 ):
     """Makes a portrait speak, in a style that is sampled from a probability distribution.
 
@@ -553,7 +554,7 @@ class SVPTalkingHeadPipeline(
         attention_scales = {
             "reference_attention_scale": reference_attention_scale,
             "audio_attention_scale": audio_attention_scale,
-            "style_attention_scale": style_attention_scale,
+            "style_attention_scale": style_attention_scale * self.style_adapter_scale,
         }
         # Schedulers remember what they stepped: each video has its own, and its length.
         schedulers = [copy.deepcopy(self.scheduler) for _ in conditions]

@@ -21,6 +21,7 @@ from svp_diffusers.checkpoints.loading import (
     read_call_defaults,
     select_device,
 )
+from svp_diffusers.checkpoints.style_adapters import find_adapter, load_adapter
 from svp_diffusers.errors import CheckpointError
 from svp_diffusers.generation.checks import check_overwritten, check_request, choose_size
 from svp_diffusers.generation.head_motion import (
@@ -74,6 +75,7 @@ def generate_video(
     picture = read_image(request.image)
     device = select_device(request.device)
     folder = find_checkpoint(request.model)
+    adapter = None if request.style_adapter is None else find_adapter(request.style_adapter)
     defaults = read_call_defaults(folder)
     request = fill_context(request, defaults)
     fps = defaults.fps if given_fps is None else given_fps
@@ -82,7 +84,7 @@ def generate_video(
     layout = read_config(folder, "head_guider")["keypoint_layout"]
     unet = read_config(folder, "unet")
     size = choose_size(request, unet["sample_size"], unet["motion_max_seq_length"])
-    outline = outline_style_encoder(folder)
+    outline = outline_style_encoder(adapter or folder)
     styles = parse_style(request.style, outline.style_bank)
     check_styles(styles, outline, voices.heard.duration)
     style_files = [each.file for each in styles if each.file is not None]
@@ -101,6 +103,8 @@ def generate_video(
     pasted = place_portraits(picture, portraits) if request.paste_back else []
 
     pipeline = load_pipeline(folder, device, request.dtype)
+    if adapter is not None:
+        load_adapter(pipeline, adapter, request.style_adapter_scale)
     pipeline.set_progress_bar_config(disable=True)
     request = fill_defaults(request, pipeline, size)
     request = fill_head_motion(request, pipeline, portraits)
@@ -120,7 +124,7 @@ def generate_video(
                 generator,
                 on_progress,
             )
-    provenance = describe_run(request, styles, folder)
+    provenance = describe_run(request, styles, folder, adapter)
     with numbers_only():
         write_outputs(
             outputs, pipeline, latents, pasted, voices.heard, fps, provenance, on_progress
@@ -259,16 +263,21 @@ def write_outputs(
 
 
 def describe_run(
-    request: GenerationRequest, styles: Sequence[StyleEntry], folder: Path
+    request: GenerationRequest, styles: Sequence[StyleEntry], folder: Path, adapter: Path | None
 ) -> Provenance:
     """What the manifest says of a request, all of whose values are filled in."""
     files = [entry.file for entry in styles if entry.file is not None]
     source = name_checkpoint(request.model)
+    named: dict[str, object] = {"model": source, "style": format_styles(styles)}
+    checkpoint = {"source": source, "sha256": hash_folder(folder)}
+    if adapter is not None:
+        named["style_adapter"] = name_checkpoint(request.style_adapter)
+        checkpoint["style_adapter_sha256"] = hash_folder(adapter)
     return Provenance(
         seed=request.seed,
-        arguments={**asdict(request), "model": source, "style": format_styles(styles)},
+        arguments={**asdict(request), **named},
         inputs={**request.files(), **({"style": files} if files else {})},
-        checkpoint={"source": source, "sha256": hash_folder(folder)},
+        checkpoint=checkpoint,
         machine={"device": str(request.device), "threads": torch.get_num_threads()},
     )
 

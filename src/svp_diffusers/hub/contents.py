@@ -8,13 +8,16 @@ from safetensors import SafetensorError, safe_open
 
 from svp_diffusers.checkpoints.json_files import read_model_index
 from svp_diffusers.checkpoints.loading import check_components
+from svp_diffusers.checkpoints.style_adapters import find_adapter
 from svp_diffusers.errors import CheckpointError
+from svp_diffusers.pipelines.style_adapter_svp import ADAPTER_WEIGHTS
 
 PICKLES = {".bin", ".ckpt", ".pickle", ".pkl", ".pt", ".pth"}
 MARKERS = {
     "model_index.json": "checkpoint",
     "pytorch_lora_weights.safetensors": "lora",
     "style.safetensors": "style",
+    ADAPTER_WEIGHTS: "style-adapter",
 }
 
 
@@ -40,10 +43,10 @@ def check_names(names: Iterable[str], where: str) -> str:
     """Check the names of the files of a repository, before any of them is read.
 
     Returns:
-        "checkpoint", "lora" or "style".
+        "checkpoint", "lora", "style" or "style-adapter".
 
     Raises:
-        CheckpointError: for a pickle, a path that leaves the folder, or none of the three kinds.
+        CheckpointError: for a pickle, a path that leaves the folder, or none of the four kinds.
     """
     names = list(names)
     for name in names:
@@ -57,7 +60,9 @@ def check_names(names: Iterable[str], where: str) -> str:
             )
     kinds = [kind for marker, kind in MARKERS.items() if marker in names]
     if not kinds:
-        raise CheckpointError(f"{where} holds no checkpoint, LoRA or style: {list(MARKERS)}.")
+        raise CheckpointError(
+            f"{where} holds no checkpoint, LoRA, style or style adapter: {list(MARKERS)}."
+        )
     return kinds[0]
 
 
@@ -83,6 +88,8 @@ def check_contents(folder: Path, names: Iterable[str]) -> None:
     if "model_index.json" in names:
         check_components(folder)
         _check_code(folder, names)
+    if ADAPTER_WEIGHTS in names:
+        find_adapter(folder)
 
 
 def _check_code(folder: Path, names: list[str]) -> None:
