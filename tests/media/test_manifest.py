@@ -27,7 +27,8 @@ def video(tmp_path: Path) -> Path:
 
 
 def provenance(**changes) -> Provenance:
-    nothing = dict.fromkeys(("request", "arguments", "inputs", "checkpoint", "machine"), {})
+    names = ("request", "arguments", "inputs", "checkpoint", "machine")
+    nothing: dict[str, dict] = {name: {} for name in names}
     return Provenance(**{"seed": 0, **nothing, **changes})
 
 
