@@ -80,7 +80,7 @@ def check_names(names: Iterable[str], where: str) -> str:
 
 
 def choose_parts(folder: Path, names: Iterable[str]) -> tuple[list[str], list[str]]:
-    """Tell the files that make a checkpoint, a LoRA, a style or a style adapter from whatever lies beside them.
+    """Tell the files of a checkpoint, LoRA, style or style adapter from what lies beside them.
 
     Parts are weights, configurations and code of components, the pipeline and its code, card and
     licences, styles (`styles/`), and pictures, sound and video of `samples/`; not their manifests.
