@@ -24,6 +24,7 @@ from .style_schedule_svp import Distribution, Style, StyleSchedule
 from .windows_svp import divide_frames, take_frames
 
 HEAD_FRAMES = 24  # whose keypoint pictures are drawn and encoded at once
+PROJECTED_WINDOWS = 256  # of speech that are projected at once
 DECODE_FRAMES = 8  # frames the VAE decodes at once
 
 logger = logging.get_logger(__name__)
@@ -87,16 +88,6 @@ class ConditionsMixin:
             waveform, self.audio_encoder, self.feature_extractor, self._execution_device
         )
 
-    def project_audio(self, embeddings: torch.Tensor, num_frames: int) -> torch.Tensor:
-        """Turn embeddings (time, dim) into audio tokens (num_frames, tokens, dim)."""
-        num_pad_frames = self.audio_projector.config.num_pad_frames
-        return self.project_windows(window_audio(embeddings, num_frames, num_pad_frames))
-
-    def project_windows(self, windows: torch.Tensor) -> torch.Tensor:
-        """Turn windows (num_frames, ...) of speech into audio tokens (num_frames, tokens, dim)."""
-        windows = windows.to(self.audio_projector.dtype)
-        return torch.cat([self.audio_projector(part) for part in windows.split(256)])
-
     def encode_audio_tokens(
         self, waveform: torch.Tensor, num_frames: int, fps: float | Fraction
     ) -> tuple[torch.Tensor, torch.Tensor | None]:
@@ -113,13 +104,15 @@ class ConditionsMixin:
         """
         encoder, extractor = self.audio_encoder, self.feature_extractor
         device = self._execution_device
-        if not isinstance(encoder, PreTrainedModel):
+        embeddings = None
+        if isinstance(encoder, PreTrainedModel):
+            embeddings = encode_speech(waveform, encoder, extractor, device)
+            num_pad_frames = self.audio_projector.config.num_pad_frames
+            windows = window_audio(embeddings, num_frames, num_pad_frames)
+        else:
             windows = encode_windows(waveform, encoder, extractor, num_frames, fps, device)
-            return self.project_windows(windows), None
-        embeddings = encode_speech(waveform, encoder, extractor, device)
-        num_pad_frames = self.audio_projector.config.num_pad_frames
-        windows = window_audio(embeddings, num_frames, num_pad_frames)
-        return self.project_windows(windows), embeddings
+        parts = windows.to(self.audio_projector.dtype).split(PROJECTED_WINDOWS)
+        return torch.cat([self.audio_projector(part) for part in parts]), embeddings
 
     def prepare_image(self, image: Portrait, height: int, width: int) -> torch.Tensor:
         """Bring the portrait to what the VAE takes.

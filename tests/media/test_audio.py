@@ -8,6 +8,7 @@ import soundfile
 from svp_diffusers.errors import MediaError
 from svp_diffusers.media.audio import Recording, check_speech, read_audio, to_mono
 from svp_diffusers.media.video import parse_fps, write_video
+from svp_diffusers.pipelines.speech_svp import prepare_waveform, resampled_length
 
 from .samples import cut_file, make_frames, make_recording, write_audio
 
@@ -219,3 +220,12 @@ def test_a_whisper_and_a_single_loud_word_are_not_silent():
     check_speech(Recording(tone * 10 ** (-40 / 20), 16000, "a whisper"))
     word = np.pad(tone[:, :1600], ((0, 0), (160000, 160000)))
     check_speech(Recording(word, 16000, "one word in twenty seconds"))
+
+
+def test_python_and_the_command_line_hear_the_same() -> None:
+    rng = np.random.default_rng(0)
+    samples = rng.uniform(-0.5, 0.5, (2, 44101)).astype(np.float32)
+    from_files = to_mono(Recording(samples, 44100, "a file"))
+    in_python = prepare_waveform(samples, 44100)
+    assert np.array_equal(from_files, in_python.numpy())
+    assert len(from_files) == resampled_length(44101, 44100, 16000)

@@ -584,8 +584,9 @@ def test_other_sampling_rates() -> None:
 def test_audio_files(tmp_path: Path) -> None:
     stereo = np.stack([speech(0.5), -0.5 * speech(0.5)], axis=1)
     soundfile.write(tmp_path / "stereo.wav", stereo, 16000, subtype="FLOAT")
-    waveform = prepare_waveform(tmp_path / "stereo.wav", 16000)
-    assert np.allclose(waveform.numpy(), 0.25 * speech(0.5), atol=1e-6)
+    for given in (tmp_path / "stereo.wav", stereo.T):
+        waveform = prepare_waveform(given, 16000)
+        assert np.allclose(waveform.numpy(), 0.25 * speech(0.5), atol=1e-6)
     soundfile.write(tmp_path / "other.wav", speech(1.0), 8000)  # 2 s at that rate
     assert len(prepare_waveform(tmp_path / "other.wav", 16000)) == 32000
     (tmp_path / "text.wav").write_text("hello")
@@ -608,7 +609,7 @@ def test_audio_files(tmp_path: Path) -> None:
         ({"context_overlap": 24}, "context_overlap"),
         ({"audio": []}, "As many images"),
         ({"audio": [speech(1), speech(1)]}, "As many images"),
-        ({"audio": np.zeros((2, 16000), np.float32)}, "stereo"),
+        ({"audio": np.zeros((16000, 2), np.float32)}, "channels, samples"),
         ({"audio": np.full(16000, np.nan, np.float32)}, "NaN"),
         ({"audio": np.zeros(100, np.float32)}, "100 samples"),
         ({"generator": [seeded()] * 2}, "one a video"),

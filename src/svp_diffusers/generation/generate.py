@@ -44,7 +44,6 @@ from svp_diffusers.media.video import parse_fps, write_video
 from svp_diffusers.pipelines.head_pictures_svp import HeadPictures
 from svp_diffusers.pipelines.head_svp import Head
 from svp_diffusers.pipelines.pipeline_svp_talking_head import SVPTalkingHeadPipeline
-from svp_diffusers.pipelines.speech_svp import count_frames
 from svp_diffusers.pipelines.style_schedule_svp import Style
 from svp_diffusers.style.parse import StyleEntry, format_styles, parse_style
 
@@ -79,7 +78,7 @@ def generate_video(
     request = fill_context(request, defaults)
     fps = defaults.fps if given_fps is None else given_fps
     voices = read_voices(request, fps)
-    num_frames = count_frames(len(voices.waveforms[0]), 16000, fps)
+    num_frames = voices.count_frames(fps)
     layout = read_config(folder, "head_guider")["keypoint_layout"]
     unet = read_config(folder, "unet")
     size = choose_size(request, unet["sample_size"], unet["motion_max_seq_length"])
@@ -108,17 +107,16 @@ def generate_video(
     style = load_styles(styles, pipeline)
     generator = torch.Generator().manual_seed(request.seed)
     latents: list[torch.Tensor] = []
-    for portrait, waveform in zip(portraits, voices.waveforms, strict=True):
+    for portrait, spoken in zip(portraits, voices.spoken, strict=True):
         with numbers_only():
             latents += animate_portrait(
                 pipeline,
                 request,
                 portrait,
                 choose_head_pictures(portrait, motion, layout, size),
-                waveform,
+                spoken,
                 style,
                 fps,
-                size,
                 generator,
                 on_progress,
             )
@@ -135,10 +133,9 @@ def animate_portrait(
     request: GenerationRequest,
     portrait: Portrait,
     head_pictures: HeadPictures | None,
-    waveform: NDArray[np.float32],
+    spoken: Recording,
     style: Style,
     fps: Fraction,
-    size: int,
     generator: torch.Generator,
     on_progress: Progress,
 ) -> list[torch.Tensor]:
@@ -146,15 +143,15 @@ def animate_portrait(
     latents: list[torch.Tensor]
     latents, _ = pipeline(
         portrait.crop.image,
-        waveform,
+        spoken.samples,
         style,
         head_keypoints=head_pictures,
         portrait_keypoints=portrait.keypoints if head_pictures is None else None,
         find_face=False,
         head_motion=request.head_motion,
         head_motion_scale=request.head_motion_scale,
-        height=size,
-        width=size,
+        height=request.size,
+        width=request.size,
         fps=fps,
         num_inference_steps=request.steps,
         guidance_scale=request.guidance_scale,
@@ -167,6 +164,7 @@ def animate_portrait(
         num_videos_per_style=request.num_styles,
         context_length=request.context_length,
         context_overlap=request.context_overlap,
+        sampling_rate=spoken.sampling_rate,
         generator=generator,
         output_type="latent",
         return_dict=False,

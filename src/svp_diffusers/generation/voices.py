@@ -6,7 +6,6 @@ from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 
 from svp_diffusers.errors import MediaError
 from svp_diffusers.generation.request import GenerationRequest
@@ -17,7 +16,9 @@ from svp_diffusers.media.audio import (
     read_audio,
     to_mono,
 )
+from svp_diffusers.pipelines.speech_svp import count_frames, resampled_length
 
+SPEECH_RATE = 16000  # Hz, of all audio encoders
 TOLERANCE_SECONDS = 0.1  # by which lossy encoders lengthen a voice
 
 
@@ -27,12 +28,18 @@ class Voices:
 
     heard: the sound of the video.
     faces: the number of each face that speaks, 0 being the largest; None is the largest too.
-    waveforms: what each says, (samples,) at 16 kHz, all as long as the sound.
+    spoken: what each says, at the rate of the sound and as long.
     """
 
     heard: Recording
     faces: tuple[int | None, ...]
-    waveforms: tuple[NDArray[np.float32], ...]
+    spoken: tuple[Recording, ...]
+
+    def count_frames(self, fps: Fraction) -> int:
+        """Frames of the video, as the pipeline counts them."""
+        rate = self.heard.sampling_rate
+        num_samples = resampled_length(self.heard.samples.shape[1], rate, SPEECH_RATE)
+        return count_frames(num_samples, SPEECH_RATE, fps)
 
 
 def read_voices(request: GenerationRequest, fps: Fraction) -> Voices:
@@ -48,7 +55,7 @@ def read_voices(request: GenerationRequest, fps: Fraction) -> Voices:
         assert request.audio is not None
         heard = read_audio(request.audio)
         check_speech(heard, fps)
-        return Voices(heard, (request.face_index,), (to_mono(heard),))
+        return Voices(heard, (request.face_index,), (heard,))
     spoken = read_speakers(request.speakers, fps)
     if request.audio is None:
         heard = mix_recordings(list(spoken.values()))
@@ -61,10 +68,15 @@ def read_voices(request: GenerationRequest, fps: Fraction) -> Voices:
                 f"{each.source} lasts {each.duration:.2f} s, and the sound of the video "
                 f"{heard.duration:.2f} s; leave out AUDIO to hear all speakers to their end"
             )
-    length = len(to_mono(heard))
-    waveforms = [to_mono(each)[:length] for each in spoken.values()]
-    padded = tuple(np.pad(each, (0, length - len(each))) for each in waveforms)
-    return Voices(heard, tuple(spoken), padded)
+    fitted = tuple(fit_recording(each, heard) for each in spoken.values())
+    return Voices(heard, tuple(spoken), fitted)
+
+
+def fit_recording(recording: Recording, heard: Recording) -> Recording:
+    """A recording at the rate of another and as long, followed by silence or cut off."""
+    rate, length = heard.sampling_rate, heard.samples.shape[1]
+    mono = to_mono(recording, rate)[:length]
+    return Recording(np.pad(mono, (0, length - len(mono)))[None], rate, recording.source)
 
 
 def read_speakers(speakers: Mapping[int, Path], fps: Fraction) -> dict[int, Recording]:

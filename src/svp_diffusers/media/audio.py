@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from svp_diffusers.errors import MediaError
 from svp_diffusers.media.input import find_moving_pictures, open_container
+from svp_diffusers.pipelines.speech_svp import resample
 
 # Our choices. Room noise of a poor microphone lies near -50 dBFS, 16-bit dither near -96.
 SILENCE_DBFS = -60.0
@@ -87,14 +88,8 @@ def to_mono(recording: Recording, sampling_rate: int = 16000) -> NDArray[np.floa
 
     n = ceil(samples · sampling_rate / recording.sampling_rate), so the duration stays.
     """
-    from scipy.signal import resample_poly
-
     mono = recording.samples.mean(axis=0, dtype=np.float32)
-    if recording.sampling_rate == sampling_rate:
-        return mono
-    ratio = Fraction(sampling_rate, recording.sampling_rate)
-    resampled: NDArray[np.float32] = resample_poly(mono, ratio.numerator, ratio.denominator)
-    return resampled.astype(np.float32, copy=False)
+    return resample(mono, recording.sampling_rate, sampling_rate)
 
 
 def mix_recordings(recordings: Sequence[Recording]) -> Recording:

@@ -396,8 +396,8 @@ class SVPTalkingHeadPipeline(
             image: the portrait: a PIL image, a path, an array (height, width, 3) or a tensor
                 (3, height, width), of floats in [0, 1] or of uint8; or a list of them, one a
                 recording.
-            audio: the speech: a waveform (samples,) in [-1, 1], or a path if librosa or soundfile
-                is installed; or a list of them, one a portrait.
+            audio: the speech: a waveform (samples,) or (channels, samples) in [-1, 1], or a path
+                if soundfile is installed; or a list of them, one a portrait.
             style: None draws from the prior; a name, from the checkpoint's style bank;
                 "from_audio", from the style of the voice; a `StyleDistribution`, from itself; a
                 tensor (style_dim,) or (frames, style_dim) is taken as it is; a schedule

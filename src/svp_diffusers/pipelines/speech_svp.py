@@ -4,6 +4,7 @@ A checkpoint on the Hub carries this file beside its pipeline, which imports it.
 """
 
 import importlib.util
+import math
 from fractions import Fraction
 from pathlib import Path
 
@@ -18,12 +19,14 @@ AUDIO_RECEPTIVE_FIELD = 400  # samples that the first embedding needs
 AUDIO_CHUNK_SECONDS = 30  # of speech encoded at once, so that memory does not grow with its square
 AUDIO_CONTEXT_SECONDS = 2  # seen by a chunk on either side, then dropped
 
+MOST_CHANNELS = 8  # of a waveform; more are taken for samples in the wrong order
+
 Audio = str | Path | np.ndarray | torch.Tensor
-"""Speech: the path of a file, or a waveform (samples,) in [-1, 1]."""
+"""Speech: the path of a file, or a waveform (samples,) or (channels, samples) in [-1, 1]."""
 
 
 def read_audio_file(path: str | Path) -> tuple[np.ndarray, int]:
-    """Read a file with soundfile: the mean of its channels (samples,), and its sampling rate.
+    """Read a file with soundfile: a waveform (channels, samples), and its sampling rate.
 
     Raises:
         ValueError: if soundfile is not installed, or cannot read the file.
@@ -36,51 +39,72 @@ def read_audio_file(path: str | Path) -> tuple[np.ndarray, int]:
         samples, sampling_rate = soundfile.read(path, dtype="float32", always_2d=True)
     except (RuntimeError, OSError) as error:
         raise ValueError(f"The audio file {path} cannot be read: {error}") from error
-    return samples.mean(axis=1), sampling_rate
+    return samples.T, sampling_rate
 
 
 def prepare_waveform(audio: Audio, sampling_rate: int, target_rate: int = 16000) -> torch.Tensor:
     """Bring speech to what an audio encoder takes.
 
     Args:
-        audio: a waveform (samples,) in [-1, 1], or the path of a file, which needs soundfile
-            (installed with librosa).
+        audio: a waveform (samples,) or (channels, samples) in [-1, 1], whose channels are averaged;
+            or the path of a file, which needs soundfile (installed with librosa).
         sampling_rate: of the waveform; a file says its own.
-        target_rate: the encoder's. Other rates than that need librosa.
+        target_rate: the encoder's. Other rates than that need scipy.
 
     Returns:
         A waveform (samples,) of the encoder's rate, float32 on the CPU.
 
     Raises:
-        ValueError: if it is not one waveform, has non-finite samples, is too short or cannot be
-            read, or if librosa or soundfile is needed and not installed.
+        ValueError: if it is no waveform, has non-finite samples, is too short or cannot be
+            read, or if scipy or soundfile is needed and not installed.
     """
     if isinstance(audio, (str, Path)):
         audio, sampling_rate = read_audio_file(audio)
-    waveform = torch.as_tensor(audio, dtype=torch.float32, device="cpu")
-    if waveform.ndim != 1:
+    samples = torch.as_tensor(audio, dtype=torch.float32, device="cpu").numpy()
+    if samples.ndim not in (1, 2) or (samples.ndim == 2 and len(samples) > MOST_CHANNELS):
         raise ValueError(
-            "`audio` must be a waveform (samples,), or a list of them; got the shape "
-            f"{tuple(waveform.shape)}. Average the channels of a stereo recording."
+            "`audio` must be a waveform (samples,) or (channels, samples), or a list of them; got "
+            f"the shape {samples.shape}."
         )
-    if not waveform.isfinite().all():
+    if not np.isfinite(samples).all():
         raise ValueError("`audio` has samples that are NaN or infinite.")
-    if sampling_rate != target_rate:
-        if importlib.util.find_spec("librosa") is None:
-            raise ValueError(
-                f"Resampling audio from {sampling_rate} Hz needs librosa: `pip install "
-                f"librosa`, or pass a waveform of {target_rate} Hz."
-            )
-        import librosa
-
-        resampled = librosa.resample(waveform.numpy(), orig_sr=sampling_rate, target_sr=target_rate)
-        waveform = torch.from_numpy(resampled)
+    if samples.ndim == 2:
+        samples = samples.mean(axis=0, dtype=np.float32)
+    waveform = torch.from_numpy(resample(samples, sampling_rate, target_rate))
     if len(waveform) < AUDIO_RECEPTIVE_FIELD:
         raise ValueError(
             f"`audio` has {len(waveform)} samples at {target_rate} Hz; at least "
             f"{AUDIO_RECEPTIVE_FIELD} are needed."
         )
     return waveform
+
+
+def resample(waveform: np.ndarray, sampling_rate: int, target_rate: int) -> np.ndarray:
+    """Bring a waveform (samples,) to another rate, by a zero-phase polyphase filter.
+
+    Returns:
+        `resampled_length` samples, float32, so the duration stays.
+
+    Raises:
+        ValueError: if the rates differ and scipy is not installed.
+    """
+    if sampling_rate == target_rate:
+        return waveform
+    if importlib.util.find_spec("scipy") is None:
+        raise ValueError(
+            f"Resampling audio from {sampling_rate} Hz needs scipy: `pip install scipy`, or pass "
+            f"a waveform of {target_rate} Hz."
+        )
+    from scipy.signal import resample_poly
+
+    ratio = Fraction(target_rate, sampling_rate)
+    resampled = resample_poly(waveform, ratio.numerator, ratio.denominator)
+    return resampled.astype(np.float32, copy=False)
+
+
+def resampled_length(num_samples: int, sampling_rate: int, target_rate: int) -> int:
+    """Samples of a waveform after `resample`: its duration at the new rate, rounded up."""
+    return math.ceil(Fraction(num_samples * target_rate, sampling_rate))
 
 
 def encode_speech(
