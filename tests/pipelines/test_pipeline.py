@@ -27,7 +27,8 @@ from svp_diffusers.models.style_encoder_svp import StyleDistribution
 from svp_diffusers.models.temporal_unet_svp import MotionModule
 from svp_diffusers.pipelines.guidance_svp import plan_guidance
 from svp_diffusers.pipelines.pipeline_svp_talking_head import SVPTalkingHeadPipeline
-from svp_diffusers.pipelines.speech_svp import count_frames, prepare_waveform
+from svp_diffusers.pipelines.sound_svp import prepare_waveform
+from svp_diffusers.pipelines.speech_svp import count_frames
 from svp_diffusers.pipelines.windows_svp import context_windows, divide_frames
 
 SIZE = 64
