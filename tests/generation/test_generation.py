@@ -20,7 +20,8 @@ from scipy.io import savemat
 
 from svp_diffusers.checkpoints.loading import CallDefaults, select_device
 from svp_diffusers.errors import ConfigurationError
-from svp_diffusers.generation.generate import fill_context, generate_video
+from svp_diffusers.generation.generate import generate_video
+from svp_diffusers.generation.preparation import fill_context
 from svp_diffusers.generation.request import GenerationRequest
 from svp_diffusers.media.faces import Face
 from svp_diffusers.media.manifest import get_manifest_path, hash_file
