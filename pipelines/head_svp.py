@@ -225,9 +225,7 @@ class HeadMixin:
         driven = drive_keypoints(head.keypoints, poses, width, head_motion_scale)
         return DrawnKeypoints(driven, height, width)
 
-    def find_head(
-        self, image: Image.Image, height: int, width: int
-    ) -> tuple[Image.Image, Head]:
+    def find_head(self, image: Image.Image, height: int, width: int) -> tuple[Image.Image, Head]:
         """Find the largest face of the portrait, and draw what the head guider takes of its head.
 
         Args:

@@ -41,7 +41,9 @@ from .head_pose_svp import HeadMotion
 from .head_svp import HeadMixin
 from .images_svp import Portrait, read_portrait
 from .noise_svp import NoiseMixin, check_finite
-from .speech_svp import Audio, count_frames, prepare_waveform
+from .sound_svp import Audio, prepare_waveform
+from .speech_svp import count_frames
+from .style_adapter_svp import StyleAdapterMixin
 from .style_schedule_svp import Style
 from .windows_svp import (
     BlendedWindows,
@@ -71,7 +73,7 @@ class SVPTalkingHeadPipelineOutput(BaseOutput):
 
 
 class SVPTalkingHeadPipeline(
-    CheckpointMixin, ConditionsMixin, HeadMixin, NoiseMixin, DiffusionPipeline
+    CheckpointMixin, StyleAdapterMixin, ConditionsMixin, HeadMixin, NoiseMixin, DiffusionPipeline
 ):
     """Makes a portrait speak, in a style that is sampled from a probability distribution.
 
@@ -562,7 +564,7 @@ class SVPTalkingHeadPipeline(
         attention_scales = {
             "reference_attention_scale": reference_attention_scale,
             "audio_attention_scale": audio_attention_scale,
-            "style_attention_scale": style_attention_scale,
+            "style_attention_scale": style_attention_scale * self.style_adapter_scale,
         }
         # Schedulers remember what they stepped: each video has its own, and its length.
         schedulers = [copy.deepcopy(self.scheduler) for _ in conditions]

@@ -17,7 +17,7 @@ from svp_diffusers.errors import MediaError
 from svp_diffusers.media.audio import Recording, check_speech, read_audio, to_mono
 from svp_diffusers.pipelines.images_svp import read_portrait
 from svp_diffusers.pipelines.pipeline_svp_talking_head import SVPTalkingHeadPipeline
-from svp_diffusers.pipelines.speech_svp import prepare_waveform
+from svp_diffusers.pipelines.sound_svp import prepare_waveform
 from svp_diffusers.samples import PORTRAITS
 
 RATE = 16000

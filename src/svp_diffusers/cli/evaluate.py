@@ -66,7 +66,8 @@ def tiny(
     parts: Annotated[
         str | None,
         typer.Option(
-            help="Some of lip_sync,style,diversity,interpolation,quality,cost. Default: all."
+            help="Some of lip_sync,style,diversity,interpolation,quality,portrait,cost. "
+            "Default: all."
         ),
     ] = None,
     clips: Annotated[int, typer.Option(help="Of the test split, for lips and quality.")] = 64,

@@ -107,6 +107,23 @@ def video(
     _finish(train_video(configuration, resume, dry_run), push_to_hub, public)
 
 
+@app.command("style-adapter")
+def style_adapter(
+    config: Annotated[Path, typer.Option(help="YAML file; see StyleAdapterTrainingConfiguration.")],
+    resume: Resume = False,
+    push_to_hub: PushToHub = None,
+    public: Public = False,
+    dry_run: DryRun = False,
+) -> None:
+    """Give a frozen checkpoint a style: train a style adapter for it."""
+    from svp_diffusers.training.denoiser.configuration import StyleAdapterTrainingConfiguration
+    from svp_diffusers.training.denoiser.style_adapter_stage import train_style_adapter
+    from svp_diffusers.training.loop.yaml_file import load_configuration
+
+    configuration = load_configuration(config, StyleAdapterTrainingConfiguration)
+    _finish(train_style_adapter(configuration, resume, dry_run), push_to_hub, public)
+
+
 @app.command()
 def expression(
     config: Annotated[Path, typer.Option(help="YAML file; see ExpressionTrainingConfiguration.")],

@@ -8,8 +8,10 @@ from safetensors import SafetensorError, safe_open
 
 from svp_diffusers.checkpoints.json_files import read_model_index
 from svp_diffusers.checkpoints.loading import check_components
+from svp_diffusers.checkpoints.style_adapters import find_adapter
 from svp_diffusers.errors import CheckpointError
 from svp_diffusers.hub.code import code_files
+from svp_diffusers.pipelines.style_adapter_svp import ADAPTER_CONFIG, ADAPTER_WEIGHTS
 
 PICKLES = {
     *(".bin", ".ckpt", ".cloudpickle", ".dill", ".h5", ".jbl", ".joblib", ".keras", ".mar"),
@@ -21,8 +23,9 @@ MARKERS = {
     "model_index.json": "checkpoint",
     "pytorch_lora_weights.safetensors": "lora",
     "style.safetensors": "style",
+    ADAPTER_WEIGHTS: "style-adapter",
 }
-DOCUMENTS = ("README.md", "card.yaml", "evaluation.json", "training.yaml")
+DOCUMENTS = (ADAPTER_CONFIG, "README.md", "card.yaml", "evaluation.json", "training.yaml")
 LICENCES = ("LICENSE", "NOTICE")
 COMPONENT_SUFFIXES = (".json", ".md", ".model", ".py", ".safetensors", ".txt")
 SAMPLE_SUFFIXES = (".flac", ".gif", ".jpg", ".mp3", ".mp4", ".png", ".wav", ".webm", ".webp")
@@ -50,10 +53,10 @@ def check_names(names: Iterable[str], where: str) -> str:
     """Check the names of the files of a repository, before any of them is read.
 
     Returns:
-        "checkpoint", "lora" or "style".
+        "checkpoint", "lora", "style" or "style-adapter".
 
     Raises:
-        CheckpointError: for a pickle, a path that leaves the folder, or none of the three kinds.
+        CheckpointError: for a pickle, a path that leaves the folder, or none of the four kinds.
     """
     names = list(names)
     for name in names:
@@ -70,12 +73,14 @@ def check_names(names: Iterable[str], where: str) -> str:
             )
     kinds = [kind for marker, kind in MARKERS.items() if marker in names]
     if not kinds:
-        raise CheckpointError(f"{where} holds no checkpoint, LoRA or style: {list(MARKERS)}.")
+        raise CheckpointError(
+            f"{where} holds no checkpoint, LoRA, style or style adapter: {list(MARKERS)}."
+        )
     return kinds[0]
 
 
 def choose_parts(folder: Path, names: Iterable[str]) -> tuple[list[str], list[str]]:
-    """Tell the files that make a checkpoint, a LoRA or a style from whatever lies beside them.
+    """Tell the files of a checkpoint, LoRA, style or style adapter from what lies beside them.
 
     Parts are weights, configurations and code of components, the pipeline and its code, card and
     licences, styles (`styles/`), and pictures, sound and video of `samples/`; not their manifests.
@@ -89,6 +94,8 @@ def choose_parts(folder: Path, names: Iterable[str]) -> tuple[list[str], list[st
     names = list(names)
     index = read_model_index(folder) if "model_index.json" in names else {}
     components = {name for name, entry in index.items() if isinstance(entry, list)}
+    if ADAPTER_WEIGHTS in names:
+        components.add("style_encoder")
     module = (index.get("_class_name") or [""])[0]
     code = {name for name in code_files() if "/" not in name} | {f"{module}.py"}
     if f"{module}.py" in names:
@@ -132,6 +139,8 @@ def check_contents(folder: Path, names: Iterable[str]) -> None:
     if "model_index.json" in names:
         check_components(folder)
         _check_code(folder, names)
+    if ADAPTER_WEIGHTS in names:
+        find_adapter(folder)
 
 
 def _check_code(folder: Path, names: list[str]) -> None:

@@ -18,7 +18,7 @@ def pull_repository(
     revision: str | None = None,
     token: str | None = None,
 ) -> Path:
-    """Download a checkpoint, a LoRA or a style, and check it; none of its code is run.
+    """Download what `push_folder` pushes, and check it; none of its code is run.
 
     Args:
         repo_id: "owner/name".

@@ -16,6 +16,7 @@ from svp_diffusers.hub.client import hub_errors
 from svp_diffusers.hub.contents import check_contents, check_names, choose_parts, list_files
 from svp_diffusers.media.documents import parse_json, parse_yaml
 from svp_diffusers.pipelines.pipeline_svp_talking_head import SVPTalkingHeadPipeline
+from svp_diffusers.pipelines.style_adapter_svp import read_adapter_config
 
 VARIANTS = {"fp16": torch.float16, "bf16": torch.bfloat16}
 
@@ -28,7 +29,7 @@ def push_folder(
     create_pr: bool = False,
     token: str | None = None,
 ) -> str:
-    """Push the folder of a checkpoint, a LoRA or a style, in one commit.
+    """Push the folder of a checkpoint, a LoRA, a style or a style adapter, in one commit.
 
     All that belongs to it is pushed (see `choose_parts`; a warning names what is left out), and
     weights of an earlier push that are not among it are deleted. A card in the folder is pushed; if
@@ -39,10 +40,11 @@ def push_folder(
     commit: a push that is cut off can be repeated.
 
     Args:
-        folder: with `model_index.json`, `pytorch_lora_weights.safetensors` or `style.safetensors`.
+        folder: with `model_index.json`, `pytorch_lora_weights.safetensors`, `style.safetensors` or
+            `style_adapter.safetensors`.
         repo_id: "owner/name"; created if it does not exist.
-        private: of a repository that is created. By default a LoRA is private, since it is of a
-            person, and others are what the account's setting says.
+        private: of a repository that is created. By default a LoRA and a style adapter are private,
+            since they are of persons, and others are what the account's setting says.
         variant: "fp16" or "bf16" adds weights of that precision to a checkpoint.
         create_pr: propose the commit as a pull request.
         token: of the Hub; by default the one of `hf auth login`.
@@ -52,7 +54,7 @@ def push_folder(
 
     Raises:
         CheckpointError: if a file must not be pushed, or the Hub refuses it.
-        ConfigurationError: for an unknown variant, or one of a LoRA or a style.
+        ConfigurationError: for an unknown variant, or one of what is no checkpoint.
     """
     names = list_files(folder)
     kind = check_names(names, str(folder))
@@ -66,7 +68,7 @@ def push_folder(
             f"The variant {variant!r} of a {kind} is not known; {list(VARIANTS)} are, of a "
             "checkpoint."
         )
-    if private is None and kind == "lora":
+    if private is None and kind in ("lora", "style-adapter"):
         private = True
     api = HfApi(token=token)
     with tempfile.TemporaryDirectory() as temporary:
@@ -102,7 +104,7 @@ def describe_folder(folder: Path, repo_id: str, kind: str) -> CardDescription:
     """What the card of a folder says.
 
     `card.yaml`, if it is there, holds fields of `CardDescription`; `evaluation.json` a list of
-    `Result`s.
+    `Result`s. A style adapter knows its base model itself.
 
     Raises:
         CheckpointError: if a file is malformed or has an unknown field.
@@ -113,6 +115,10 @@ def describe_folder(folder: Path, repo_id: str, kind: str) -> CardDescription:
         raise CheckpointError(
             f"{folder}: card.yaml holds fields, evaluation.json a list of results"
         )
+    if kind == "style-adapter":
+        base_model = read_adapter_config(folder)["base_model"]
+        limits = "it is for its base model alone, which refuses all others."
+        fields = {"base_model": base_model, "limits": limits, **fields}
     wrong = f"card.yaml or evaluation.json in {folder} is not what a card holds"
     try:
         evaluation = [Result(**result) for result in results]

@@ -20,6 +20,7 @@ from svp_diffusers.models.temporal_unet_svp import (
 )
 from svp_diffusers.pipelines.head_pictures_svp import draw_dots
 from svp_diffusers.pipelines.pipeline_svp_talking_head import SVPTalkingHeadPipeline
+from svp_diffusers.pipelines.style_adapter_svp import CONDITION_LAYER, get_style_weights
 from svp_diffusers.training.denoiser.clip_sampler import ClipSampler
 from svp_diffusers.training.denoiser.configuration import DenoisingConfiguration
 from svp_diffusers.training.loop.loop import Objective
@@ -51,6 +52,7 @@ class DenoisingObjective(Objective):
     """
 
     sync_weights: Tensor
+    audio_columns: Tensor | None = None
 
     def __init__(
         self,
@@ -188,6 +190,21 @@ class DenoisingObjective(Objective):
             metrics["validation_jaw"] = sum(correlations) / len(correlations)
         return metrics
 
+    def keep_audio(self) -> None:
+        """Leave what audio does to adaptive norms as it is now, whatever their layer learns."""
+        if self.unet.condition_embedding is not None:
+            columns = self.unet.config.cross_attention_dim
+            weight = self.unet.get_parameter(CONDITION_LAYER)
+            self.audio_columns = weight[:, :columns].detach().clone()
+
+    @torch.no_grad()
+    def after_step(self) -> None:
+        """Put back the columns of `keep_audio`."""
+        if self.audio_columns is not None:
+            weight = self.unet.get_parameter(CONDITION_LAYER)
+            kept = self.audio_columns.to(weight.device)
+            weight[:, : kept.shape[1]] = kept
+
     def sample(self) -> ValidationVideo | None:
         """The clip of `sampler`."""
         return None if self.sampler is None else self.sampler.sample(self.unet.device)
@@ -296,6 +313,23 @@ def select_motion_parts(unet: TemporalUNet) -> list[nn.Parameter]:
             parts += [module.attn2, module.norm2, module.attn_style, module.norm_style]
             parts.append(module.modulation)
     return [weight for part in parts if part is not None for weight in part.parameters()]
+
+
+def select_style_parts(unet: TemporalUNet) -> list[nn.Parameter]:
+    """Weights of a style adapter; of adaptive norms the whole layer that style shares with audio,
+    whose other columns `DenoisingObjective.keep_audio` leaves as they are."""
+    names = get_style_weights(unet)
+    return [weight for name, weight in unet.named_parameters() if name in names]
+
+
+def leave_style_out(unet: TemporalUNet) -> None:
+    """Set what style adds to zero, and freeze it; the layer that it shares with audio, whose own
+    columns get no gradient, is trained on."""
+    for name, weight in get_style_weights(unet).items():
+        if ".to_out." in name or name == CONDITION_LAYER:
+            weight.zero_()
+        if name != CONDITION_LAYER:
+            unet.get_parameter(name).requires_grad_(False)
 
 
 def check_sync(configuration: DenoisingConfiguration, batch: dict[str, Tensor]) -> None:
