@@ -41,6 +41,7 @@ from .head_pose_svp import HeadMotion
 from .head_svp import HeadMixin
 from .images_svp import Portrait, read_portrait
 from .noise_svp import NoiseMixin, check_finite
+from .numbers_svp import MOST_FPS, MOST_SCALE, MOST_STEPS, check_number
 from .sound_svp import Audio, prepare_waveform
 from .speech_svp import count_frames
 from .style_adapter_svp import StyleAdapterMixin
@@ -235,6 +236,8 @@ class SVPTalkingHeadPipeline(
         Raises:
             ValueError: saying which argument is wrong, and what is expected.
         """
+        check_number("height", height, self.vae_scale_factor, 4096, whole=True)
+        check_number("width", width, self.vae_scale_factor, 4096, whole=True)
         if height % self.vae_scale_factor or width % self.vae_scale_factor or height * width <= 0:
             raise ValueError(
                 f"`height` and `width` must be positive multiples of {self.vae_scale_factor}, got "
@@ -246,18 +249,12 @@ class SVPTalkingHeadPipeline(
                 f"This checkpoint was trained at {trained}x{trained} pixels; at {width}x{height} "
                 "faces may come out wrong. Make the video at that size, and enlarge it afterwards."
             )
-        for name, value, least in (
-            ("fps", fps, 1),
-            ("num_inference_steps", num_inference_steps, 1),
-            ("num_videos_per_style", num_videos_per_style, 1),
-            ("sampling_rate", sampling_rate, 1),
-            ("style_temperature", style_temperature, 0),
-            ("context_overlap", context_overlap, 0),
-        ):
-            if not least <= value < float("inf"):
-                raise ValueError(f"`{name}` must be {least} or more, got {value}.")
-        if not 0 <= shared_noise <= 1:
-            raise ValueError(f"`shared_noise` must be from 0 to 1, got {shared_noise}.")
+        check_number("fps", fps, 1, MOST_FPS)
+        check_number("style_temperature", style_temperature, 0, MOST_SCALE)
+        check_number("shared_noise", shared_noise, 0, 1)
+        check_number("num_inference_steps", num_inference_steps, 1, MOST_STEPS, whole=True)
+        check_number("num_videos_per_style", num_videos_per_style, 1, 1000, whole=True)
+        check_number("context_overlap", context_overlap, 0, 10_000, whole=True)
         longest = self.unet.config.motion_max_seq_length
         if not context_overlap < context_length <= longest:
             raise ValueError(
@@ -487,6 +484,17 @@ class SVPTalkingHeadPipeline(
             context_overlap = self.config.context_overlap
 
         # 1. Check everything that can be checked before a model runs
+        for name, scale in (
+            ("guidance_scale", scales[0]),
+            ("audio_guidance_scale", scales[1]),
+            ("style_guidance_scale", scales[2]),
+            ("reference_attention_scale", reference_attention_scale),
+            ("audio_attention_scale", audio_attention_scale),
+            ("style_attention_scale", style_attention_scale),
+            ("head_motion_scale", head_motion_scale),
+        ):
+            if scale is not None:
+                check_number(name, scale, 0, MOST_SCALE)
         self.check_inputs(
             image,
             audio,
