@@ -19,7 +19,8 @@ from transformers import FeatureExtractionMixin, PreTrainedModel
 from .head_pictures_svp import HeadPictures, stack_head_pictures
 from .images_svp import Portrait, read_portrait
 from .noise_svp import check_finite
-from .speech_svp import Audio, encode_speech, encode_windows, prepare_waveform, window_audio
+from .sound_svp import Audio, prepare_waveform
+from .speech_svp import encode_speech, encode_windows, window_audio
 from .style_schedule_svp import Distribution, Style, StyleSchedule
 from .windows_svp import divide_frames, take_frames
 

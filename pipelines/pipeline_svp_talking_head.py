@@ -41,7 +41,8 @@ from .head_pose_svp import HeadMotion
 from .head_svp import HeadMixin
 from .images_svp import Portrait, read_portrait
 from .noise_svp import NoiseMixin, check_finite
-from .speech_svp import Audio, count_frames, prepare_waveform
+from .sound_svp import Audio, prepare_waveform
+from .speech_svp import count_frames
 from .style_adapter_svp import StyleAdapterMixin
 from .style_schedule_svp import Style
 from .windows_svp import (

@@ -30,13 +30,12 @@ def find_adapter(source: str | Path) -> Path:
     return folder
 
 
-def load_adapter(pipeline: SVPTalkingHeadPipeline, folder: Path, scale: float) -> None:
+def load_adapter(pipeline: SVPTalkingHeadPipeline, folder: Path) -> None:
     """Load a style adapter of `find_adapter`.
 
     Args:
         pipeline: of the checkpoint that it was trained on.
         folder: of the adapter.
-        scale: factor on what it adds, 0 or more.
 
     Raises:
         CheckpointError: if it is damaged, or of another checkpoint.
@@ -45,4 +44,3 @@ def load_adapter(pipeline: SVPTalkingHeadPipeline, folder: Path, scale: float) -
         pipeline.load_style_adapter(folder)
     except StyleAdapterError as error:
         raise CheckpointError(str(error)) from error
-    pipeline.set_style_adapter_scale(scale)

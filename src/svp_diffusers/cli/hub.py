@@ -5,6 +5,8 @@ from typing import Annotated
 
 import typer
 
+from svp_diffusers.cli.printing import say
+
 Repository = Annotated[str, typer.Argument(help="Repository on the Hub, owner/name.")]
 
 
@@ -27,7 +29,7 @@ def push(
     """Push a folder to the Hub in one commit: weights, code, styles, card, samples, figures."""
     from svp_diffusers.hub.push import push_folder
 
-    typer.echo(push_folder(folder, repository, private, variant, create_pr=pr))
+    say(push_folder(folder, repository, private, variant, create_pr=pr))
 
 
 def pull(
@@ -40,4 +42,4 @@ def pull(
     """Download from the Hub what `svp push` pushes, check it, and print its folder."""
     from svp_diffusers.hub.pull import pull_repository
 
-    typer.echo(pull_repository(repository, output, revision))
+    say(pull_repository(repository, output, revision))

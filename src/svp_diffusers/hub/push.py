@@ -1,16 +1,19 @@
 """Pushing a folder: weights, code, styles, card, samples and figures, in one commit."""
 
 import tempfile
+import warnings
 from pathlib import Path
 from typing import Any
 
 import torch
 from huggingface_hub import CommitOperationAdd, CommitOperationDelete, HfApi
+from huggingface_hub.errors import RepositoryNotFoundError
+from pydantic import TypeAdapter, ValidationError
 
 from svp_diffusers.errors import CheckpointError, ConfigurationError
 from svp_diffusers.hub.cards import CardDescription, Result, render_card
 from svp_diffusers.hub.client import hub_errors
-from svp_diffusers.hub.contents import check_contents, check_names, list_files
+from svp_diffusers.hub.contents import check_contents, check_names, choose_parts, list_files
 from svp_diffusers.media.documents import parse_json, parse_yaml
 from svp_diffusers.pipelines.pipeline_svp_talking_head import SVPTalkingHeadPipeline
 from svp_diffusers.pipelines.style_adapter_svp import read_adapter_config
@@ -28,11 +31,13 @@ def push_folder(
 ) -> str:
     """Push the folder of a checkpoint, a LoRA, a style or a style adapter, in one commit.
 
-    All its files are pushed, and weights of an earlier push that are not among them are deleted. A
-    card in the folder is pushed; if there is none, one in the repository stays; if there is none
-    either, one is rendered, from `card.yaml` and `evaluation.json` (see `describe_folder`).
+    All that belongs to it is pushed (see `choose_parts`; a warning names what is left out), and
+    weights of an earlier push that are not among it are deleted. A card in the folder is pushed; if
+    there is none, one in the repository stays; if there is none either, one is rendered, from
+    `card.yaml` and `evaluation.json` (see `describe_folder`).
 
-    Nothing changes in the repository before the commit: a push that is cut off can be repeated.
+    Nothing is created before all has been checked, and nothing changes in the repository before the
+    commit: a push that is cut off can be repeated.
 
     Args:
         folder: with `model_index.json`, `pytorch_lora_weights.safetensors`, `style.safetensors` or
@@ -53,7 +58,11 @@ def push_folder(
     """
     names = list_files(folder)
     kind = check_names(names, str(folder))
+    names, others = choose_parts(folder, names)
     check_contents(folder, names)
+    if others:
+        shown = ", ".join(map(repr, others[:5])) + (", ..." if len(others) > 5 else "")
+        warnings.warn(f"not pushed, as no part of a {kind}: {shown}", stacklevel=2)
     if variant is not None and (variant not in VARIANTS or kind != "checkpoint"):
         raise ConfigurationError(
             f"The variant {variant!r} of a {kind} is not known; {list(VARIANTS)} are, of a "
@@ -67,12 +76,12 @@ def push_folder(
         if variant is not None:
             files |= _save_variant(folder, variant, Path(temporary))
         with hub_errors(f"{folder} cannot be pushed to {repo_id}"):
-            repo_id = api.create_repo(repo_id, private=private, exist_ok=True).repo_id
-            there = api.list_repo_files(repo_id)
+            there = _list_there(api, repo_id)
             content: dict[str, Path | bytes] = dict(files)
             if "README.md" not in files and "README.md" not in there:
                 card = render_card(describe_folder(folder, repo_id, kind))
                 content["README.md"] = str(card).encode()
+            repo_id = api.create_repo(repo_id, private=private, exist_ok=True).repo_id
             added = [CommitOperationAdd(name, data) for name, data in sorted(content.items())]
             stale = [name for name in there if _is_weight(name) and name not in files]
             commit = api.create_commit(
@@ -82,6 +91,13 @@ def push_folder(
                 create_pr=create_pr,
             )
     return str(commit.pr_url or commit.commit_url)
+
+
+def _list_there(api: HfApi, repo_id: str) -> list[str]:
+    try:
+        return list(api.list_repo_files(repo_id))
+    except RepositoryNotFoundError:
+        return []
 
 
 def describe_folder(folder: Path, repo_id: str, kind: str) -> CardDescription:
@@ -103,13 +119,23 @@ def describe_folder(folder: Path, repo_id: str, kind: str) -> CardDescription:
         base_model = read_adapter_config(folder)["base_model"]
         limits = "it is for its base model alone, which refuses all others."
         fields = {"base_model": base_model, "limits": limits, **fields}
+    wrong = f"card.yaml or evaluation.json in {folder} is not what a card holds"
     try:
         evaluation = [Result(**result) for result in results]
-        return CardDescription(repo_id, kind, **fields, evaluation=evaluation)
+        description = CardDescription(repo_id, kind, **fields, evaluation=evaluation)
+        TypeAdapter(CardDescription).validate_python(vars(description))
     except TypeError as error:
+        raise CheckpointError(f"{wrong}: {error}") from error
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(map(str, first["loc"]))
+        raise CheckpointError(f"{wrong}: {where}: {first['msg']}") from error
+    if kind != "checkpoint" and description.base_model is None:
         raise CheckpointError(
-            f"card.yaml or evaluation.json in {folder} is not what a card holds: {error}"
-        ) from error
+            f"the card of a {kind} says which checkpoint it is for: write `base_model: OWNER/NAME` "
+            f"into {folder / 'card.yaml'}"
+        )
+    return description
 
 
 def _read(path: Path) -> Any:

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from svp_diffusers.errors import MediaError
 from svp_diffusers.media.input import find_moving_pictures, open_container
-from svp_diffusers.pipelines.speech_svp import resample
+from svp_diffusers.pipelines.sound_svp import resample
 
 # Our choices. Room noise of a poor microphone lies near -50 dBFS, 16-bit dither near -96.
 SILENCE_DBFS = -60.0
