@@ -126,7 +126,8 @@ class VideoTrainingConfiguration(DenoisingConfiguration):
 class StyleAdapterTrainingConfiguration(DenoisingConfiguration):
     """Options of `svp train style-adapter`: the style of a frozen checkpoint.
 
-    Frames are consecutive where the checkpoint's motion modules are enabled.
+    Frames are consecutive where the checkpoint's motion modules are enabled. A frozen checkpoint
+    has learned to do without portrait, audio and head, so that only the style is left out at times.
 
     style_encoder: folder or Hub id of a trained style encoder, or of a pipeline that has one, of
         as many numbers as the UNet takes; by default that of `pipeline`.
@@ -134,6 +135,11 @@ class StyleAdapterTrainingConfiguration(DenoisingConfiguration):
 
     frames_per_clip: int = 12
     clips_per_batch: int = 4
+    reference_dropout: float = 0.0
+    audio_dropout: float = 0.0
+    style_dropout: float = 0.1
+    head_dropout: float = 0.0
+    joint_dropout: float = 0.0
     style_encoder: str | None = None
 
     @property

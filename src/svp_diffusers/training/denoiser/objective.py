@@ -11,18 +11,17 @@ from svp_diffusers.errors import ConfigurationError
 from svp_diffusers.expression.arkit import ARKIT_BLENDSHAPES
 from svp_diffusers.measures.correlation import correlate
 from svp_diffusers.measures.face_regions import weigh_face
-from svp_diffusers.media.keypoints import draw_v3_keypoints
 from svp_diffusers.models.expression_encoder_svp import ExpressionEncoder
 from svp_diffusers.models.temporal_unet_svp import (
     MotionModule,
     PortraitTransformerBlock,
     TemporalUNet,
 )
-from svp_diffusers.pipelines.head_pictures_svp import draw_dots
 from svp_diffusers.pipelines.pipeline_svp_talking_head import SVPTalkingHeadPipeline
 from svp_diffusers.pipelines.style_adapter_svp import CONDITION_LAYER, get_style_weights
 from svp_diffusers.training.denoiser.clip_sampler import ClipSampler
 from svp_diffusers.training.denoiser.configuration import DenoisingConfiguration
+from svp_diffusers.training.denoiser.head_pictures import draw_heads
 from svp_diffusers.training.loop.loop import Objective
 from svp_diffusers.training.loop.validation_video import ValidationVideo
 
@@ -212,10 +211,8 @@ class DenoisingObjective(Objective):
     def _draw_heads(self, keypoints: Tensor, latents: Tensor) -> Tensor:
         """Pictures (b, 3, f, H, W) of keypoints (b, f, points, 2)."""
         height, width = (self.scale_factor * side for side in latents.shape[-2:])
-        points = keypoints.flatten(0, 1)
-        draw = draw_dots if points.shape[1] == 8 else _draw_v3_dots
-        drawn: Tensor = draw(points, height, width)
-        return drawn.to(latents.device).unflatten(0, keypoints.shape[:2]).transpose(1, 2)
+        layout = self.head_guider.config.keypoint_layout
+        return draw_heads(layout, keypoints, height, width).to(latents.device)
 
     def _target(self, latents: Tensor, noise: Tensor, timesteps: Tensor) -> Tensor:
         kind = self.scheduler.config.prediction_type
@@ -272,19 +269,6 @@ class DenoisingObjective(Objective):
     def _weigh_error(self, read: Tensor, true: Tensor) -> Tensor:
         error = F.smooth_l1_loss(read, true, beta=0.1, reduction="none")
         return (error * self.sync_weights).mean()
-
-
-@torch.library.custom_op("svp_diffusers::draw_v3_dots", mutates_args=())
-def _draw_v3_dots(points: Tensor, height: int, width: int) -> Tensor:
-    """V-Express's pictures (n, 3, height, width) of keypoints (n, 3, 2); an operator, as NumPy
-    draws them, which tensors without values have to pass."""
-    drawn = draw_v3_keypoints(points.cpu().numpy(), height, width)
-    return torch.from_numpy(drawn).to(points.device)
-
-
-@_draw_v3_dots.register_fake
-def _(points: Tensor, height: int, width: int) -> Tensor:
-    return points.new_empty(len(points), 3, height, width)
 
 
 def weigh_coefficients(names: list[str]) -> Tensor:

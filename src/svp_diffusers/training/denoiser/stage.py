@@ -157,7 +157,7 @@ def read_batches(
     Raises:
         SVPError: see `DenoisingBatches`.
     """
-    pad_frames = pipeline.audio_projector.config.num_pad_frames
+    pad_frames = pipeline.audio_projector.config.get("num_pad_frames")
     training, judging = (
         DenoisingBatches(
             ClipDataset(configuration.data, split),
