@@ -10,6 +10,7 @@ from svp_diffusers.checkpoints.random_pipeline import build_random_pipeline
 from svp_diffusers.hub.code import code_files
 from svp_diffusers.media.landmarks import load_face_landmarker
 from svp_diffusers.models.autoencoder_svp import SpaceToDepthAutoencoderKL
+from svp_diffusers.models.face_projector_svp import FaceProjector
 from svp_diffusers.models.head_motion_svp import HeadMotionModel
 
 PIPELINES = Path(__file__).parents[2] / "pipelines"
