@@ -144,11 +144,11 @@ def to_unit_range(name: str, pixels: torch.Tensor) -> torch.Tensor:
     return pixels
 
 
-def read_portrait(image: Portrait) -> Image.Image | torch.Tensor:
+def read_portrait(image: Portrait) -> Image.Image:
     """Read the portrait, and check its shape and range.
 
     Returns:
-        An RGB picture as a viewer shows it; pixels as a tensor (3, height, width) in [0, 1].
+        An RGB picture as a viewer shows it, whatever it was given as.
 
     Raises:
         ValueError: if it cannot be read, or has another shape or range.
@@ -172,7 +172,8 @@ def read_portrait(image: Portrait) -> Image.Image | torch.Tensor:
             "`image` must be an array (height, width, 3) or a tensor (3, height, width), got "
             f"{type(image).__name__} {tuple(image.shape)}."
         )
-    return to_unit_range("image", pixels)
+    levels = (255 * to_unit_range("image", pixels).float()).round().to(torch.uint8)
+    return Image.fromarray(levels.permute(1, 2, 0).contiguous().cpu().numpy())
 
 
 def to_tensor(image: Image.Image) -> torch.Tensor:

@@ -29,7 +29,9 @@ def test_a_saved_pipeline_carries_that_code(tmp_path: Path) -> None:
     pipeline = build_random_pipeline()
     pipeline.vae = SpaceToDepthAutoencoderKL()
     pipeline.register_modules(
-        face_landmarker=load_face_landmarker(), head_motion=HeadMotionModel(32, 16)
+        face_landmarker=load_face_landmarker(),
+        head_motion=HeadMotionModel(32, 16),
+        face_projector=FaceProjector(),
     )
     pipeline.save_pretrained(tmp_path)
     saved = {path.relative_to(tmp_path).as_posix() for path in tmp_path.rglob("*.py")}
