@@ -12,14 +12,14 @@ import torch
 from diffusers import AutoencoderKL, ModelMixin
 from diffusers.utils import logging
 from diffusers.video_processor import VideoProcessor
-from PIL import Image
 from torch.nn import functional as F
 from transformers import FeatureExtractionMixin, PreTrainedModel
 
 from .head_pictures_svp import HeadPictures, stack_head_pictures
 from .images_svp import Portrait, read_portrait
 from .noise_svp import check_finite
-from .speech_svp import Audio, encode_speech, encode_windows, prepare_waveform, window_audio
+from .sound_svp import Audio, prepare_waveform
+from .speech_svp import encode_speech, encode_windows, window_audio
 from .style_schedule_svp import Distribution, Style, StyleSchedule
 from .windows_svp import divide_frames, take_frames
 
@@ -118,9 +118,9 @@ class ConditionsMixin:
         """Bring the portrait to what the VAE takes.
 
         Args:
-            image: a PIL image or the path of one, cropped about its centre to the requested aspect;
-                an array (height, width, 3) or a tensor (3, height, width), resized, of floats in
-                [0, 1] or of uint8.
+            image: a PIL image or the path of one, an array (height, width, 3) or a tensor
+                (3, height, width) of floats in [0, 1] or of uint8; cropped about its centre to the
+                requested aspect and resized, whatever it is given as.
             height: of the video.
             width: of the video.
 
@@ -130,9 +130,9 @@ class ConditionsMixin:
         Raises:
             ValueError: if the image cannot be read, or has another shape or range.
         """
-        image = read_portrait(image)
-        resize_mode = "crop" if isinstance(image, Image.Image) else "default"
-        pixels = self.video_processor.preprocess(image, height, width, resize_mode=resize_mode)
+        pixels = self.video_processor.preprocess(
+            read_portrait(image), height, width, resize_mode="crop"
+        )
         return pixels.to(self._execution_device, self.vae.dtype)
 
     def encode_image(self, image: Portrait, height: int, width: int) -> torch.Tensor:

@@ -8,7 +8,7 @@ import soundfile
 from svp_diffusers.errors import MediaError
 from svp_diffusers.media.audio import Recording, check_speech, read_audio, to_mono
 from svp_diffusers.media.video import parse_fps, write_video
-from svp_diffusers.pipelines.speech_svp import prepare_waveform, resampled_length
+from svp_diffusers.pipelines.sound_svp import prepare_waveform, resampled_length
 
 from .samples import cut_file, make_frames, make_recording, write_audio
 
@@ -47,6 +47,12 @@ def test_mono_at_16_khz_keeps_duration_and_waveform():
     expected = make_recording(1.5, 16000).samples[0]
     # The polyphase filter rings at the two ends only.
     assert np.abs(mono - expected)[200:-200].max() < 1e-3
+
+
+def test_mono_is_the_mean_of_both_channels():
+    left, right = np.random.default_rng(0).normal(0, 0.1, (2, 1600)).astype(np.float32)
+    mono = to_mono(Recording(np.stack([left, right]), 16000, "a dialogue"))
+    np.testing.assert_allclose(mono, (left + right) / 2, atol=1e-7)
 
 
 def test_mono_removes_what_16_khz_cannot_carry():

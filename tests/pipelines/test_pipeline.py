@@ -27,7 +27,8 @@ from svp_diffusers.models.style_encoder_svp import StyleDistribution
 from svp_diffusers.models.temporal_unet_svp import MotionModule
 from svp_diffusers.pipelines.guidance_svp import plan_guidance
 from svp_diffusers.pipelines.pipeline_svp_talking_head import SVPTalkingHeadPipeline
-from svp_diffusers.pipelines.speech_svp import count_frames, prepare_waveform
+from svp_diffusers.pipelines.sound_svp import prepare_waveform
+from svp_diffusers.pipelines.speech_svp import count_frames
 from svp_diffusers.pipelines.windows_svp import context_windows, divide_frames
 
 SIZE = 64
@@ -235,6 +236,27 @@ def test_any_scheduler_runs_more_than_two_windows(
     assert frames.shape == (50, 3, SIZE, SIZE)
     assert frames.isfinite().all()
     assert frames.std() > 0.01
+
+
+def test_euler_and_ddim_solve_the_same_equation(tiny_pipeline: SVPTalkingHeadPipeline) -> None:
+    """Euler's latents have another scale: each scheduler brings them to what the net knows."""
+    config = {
+        "prediction_type": "v_prediction",
+        "beta_schedule": "scaled_linear",
+        "timestep_spacing": "leading",
+        "clip_sample": False,
+    }
+    ddim, euler = (
+        run(
+            SVPTalkingHeadPipeline.from_pipe(tiny_pipeline, scheduler=kind.from_config(config)),
+            num_inference_steps=4,
+            guidance_scale=1.5,
+            output_type="latent",
+        ).frames[0]
+        for kind in (DDIMScheduler, EulerDiscreteScheduler)
+    )
+    assert ddim.std() > 0.1
+    torch.testing.assert_close(euler, ddim, atol=1e-3, rtol=0)
 
 
 def test_windows_agree_with_the_whole_when_frames_are_independent(

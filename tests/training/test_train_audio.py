@@ -16,7 +16,7 @@ from svp_diffusers.data.clips import encode_clip
 from svp_diffusers.data.loader import ClipDataset
 from svp_diffusers.data.shards import ShardWriter
 from svp_diffusers.errors import ConfigurationError, DatasetError
-from svp_diffusers.pipelines.speech_svp import AUDIO_RECEPTIVE_FIELD as HEARD
+from svp_diffusers.pipelines.sound_svp import AUDIO_RECEPTIVE_FIELD as HEARD
 from svp_diffusers.pipelines.speech_svp import AUDIO_STRIDE as STRIDE
 from svp_diffusers.speech.features import load_audio_features
 from svp_diffusers.talkers.speech import parse_phonemes

@@ -34,6 +34,7 @@ def check_request(request: GenerationRequest) -> list[Path]:
         ("reference_attention_scale", request.reference_attention_scale, 0),
         ("audio_attention_scale", request.audio_attention_scale, 0),
         ("style_attention_scale", request.style_attention_scale, 0),
+        ("style_adapter_scale", request.style_adapter_scale, 0),
         ("context_overlap", request.context_overlap, 0),
         ("context_length", request.context_length, 1),
         ("head_motion_scale", request.head_motion_scale, 0),
@@ -45,6 +46,8 @@ def check_request(request: GenerationRequest) -> list[Path]:
     if request.dtype not in DTYPES:
         known = ", ".join(DTYPES)
         raise ConfigurationError(f"--dtype must be one of {known}; got {request.dtype!r}.")
+    if request.style_adapter is None and request.style_adapter_scale != 1:
+        raise ConfigurationError("--style-adapter-scale is of an adapter: add --style-adapter.")
     if request.head_video and request.head_keypoints:
         raise ConfigurationError("Give --head-video or --head-keypoints, not both.")
     if request.head_motion not in (None, *HEAD_MOTIONS):

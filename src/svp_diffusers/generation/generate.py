@@ -12,22 +12,21 @@ import torch
 from numpy.typing import NDArray
 
 from svp_diffusers.checkpoints.loading import load_pipeline
+from svp_diffusers.checkpoints.style_adapters import load_adapter
 from svp_diffusers.errors import CheckpointError
 from svp_diffusers.generation.portrait import Portrait
 from svp_diffusers.generation.preparation import PreparedVideo, prepare_video
-from svp_diffusers.generation.provenance import describe_run
+from svp_diffusers.generation.provenance import describe_run, hash_checkpoint
 from svp_diffusers.generation.request import GenerationRequest
 from svp_diffusers.generation.styles import load_styles
 from svp_diffusers.generation.whole_picture import paste_videos
 from svp_diffusers.media.audio import Recording
 from svp_diffusers.media.faces import FaceDetector
-from svp_diffusers.media.manifest import Provenance, hash_folder, write_manifest
+from svp_diffusers.media.manifest import Provenance, write_manifest
 from svp_diffusers.media.paste_back import PastedCrop
 from svp_diffusers.media.video import write_video
-from svp_diffusers.pipelines.head_pictures_svp import HeadPictures
 from svp_diffusers.pipelines.head_svp import Head
 from svp_diffusers.pipelines.pipeline_svp_talking_head import SVPTalkingHeadPipeline
-from svp_diffusers.pipelines.style_schedule_svp import Style
 
 Progress = Callable[[str, int, int], None]
 """Told what is going on, how many steps of it are done, and how many there are."""
@@ -35,17 +34,21 @@ Progress = Callable[[str, int, int], None]
 
 @dataclass(frozen=True)
 class LoadedCheckpoint:
-    """A checkpoint's pipeline, ready to make many videos, and the hash of its files."""
+    """A checkpoint's pipeline, ready to make many videos, and the hashes of its files."""
 
     pipeline: SVPTalkingHeadPipeline
-    sha256: str
+    hashes: dict[str, str]
 
 
-def load_checkpoint(folder: Path, device: torch.device, dtype: str) -> LoadedCheckpoint:
-    """Load a checkpoint's weights; see `load_pipeline`."""
+def load_checkpoint(
+    folder: Path, device: torch.device, dtype: str, adapter: Path | None = None
+) -> LoadedCheckpoint:
+    """Load a checkpoint's weights and those of a style adapter; see `load_pipeline`."""
     pipeline = load_pipeline(folder, device, dtype)
+    if adapter is not None:
+        load_adapter(pipeline, adapter)
     pipeline.set_progress_bar_config(disable=True)
-    return LoadedCheckpoint(pipeline, hash_folder(folder))
+    return LoadedCheckpoint(pipeline, hash_checkpoint(folder, adapter))
 
 
 def generate_video(
@@ -67,7 +70,7 @@ def generate_video(
         SVPError: of the kind that fits, before any weight is loaded; nothing is left behind.
     """
     prepared = prepare_video(request, detector)
-    checkpoint = load_checkpoint(prepared.folder, prepared.device, request.dtype)
+    checkpoint = load_checkpoint(prepared.folder, prepared.device, request.dtype, prepared.adapter)
     return make_video(prepared, checkpoint, on_progress)
 
 
@@ -78,6 +81,8 @@ def make_video(
 ) -> list[Path]:
     """Make what was prepared, see `generate_video`; the checkpoint is as it was afterwards."""
     pipeline = checkpoint.pipeline
+    if prepared.adapter is not None:
+        pipeline.set_style_adapter_scale(prepared.request.style_adapter_scale)
     request = fill_defaults(prepared.request, pipeline, prepared.size)
     request = fill_head_motion(request, pipeline, prepared.portraits)
     style = load_styles(prepared.styles, pipeline)
@@ -87,18 +92,37 @@ def make_video(
         prepared.portraits, prepared.head_pictures, prepared.voices.spoken, strict=True
     ):
         with numbers_only():
-            latents += animate_portrait(
-                pipeline,
-                request,
-                portrait,
-                head_pictures,
-                spoken,
+            made, _ = pipeline(
+                portrait.crop.image,
+                spoken.samples,
                 style,
-                prepared.fps,
-                generator,
-                on_progress,
+                head_keypoints=head_pictures,
+                portrait_keypoints=portrait.keypoints if head_pictures is None else None,
+                find_face=False,
+                head_motion=request.head_motion,
+                head_motion_scale=request.head_motion_scale,
+                height=prepared.size,
+                width=prepared.size,
+                fps=prepared.fps,
+                num_inference_steps=request.steps,
+                guidance_scale=request.guidance_scale,
+                audio_guidance_scale=request.audio_guidance_scale,
+                style_guidance_scale=request.style_guidance_scale,
+                reference_attention_scale=request.reference_attention_scale,
+                audio_attention_scale=request.audio_attention_scale,
+                style_attention_scale=request.style_attention_scale,
+                style_temperature=request.style_temperature,
+                num_videos_per_style=request.num_styles,
+                context_length=request.context_length,
+                context_overlap=request.context_overlap,
+                sampling_rate=spoken.sampling_rate,
+                generator=generator,
+                output_type="latent",
+                return_dict=False,
+                callback_on_step_end=_report_steps(on_progress),
             )
-    provenance = describe_run(prepared.asked, request, prepared.styles, checkpoint.sha256)
+        latents += made
+    provenance = describe_run(prepared.asked, request, prepared.styles, checkpoint.hashes)
     with numbers_only():
         write_outputs(
             prepared.outputs,
@@ -111,51 +135,6 @@ def make_video(
             on_progress,
         )
     return prepared.outputs
-
-
-def animate_portrait(
-    pipeline: SVPTalkingHeadPipeline,
-    request: GenerationRequest,
-    portrait: Portrait,
-    head_pictures: HeadPictures | None,
-    spoken: Recording,
-    style: Style,
-    fps: Fraction,
-    generator: torch.Generator,
-    on_progress: Progress,
-) -> list[torch.Tensor]:
-    """Let one portrait speak: the latents (channels, frames, h, w) of each performance."""
-    latents: list[torch.Tensor]
-    latents, _ = pipeline(
-        portrait.crop.image,
-        spoken.samples,
-        style,
-        head_keypoints=head_pictures,
-        portrait_keypoints=portrait.keypoints if head_pictures is None else None,
-        find_face=False,
-        head_motion=request.head_motion,
-        head_motion_scale=request.head_motion_scale,
-        height=request.size,
-        width=request.size,
-        fps=fps,
-        num_inference_steps=request.steps,
-        guidance_scale=request.guidance_scale,
-        audio_guidance_scale=request.audio_guidance_scale,
-        style_guidance_scale=request.style_guidance_scale,
-        reference_attention_scale=request.reference_attention_scale,
-        audio_attention_scale=request.audio_attention_scale,
-        style_attention_scale=request.style_attention_scale,
-        style_temperature=request.style_temperature,
-        num_videos_per_style=request.num_styles,
-        context_length=request.context_length,
-        context_overlap=request.context_overlap,
-        sampling_rate=spoken.sampling_rate,
-        generator=generator,
-        output_type="latent",
-        return_dict=False,
-        callback_on_step_end=_report_steps(on_progress),
-    )
-    return latents
 
 
 @contextmanager

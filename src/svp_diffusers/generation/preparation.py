@@ -16,6 +16,7 @@ from svp_diffusers.checkpoints.loading import (
     read_call_defaults,
     select_device,
 )
+from svp_diffusers.checkpoints.style_adapters import find_adapter
 from svp_diffusers.generation.checks import check_overwritten, check_request, choose_size
 from svp_diffusers.generation.head_motion import (
     check_generated_motion,
@@ -46,6 +47,7 @@ class PreparedVideo:
         request: the same with the checkpoint's windows filled in.
         outputs: the videos to write.
         folder: of the checkpoint.
+        adapter: of the style adapter, if there is one.
         device: to make it on.
         fps: of the video.
         size: its side in pixels.
@@ -60,6 +62,7 @@ class PreparedVideo:
     request: GenerationRequest
     outputs: list[Path]
     folder: Path
+    adapter: Path | None
     device: torch.device
     fps: Fraction
     size: int
@@ -87,6 +90,7 @@ def prepare_video(
     picture = read_image(request.image)
     device = select_device(request.device)
     folder = find_checkpoint(request.model)
+    adapter = None if request.style_adapter is None else find_adapter(request.style_adapter)
     defaults = read_call_defaults(folder)
     filled = fill_context(request, defaults)
     fps = defaults.fps if given_fps is None else given_fps
@@ -94,7 +98,7 @@ def prepare_video(
     layout = read_config(folder, "head_guider")["keypoint_layout"]
     unet = read_config(folder, "unet")
     size = choose_size(filled, unet["sample_size"], unet["motion_max_seq_length"])
-    outline = outline_style_encoder(folder)
+    outline = outline_style_encoder(adapter or folder)
     styles = parse_style(filled.style, outline.style_bank)
     check_styles(styles, outline, voices.heard.duration)
     style_files = [each.file for each in styles if each.file is not None]
@@ -109,6 +113,7 @@ def prepare_video(
         request=filled,
         outputs=outputs,
         folder=folder,
+        adapter=adapter,
         device=device,
         fps=fps,
         size=size,

@@ -11,6 +11,7 @@ from svp_diffusers.checkpoints.loading import (
     name_checkpoint,
     outline_style_encoder,
 )
+from svp_diffusers.checkpoints.style_adapters import find_adapter
 from svp_diffusers.generation.checks import name_outputs
 from svp_diffusers.generation.request import GenerationRequest
 from svp_diffusers.media.documents import parse_json
@@ -20,6 +21,7 @@ from svp_diffusers.media.manifest import (
     describe_values,
     get_manifest_path,
     hash_file,
+    hash_folder,
 )
 from svp_diffusers.style.parse import StyleEntry, format_styles, parse_style
 
@@ -31,28 +33,44 @@ def describe_run(
     asked: GenerationRequest,
     used: GenerationRequest,
     styles: Sequence[StyleEntry],
-    checkpoint_sha256: str,
+    hashes: Mapping[str, str],
 ) -> Provenance:
-    """What the manifest says of a request, as it was given and with all values filled in."""
-    source = name_checkpoint(used.model)
+    """What the manifest says of a request, as it was given and with all values filled in; `hashes`
+    are those of `hash_checkpoint`."""
     return Provenance(
         seed=used.seed,
         request=name_arguments(asked, styles),
-        arguments={**asdict(used), "model": source, "style": format_styles(styles)},
+        arguments={**asdict(used), **name_sources(used, styles)},
         inputs=list_inputs(used, styles),
-        checkpoint={"source": source, "sha256": checkpoint_sha256},
+        checkpoint={"source": name_checkpoint(used.model), **hashes},
         machine={"device": str(used.device), "threads": torch.get_num_threads()},
     )
 
 
 def name_arguments(request: GenerationRequest, styles: Sequence[StyleEntry]) -> dict[str, object]:
     """The arguments that say which video is asked for."""
-    named = {
-        **asdict(request),
+    named = {**asdict(request), **name_sources(request, styles)}
+    return {name: value for name, value in named.items() if name not in ELSEWHERE}
+
+
+def name_sources(request: GenerationRequest, styles: Sequence[StyleEntry]) -> dict[str, str | None]:
+    """Checkpoint, style adapter and style by name, without their places on this machine."""
+    adapter = request.style_adapter
+    return {
         "model": name_checkpoint(request.model),
+        "style_adapter": None if adapter is None else name_checkpoint(adapter),
         "style": format_styles(styles),
     }
-    return {name: value for name, value in named.items() if name not in ELSEWHERE}
+
+
+def hash_checkpoint(
+    folder: Path, adapter: Path | None, hash_files: Callable[[Path], str] = hash_folder
+) -> dict[str, str]:
+    """SHA-256 of a checkpoint's folder, and of a style adapter's."""
+    hashes = {"sha256": hash_files(folder)}
+    if adapter is not None:
+        hashes["style_adapter_sha256"] = hash_files(adapter)
+    return hashes
 
 
 def list_inputs(
@@ -63,13 +81,13 @@ def list_inputs(
     return {**request.files(), **({"style": files} if files else {})}
 
 
-def is_made(request: GenerationRequest, hash_checkpoint: Callable[[Path], str]) -> bool:
+def is_made(request: GenerationRequest, hash_files: Callable[[Path], str]) -> bool:
     """Whether all videos of a request are there, unchanged, made of the same files by the same
     checkpoint.
 
     Args:
         request: what is asked for.
-        hash_checkpoint: gives the SHA-256 of a checkpoint's folder.
+        hash_files: gives the SHA-256 of a folder's files.
 
     Raises:
         SVPError: the request names what there is not.
@@ -78,11 +96,15 @@ def is_made(request: GenerationRequest, hash_checkpoint: Callable[[Path], str]) 
     if not all(path.is_file() and get_manifest_path(path).is_file() for path in outputs):
         return False
     folder = find_checkpoint(request.model)
-    styles = parse_style(request.style, outline_style_encoder(folder).style_bank)
+    adapter = None if request.style_adapter is None else find_adapter(request.style_adapter)
+    styles = parse_style(request.style, outline_style_encoder(adapter or folder).style_bank)
     expected = {
         "request": describe_values(name_arguments(request, styles)),
         "inputs": describe_files(list_inputs(request, styles)),
-        "checkpoint": {"source": name_checkpoint(request.model), "sha256": hash_checkpoint(folder)},
+        "checkpoint": {
+            "source": name_checkpoint(request.model),
+            **hash_checkpoint(folder, adapter, hash_files),
+        },
     }
     for path in outputs:
         try:

@@ -16,7 +16,8 @@ from svp_diffusers.media.audio import (
     read_audio,
     to_mono,
 )
-from svp_diffusers.pipelines.speech_svp import count_frames, resampled_length
+from svp_diffusers.pipelines.sound_svp import resampled_length
+from svp_diffusers.pipelines.speech_svp import count_frames
 
 SPEECH_RATE = 16000  # Hz, of all audio encoders
 TOLERANCE_SECONDS = 0.1  # by which lossy encoders lengthen a voice

@@ -13,7 +13,7 @@ that is what holds it there for minutes.
 """
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from itertools import count
 
 import torch
@@ -184,29 +184,83 @@ class HeadMotionModel(ModelMixin, ConfigMixin):
             ValueError: wrong shapes, no frames, or a negative amplitude or frame rate.
         """
         self._check_inputs(embeddings, style, start_pose, num_frames, fps, amplitude)
+
+        def hear(index: Tensor) -> Tensor:
+            return embeddings[index.clamp(0, len(embeddings) - 1).to(embeddings.device)]
+
+        def style_at(frame: int) -> Tensor:
+            return style if style.ndim == 1 else style[min(frame, len(style) - 1)]
+
+        pieces = self.generate_pieces(
+            hear, style_at, start_pose, num_frames, fps, amplitude, generator, num_inference_steps
+        )
+        return torch.cat(list(pieces))
+
+    @torch.no_grad()
+    def generate_pieces(
+        self,
+        hear: Callable[[Tensor], Tensor],
+        style_at: Callable[[int], Tensor],
+        start_pose: Tensor,
+        num_frames: int | None = None,
+        fps: float = 25.0,
+        amplitude: float = 1.0,
+        generator: torch.Generator | None = None,
+        num_inference_steps: int = 20,
+    ) -> Iterator[Tensor]:
+        """Sample how the head moves a few seconds at a time, as `generate` does it.
+
+        Args:
+            hear: called with numbers (n,) of embeddings, 50 a second, which may lie before the
+                first and behind the last; gives embeddings (n, audio_dim).
+            style_at: called with the number of a frame, also behind the last; gives (style_dim,).
+            start_pose: (6,), the pose of the first frame; on the device of the network.
+            num_frames: how many, or None for no end.
+            fps: frames a second.
+            amplitude: factor of all motion.
+            generator: makes the motion reproducible.
+            num_inference_steps: of each window.
+
+        Yields:
+            Poses (a few frames, 6), float32, one piece after another.
+        """
         start_pose = start_pose.float()
         motion_std = self._constant("motion_std", start_pose)
-        times = torch.arange(num_frames, dtype=torch.float64) / fps
-        times = times * self.knots_per_second
-        num_knots = int(times[-1]) + 4
-        pieces = []
+        num_knots = None if num_frames is None else self._count_knots(num_frames, fps)
         done = 0  # frames
         for first, knots in self._sample_windows(
-            embeddings, style, start_pose, num_knots, fps, generator, num_inference_steps
+            hear, style_at, start_pose, num_knots, fps, generator, num_inference_steps
         ):
             # Frames that lie among these knots; the last of them needs two knots after it.
-            stop = int(torch.searchsorted(times, first + len(knots) - 3, side="left"))
-            motion = evaluate_spline(knots, times[done:stop] - first)
-            pieces.append(start_pose + amplitude * motion_std * motion)
-            done = max(stop, done)
-        return torch.cat(pieces)[:num_frames]
+            frames = done + math.ceil(len(knots) * fps / self.knots_per_second) + 1
+            frames = frames if num_frames is None else min(frames, num_frames)
+            times = torch.arange(done, max(frames, done), dtype=torch.float64) / fps
+            times = times * self.knots_per_second
+            count = int(torch.searchsorted(times, first + len(knots) - 3, side="left"))
+            motion = evaluate_spline(knots, times[:count] - first)
+            yield start_pose + amplitude * motion_std * motion
+            done += count
+
+    def skip(
+        self, num_frames: int, fps: float, generator: torch.Generator | None, device: torch.device
+    ) -> None:
+        """Draw from the generator what `generate` draws for so many frames on this device."""
+        config = self.config
+        kept, num_knots = config.window - config.lookahead, self._count_knots(num_frames, fps)
+        further = max(0, math.ceil((num_knots - kept) / (kept - config.context)))
+        for _ in range(1 + further):
+            randn_tensor((1, config.window, POSE_DIM), generator, device, torch.float32)
+
+    def _count_knots(self, num_frames: int, fps: float) -> int:
+        """Knots that the curve of so many frames needs."""
+        return int((num_frames - 1) / fps * self.knots_per_second) + 4
 
     def _sample_windows(
         self,
-        embeddings: Tensor,
-        style: Tensor,
+        hear: Callable[[Tensor], Tensor],
+        style_at: Callable[[int], Tensor],
         start_pose: Tensor,
-        num_knots: int,
+        num_knots: int | None,
         fps: float,
         generator: torch.Generator | None,
         num_inference_steps: int,
@@ -220,8 +274,9 @@ class HeadMotionModel(ModelMixin, ConfigMixin):
         context, kept = config.context, config.window - config.lookahead
         known = beyond = run_end = start_pose.new_zeros(0, POSE_DIM)
         for first in count(0, kept - context):
-            audio = self._cut_audio(embeddings, first).to(known)
-            window_style = self._cut_style(style, first, fps).to(known)
+            audio = self._cut_audio(hear, first).to(known)
+            middle = (first + config.window / 2) / self.knots_per_second
+            window_style = style_at(int(middle * fps)).to(known)
             knots = self._denoise(
                 audio, window_style, start_pose, known, generator, num_inference_steps
             )
@@ -234,7 +289,7 @@ class HeadMotionModel(ModelMixin, ConfigMixin):
                 new = knots[context : context + config.lookahead]
                 blended = beyond + ramp(config.lookahead, knots) * (new - beyond)
                 knots = torch.cat([known, blended, knots[context + config.lookahead :]])
-            is_last = first + kept >= num_knots
+            is_last = num_knots is not None and first + kept >= num_knots
             run = torch.cat([run_end, knots[: kept if is_last else kept - context]])
             yield first - len(run_end), run
             if is_last:
@@ -264,20 +319,12 @@ class HeadMotionModel(ModelMixin, ConfigMixin):
             sample = scheduler.step(velocity, timestep, sample).prev_sample
         return sample[0]
 
-    def _cut_audio(self, embeddings: Tensor, first: int) -> Tensor:
-        """Embeddings (window, audio_dim) from knot number `first` on, the ends repeated beyond."""
+    def _cut_audio(self, hear: Callable[[Tensor], Tensor], first: int) -> Tensor:
+        """Embeddings (window, audio_dim) from knot number `first` on."""
         per_knot, window = self.config.embeddings_per_knot, self.config.window
         # Knot 0 lies before the first frame, as a curve needs one there.
-        index = torch.arange(per_knot * window) + per_knot * (first - 1)
-        heard = embeddings[index.clamp(0, len(embeddings) - 1).to(embeddings.device)]
+        heard = hear(torch.arange(per_knot * window) + per_knot * (first - 1))
         return heard.float().unflatten(0, (window, per_knot)).mean(1)
-
-    def _cut_style(self, style: Tensor, first: int, fps: float) -> Tensor:
-        """The style (style_dim,) of the window whose first knot is number `first`."""
-        if style.ndim == 2:
-            middle = (first + self.config.window / 2) / self.knots_per_second
-            style = style[min(int(middle * fps), len(style) - 1)]
-        return style
 
     def _constant(self, name: str, like: Tensor) -> Tensor:
         return torch.tensor(self.config[name], device=like.device, dtype=like.dtype)

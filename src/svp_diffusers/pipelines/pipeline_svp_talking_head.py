@@ -18,7 +18,7 @@ from typing import Any, ClassVar
 import numpy as np
 import torch
 from diffusers import AutoencoderKL, DiffusionPipeline, ModelMixin, SchedulerMixin
-from diffusers.utils import BaseOutput
+from diffusers.utils import BaseOutput, logging
 from diffusers.video_processor import VideoProcessor
 from transformers import FeatureExtractionMixin, PreTrainedModel
 
@@ -41,7 +41,9 @@ from .head_pose_svp import HeadMotion
 from .head_svp import HeadMixin
 from .images_svp import Portrait, read_portrait
 from .noise_svp import NoiseMixin, check_finite
-from .speech_svp import Audio, count_frames, prepare_waveform
+from .sound_svp import Audio, prepare_waveform
+from .speech_svp import count_frames
+from .style_adapter_svp import StyleAdapterMixin
 from .style_schedule_svp import Style
 from .windows_svp import (
     BlendedWindows,
@@ -50,6 +52,8 @@ from .windows_svp import (
     divide_frames,
     take_frames,
 )
+
+logger = logging.get_logger(__name__)
 
 
 @dataclass
@@ -69,7 +73,7 @@ class SVPTalkingHeadPipelineOutput(BaseOutput):
 
 
 class SVPTalkingHeadPipeline(
-    CheckpointMixin, ConditionsMixin, HeadMixin, NoiseMixin, DiffusionPipeline
+    CheckpointMixin, StyleAdapterMixin, ConditionsMixin, HeadMixin, NoiseMixin, DiffusionPipeline
 ):
     """Makes a portrait speak, in a style that is sampled from a probability distribution.
 
@@ -236,6 +240,12 @@ class SVPTalkingHeadPipeline(
                 f"`height` and `width` must be positive multiples of {self.vae_scale_factor}, got "
                 f"{height} and {width}."
             )
+        trained = (self.unet.config.sample_size or 0) * self.vae_scale_factor
+        if trained and (height, width) != (trained, trained):
+            logger.warning(
+                f"This checkpoint was trained at {trained}x{trained} pixels; at {width}x{height} "
+                "faces may come out wrong. Make the video at that size, and enlarge it afterwards."
+            )
         for name, value, least in (
             ("fps", fps, 1),
             ("num_inference_steps", num_inference_steps, 1),
@@ -396,8 +406,9 @@ class SVPTalkingHeadPipeline(
             image: the portrait: a PIL image, a path, an array (height, width, 3) or a tensor
                 (3, height, width), of floats in [0, 1] or of uint8; or a list of them, one a
                 recording.
-            audio: the speech: a waveform (samples,) or (channels, samples) in [-1, 1], or a path
-                if soundfile is installed; or a list of them, one a portrait.
+            audio: the speech: a waveform (samples,) or (channels, samples), of floats in [-1, 1]
+                or of integers; a pair of its rate and (samples,) or (samples, channels), as Gradio
+                gives it; or a path if soundfile is installed; or a list of them, one a portrait.
             style: None draws from the prior; a name, from the checkpoint's style bank;
                 "from_audio", from the style of the voice; a `StyleDistribution`, from itself; a
                 tensor (style_dim,) or (frames, style_dim) is taken as it is; a schedule
@@ -410,9 +421,9 @@ class SVPTalkingHeadPipeline(
             portrait_keypoints: of a portrait that is taken as it is: (8, 2), x and y in pixels of
                 the video; or a list, one a portrait.
             find_face: find the largest face of the portrait where no keypoints are given and the
-                checkpoint has a `face_landmarker`: a picture is cut around it, an array or
-                tensor is taken whole. Else the head is left to the model, which seldom ends well;
-                where the checkpoint is given the face's place, that is the portrait's middle.
+                checkpoint has a `face_landmarker`: the portrait is cut around it. Else the head is
+                left to the model, which seldom ends well; where the checkpoint is given the face's
+                place, that is the portrait's middle.
             head_motion: "generated" from speech and style, where the checkpoint has the component
                 `head_motion`; "still"; or poses (frames, 6), see `head_pose_svp`, whose difference
                 from the first moves the head. By default generated, if that is possible and the
@@ -553,7 +564,7 @@ class SVPTalkingHeadPipeline(
         attention_scales = {
             "reference_attention_scale": reference_attention_scale,
             "audio_attention_scale": audio_attention_scale,
-            "style_attention_scale": style_attention_scale,
+            "style_attention_scale": style_attention_scale * self.style_adapter_scale,
         }
         # Schedulers remember what they stepped: each video has its own, and its length.
         schedulers = [copy.deepcopy(self.scheduler) for _ in conditions]

@@ -3,108 +3,19 @@
 A checkpoint on the Hub carries this file beside its pipeline, which imports it.
 """
 
-import importlib.util
-import math
+from collections.abc import Callable, Iterable, Iterator
 from fractions import Fraction
-from pathlib import Path
 
 import numpy as np
 import torch
 from diffusers import ModelMixin
-from torch.nn import functional as F
 from transformers import FeatureExtractionMixin, PreTrainedModel
 
+from .sound_svp import AUDIO_RECEPTIVE_FIELD, PIECE_SECONDS, Level, measure_level, regroup
+
 AUDIO_STRIDE = 320  # samples of an embedding; all wav2vec 2.0-like encoders give 50 Hz at 16 kHz
-AUDIO_RECEPTIVE_FIELD = 400  # samples that the first embedding needs
 AUDIO_CHUNK_SECONDS = 30  # of speech encoded at once, so that memory does not grow with its square
 AUDIO_CONTEXT_SECONDS = 2  # seen by a chunk on either side, then dropped
-
-MOST_CHANNELS = 8  # of a waveform; more are taken for samples in the wrong order
-
-Audio = str | Path | np.ndarray | torch.Tensor
-"""Speech: the path of a file, or a waveform (samples,) or (channels, samples) in [-1, 1]."""
-
-
-def read_audio_file(path: str | Path) -> tuple[np.ndarray, int]:
-    """Read a file with soundfile: a waveform (channels, samples), and its sampling rate.
-
-    Raises:
-        ValueError: if soundfile is not installed, or cannot read the file.
-    """
-    if importlib.util.find_spec("soundfile") is None:
-        raise ValueError("Reading audio needs soundfile: `pip install librosa` brings it.")
-    import soundfile
-
-    try:
-        samples, sampling_rate = soundfile.read(path, dtype="float32", always_2d=True)
-    except (RuntimeError, OSError) as error:
-        raise ValueError(f"The audio file {path} cannot be read: {error}") from error
-    return samples.T, sampling_rate
-
-
-def prepare_waveform(audio: Audio, sampling_rate: int, target_rate: int = 16000) -> torch.Tensor:
-    """Bring speech to what an audio encoder takes.
-
-    Args:
-        audio: a waveform (samples,) or (channels, samples) in [-1, 1], whose channels are averaged;
-            or the path of a file, which needs soundfile (installed with librosa).
-        sampling_rate: of the waveform; a file says its own.
-        target_rate: the encoder's. Other rates than that need scipy.
-
-    Returns:
-        A waveform (samples,) of the encoder's rate, float32 on the CPU.
-
-    Raises:
-        ValueError: if it is no waveform, has non-finite samples, is too short or cannot be
-            read, or if scipy or soundfile is needed and not installed.
-    """
-    if isinstance(audio, (str, Path)):
-        audio, sampling_rate = read_audio_file(audio)
-    samples = torch.as_tensor(audio, dtype=torch.float32, device="cpu").numpy()
-    if samples.ndim not in (1, 2) or (samples.ndim == 2 and len(samples) > MOST_CHANNELS):
-        raise ValueError(
-            "`audio` must be a waveform (samples,) or (channels, samples), or a list of them; got "
-            f"the shape {samples.shape}."
-        )
-    if not np.isfinite(samples).all():
-        raise ValueError("`audio` has samples that are NaN or infinite.")
-    if samples.ndim == 2:
-        samples = samples.mean(axis=0, dtype=np.float32)
-    waveform = torch.from_numpy(resample(samples, sampling_rate, target_rate))
-    if len(waveform) < AUDIO_RECEPTIVE_FIELD:
-        raise ValueError(
-            f"`audio` has {len(waveform)} samples at {target_rate} Hz; at least "
-            f"{AUDIO_RECEPTIVE_FIELD} are needed."
-        )
-    return waveform
-
-
-def resample(waveform: np.ndarray, sampling_rate: int, target_rate: int) -> np.ndarray:
-    """Bring a waveform (samples,) to another rate, by a zero-phase polyphase filter.
-
-    Returns:
-        `resampled_length` samples, float32, so the duration stays.
-
-    Raises:
-        ValueError: if the rates differ and scipy is not installed.
-    """
-    if sampling_rate == target_rate:
-        return waveform
-    if importlib.util.find_spec("scipy") is None:
-        raise ValueError(
-            f"Resampling audio from {sampling_rate} Hz needs scipy: `pip install scipy`, or pass "
-            f"a waveform of {target_rate} Hz."
-        )
-    from scipy.signal import resample_poly
-
-    ratio = Fraction(target_rate, sampling_rate)
-    resampled = resample_poly(waveform, ratio.numerator, ratio.denominator)
-    return resampled.astype(np.float32, copy=False)
-
-
-def resampled_length(num_samples: int, sampling_rate: int, target_rate: int) -> int:
-    """Samples of a waveform after `resample`: its duration at the new rate, rounded up."""
-    return math.ceil(Fraction(num_samples * target_rate, sampling_rate))
 
 
 def encode_speech(
@@ -128,20 +39,69 @@ def encode_speech(
     Returns:
         Embeddings (time, dim) at 50 Hz, of the encoder's dtype.
     """
-    rate = feature_extractor.sampling_rate
-    extracted = feature_extractor(waveform.cpu().numpy(), sampling_rate=rate, return_tensors="pt")
-    values = extracted.input_values.to(device or audio_encoder.device, audio_encoder.dtype)
-    per_second = rate // AUDIO_STRIDE
+    size = PIECE_SECONDS * feature_extractor.sampling_rate
+    pieces = list(regroup([waveform.cpu().numpy()], size))
+    level = measure_level(pieces)
+    chunks = encode_speech_pieces(pieces, level, audio_encoder, feature_extractor, device)
+    return torch.cat(list(chunks))
+
+
+def encode_speech_pieces(
+    pieces: Iterable[np.ndarray],
+    level: Level,
+    audio_encoder: PreTrainedModel,
+    feature_extractor: FeatureExtractionMixin,
+    device: torch.device | str | None = None,
+) -> Iterator[torch.Tensor]:
+    """Encode speech as `encode_speech` does, of which no more is held than a chunk needs.
+
+    Args:
+        pieces: (samples,), of the whole recording.
+        level: its own, of `measure_level`.
+        audio_encoder: a wav2vec 2.0-like model, of any dtype.
+        feature_extractor: says the sampling rate, and whether the waveform is normalised.
+        device: to encode on; by default the encoder's.
+
+    Yields:
+        Embeddings (time, dim), 30 s at a time.
+    """
+    per_second = feature_extractor.sampling_rate // AUDIO_STRIDE
     chunk, context = AUDIO_CHUNK_SECONDS * per_second, AUDIO_CONTEXT_SECONDS * per_second
-    total = (values.shape[1] - AUDIO_RECEPTIVE_FIELD) // AUDIO_STRIDE + 1
-    embeddings = []
+    total = count_embeddings(level.num_samples)
+    pieces = iter(pieces)
+    held, offset = np.zeros(0, np.float32), 0  # samples, and the number of the first of them
     for start in range(0, total, chunk):  # in embeddings, as all that follows
         stop = min(start + chunk, total)
         first, last = max(0, start - context), min(stop + context, total)
         end_sample = (last - 1) * AUDIO_STRIDE + AUDIO_RECEPTIVE_FIELD
-        hidden = audio_encoder(values[:, first * AUDIO_STRIDE : end_sample])
-        embeddings.append(hidden.last_hidden_state[0, start - first : stop - first])
-    return torch.cat(embeddings)
+        held, offset = held[first * AUDIO_STRIDE - offset :], first * AUDIO_STRIDE
+        while offset + len(held) < end_sample:
+            held = np.concatenate([held, next(pieces)])
+        heard = held[: end_sample - offset]
+        hidden = encode_waveform(heard, level, audio_encoder, feature_extractor, device)
+        yield hidden[start - first : stop - first]
+
+
+def encode_waveform(
+    waveform: np.ndarray,
+    level: Level,
+    audio_encoder: PreTrainedModel,
+    feature_extractor: FeatureExtractionMixin,
+    device: torch.device | str | None = None,
+) -> torch.Tensor:
+    """Embeddings (time, dim) of a waveform (samples,), normalised by a level, encoded at once."""
+    if feature_extractor.do_normalize:
+        waveform = level.normalise(waveform)
+    values = torch.from_numpy(waveform)[None].to(
+        device or audio_encoder.device, audio_encoder.dtype
+    )
+    hidden: torch.Tensor = audio_encoder(values).last_hidden_state[0]
+    return hidden
+
+
+def count_embeddings(num_samples: int) -> int:
+    """Embeddings that an encoder makes of so many samples."""
+    return max(0, (num_samples - AUDIO_RECEPTIVE_FIELD) // AUDIO_STRIDE + 1)
 
 
 def encode_windows(
@@ -197,7 +157,49 @@ def window_audio(embeddings: torch.Tensor, num_frames: int, num_pad_frames: int)
     Returns:
         Windows (num_frames, 2 * (2 * num_pad_frames + 1), dim).
     """
-    resampled = F.interpolate(embeddings.T[None], size=2 * num_frames, mode="linear")
-    padded = F.pad(resampled, (2 * num_pad_frames, 2 * num_pad_frames))
-    windows = padded[0].unfold(1, size=2 * (2 * num_pad_frames + 1), step=2)
-    return windows.permute(1, 2, 0)  # from (dim, num_frames, window)
+    spread = Fraction(len(embeddings), 2 * num_frames)
+    slots = slots_of(range(num_frames), num_pad_frames)
+    end = len(embeddings) - 1
+
+    def hear(index: torch.Tensor) -> torch.Tensor:
+        return embeddings[index.clamp(0, end).to(embeddings.device)]
+
+    resampled = interpolate(hear, slots, spread)
+    inside = (slots >= 0) & (slots < 2 * num_frames)
+    return window_slots(resampled * inside[:, None].to(resampled), num_pad_frames)
+
+
+def slots_of(frames: range, num_pad_frames: int) -> torch.Tensor:
+    """Numbers of what frames see of speech that is resampled to two a frame."""
+    return torch.arange(2 * (frames.start - num_pad_frames), 2 * (frames.stop + num_pad_frames))
+
+
+def window_slots(resampled: torch.Tensor, num_pad_frames: int) -> torch.Tensor:
+    """Windows (frames, window, dim) of what frames see together, of `slots_of`, (n, dim)."""
+    windows = resampled.unfold(0, size=2 * (2 * num_pad_frames + 1), step=2)
+    return windows.permute(0, 2, 1)  # from (frames, dim, window)
+
+
+def interpolate(
+    hear: Callable[[torch.Tensor], torch.Tensor], slots: torch.Tensor, spread: Fraction
+) -> torch.Tensor:
+    """Resample speech embeddings linearly, as `torch.nn.functional.interpolate` does the whole.
+
+    Args:
+        hear: called with numbers (n,) of embeddings, gives embeddings (n, dim); those before
+            the first are the first, those behind the last the last.
+        slots: numbers (n,) of what is wanted, in the new rate.
+        spread: embeddings for one of them.
+
+    Returns:
+        (n, dim).
+    """
+    # In one rounding, as the library's own code is compiled.
+    scale = torch.tensor(float(spread), dtype=torch.float32).double()
+    places = (scale * (slots.double() + 0.5) - 0.5).float().clamp(min=0)
+    lower = places.long()
+    share = (places - lower)[:, None]
+    before, after = hear(lower), hear(lower + 1)
+    share = share.to(before.device)
+    mixed = torch.addcmul(share * after.float(), 1 - share, before.float())
+    return mixed.to(before.dtype)

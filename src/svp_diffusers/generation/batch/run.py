@@ -1,10 +1,11 @@
 """A whole batch: its lines shared by workers, resumable after any interruption."""
 
-import fcntl
 import shutil
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+
+from filelock import FileLock, Timeout
 
 from svp_diffusers.errors import OutputError
 from svp_diffusers.generation.batch.lines import Line, read_lines
@@ -66,12 +67,11 @@ def lock_folder(folder: Path) -> Iterator[None]:
     Raises:
         OutputError: another batch is at work in it.
     """
+    folder.mkdir(parents=True, exist_ok=True)
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with (folder / ".lock").open("w") as file:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        with FileLock(folder / ".lock", blocking=False):
             yield
-    except BlockingIOError as error:
+    except Timeout as error:
         raise OutputError(f"{folder}: another `svp batch` is at work there; wait for it") from error
 
 

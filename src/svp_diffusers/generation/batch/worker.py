@@ -50,6 +50,10 @@ class Job:
         return Outcome(self.line, self.output, FAILED, 0.0, error, message, notes)
 
 
+CheckpointKey = tuple[Path, torch.device, str, Path | None]
+"""Arguments of `load_checkpoint`."""
+
+
 class Worker:
     """Makes videos, with the model of the last one in memory.
 
@@ -60,7 +64,7 @@ class Worker:
     def __init__(self, device: str | None) -> None:
         self._device = device
         self._detector = LandmarkFaceDetector()
-        self._loaded: tuple[tuple[Path, torch.device, str], LoadedCheckpoint] | None = None
+        self._loaded: tuple[CheckpointKey, LoadedCheckpoint] | None = None
         self._hash = cache(hash_folder)
 
     def run(self, job: Job) -> Outcome:
@@ -79,7 +83,7 @@ class Worker:
         if is_made(request, self._hash):
             return KEPT
         prepared = prepare_video(request, self._detector)
-        checkpoint = self._load(prepared.folder, prepared.device, request.dtype)
+        checkpoint = self._load((prepared.folder, prepared.device, request.dtype, prepared.adapter))
         complete = job.folder / WORK_NAME / f"{job.line}"
         with atomic_folder(complete) as temporary:
             written = [temporary / path.relative_to(job.folder) for path in prepared.outputs]
@@ -87,12 +91,11 @@ class Worker:
         move_files(complete, job.folder)
         return MADE
 
-    def _load(self, folder: Path, device: torch.device, dtype: str) -> LoadedCheckpoint:
+    def _load(self, key: CheckpointKey) -> LoadedCheckpoint:
         """The checkpoint in memory, loaded in place of another if it is not the same."""
-        key = (folder, device, dtype)
         if self._loaded is None or self._loaded[0] != key:
             self._loaded = None  # two might not fit
-            self._loaded = key, load_checkpoint(folder, device, dtype)
+            self._loaded = key, load_checkpoint(*key)
         return self._loaded[1]
 
 

@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 from svp_diffusers.data.clips import SAMPLING_RATE
 from svp_diffusers.data.loader import ClipDataset
 from svp_diffusers.errors import ConfigurationError, DatasetError
-from svp_diffusers.pipelines.speech_svp import AUDIO_RECEPTIVE_FIELD, AUDIO_STRIDE
+from svp_diffusers.pipelines.sound_svp import AUDIO_RECEPTIVE_FIELD
+from svp_diffusers.pipelines.speech_svp import AUDIO_STRIDE
 from svp_diffusers.talkers.manner import Manner
 from svp_diffusers.talkers.speech import parse_phonemes
 from svp_diffusers.talkers.visemes import blend_visemes

@@ -12,7 +12,8 @@ from transformers.audio_utils import mel_filter_bank
 
 from svp_diffusers.data.clips import SAMPLING_RATE
 from svp_diffusers.measures.correlation import correlate
-from svp_diffusers.pipelines.speech_svp import AUDIO_RECEPTIVE_FIELD, AUDIO_STRIDE
+from svp_diffusers.pipelines.sound_svp import AUDIO_RECEPTIVE_FIELD
+from svp_diffusers.pipelines.speech_svp import AUDIO_STRIDE
 from svp_diffusers.talkers.visemes import LIP_COEFFICIENTS
 from svp_diffusers.training.audio.batches import (
     SpeechBatch,
