@@ -47,6 +47,7 @@ from .sound_svp import Audio, Piece, StoredSound, open_sound, prepare_waveform
 from .speech_frames_svp import LiveSpeech, RecordedSpeech, SpeechEncoder, SpeechFrames
 from .speech_svp import count_frames
 from .stream_svp import StreamMixin
+from .style_adapter_svp import StyleAdapterMixin
 from .style_schedule_svp import Style
 from .windows_svp import (
     BlendedWindows,
@@ -76,6 +77,7 @@ class SVPTalkingHeadPipelineOutput(BaseOutput):
 class SVPTalkingHeadPipeline(
     CallMixin,
     CheckpointMixin,
+    StyleAdapterMixin,
     ConditionsMixin,
     HeadMixin,
     HeadFramesMixin,
@@ -393,8 +395,9 @@ class SVPTalkingHeadPipeline(
             image: the portrait: a PIL image, a path, an array (height, width, 3) or a tensor
                 (3, height, width), of floats in [0, 1] or of uint8; or a list of them, one a
                 recording.
-            audio: the speech: a waveform (samples,) or (channels, samples) in [-1, 1], or a path
-                if soundfile is installed; or a list of them, one a portrait.
+            audio: the speech: a waveform (samples,) or (channels, samples), of floats in [-1, 1]
+                or of integers; a pair of its rate and (samples,) or (samples, channels), as Gradio
+                gives it; or a path if soundfile is installed; or a list of them, one a portrait.
             style: None draws from the prior; a name, from the checkpoint's style bank;
                 "from_audio", from the style of the voice; a `StyleDistribution`, from itself; a
                 tensor (style_dim,) or (frames, style_dim) is taken as it is; a schedule
@@ -407,9 +410,9 @@ class SVPTalkingHeadPipeline(
             portrait_keypoints: of a portrait that is taken as it is: (8, 2), x and y in pixels of
                 the video; or a list, one a portrait.
             find_face: find the largest face of the portrait where no keypoints are given and the
-                checkpoint has a `face_landmarker`: a picture is cut around it, an array or
-                tensor is taken whole. Else the head is left to the model, which seldom ends well;
-                where the checkpoint is given the face's place, that is the portrait's middle.
+                checkpoint has a `face_landmarker`: the portrait is cut around it. Else the head is
+                left to the model, which seldom ends well; where the checkpoint is given the face's
+                place, that is the portrait's middle.
             head_motion: "generated" from speech and style, where the checkpoint has the component
                 `head_motion`; "still"; or poses (frames, 6), see `head_pose_svp`, whose difference
                 from the first moves the head. By default generated, if that is possible and the

@@ -17,11 +17,19 @@ AUDIO_RECEPTIVE_FIELD = 400  # samples that the first embedding of speech needs
 PIECE_SECONDS = 30  # of a recording that are read at once
 MOST_CHANNELS = 8  # of a waveform; more are taken for samples in the wrong order
 
-Audio = str | Path | np.ndarray | torch.Tensor
-"""Speech: the path of a file, or a waveform (samples,) or (channels, samples) in [-1, 1]."""
+SAMPLING_RATES = range(1_000, 400_001)  # Hz; telephones take 8,000, recorders up to 384,000
+FULL_SCALES = {np.dtype(np.int16): 2.0**15, np.dtype(np.int32): 2.0**31}
+LOUDEST = 2.0  # of floats, whose full scale is 1: lossy decoders overshoot it
+# Channels cancel each other out where their mean has less than this part of the power of the
+# loudest, and that is louder than the noise of a room (-50 dBFS). Our choices.
+CANCELLED, AUDIBLE = 0.005, 1e-5
 
 Piece = np.ndarray | torch.Tensor
-"""A piece of a waveform: (samples,) or (channels, samples) in [-1, 1]."""
+"""A piece of a waveform: (samples,) or (channels, samples), of floats in [-1, 1] or of integers."""
+
+Audio = str | Path | Piece | tuple[int, Piece]
+"""Speech: the path of a file; a waveform (samples,) or (channels, samples), of floats in [-1, 1] or
+of integers; or its rate and a waveform (samples,) or (samples, channels), as Gradio gives it."""
 
 
 def read_audio_file(path: str | Path) -> tuple[np.ndarray, int]:
@@ -45,8 +53,7 @@ def prepare_waveform(audio: Audio, sampling_rate: int, target_rate: int = 16000)
     """Bring speech to what an audio encoder takes.
 
     Args:
-        audio: a waveform (samples,) or (channels, samples) in [-1, 1], whose channels are averaged;
-            or the path of a file, which needs soundfile (installed with librosa).
+        audio: see `Audio`; channels are averaged. A file needs soundfile (installed with librosa).
         sampling_rate: of the waveform; a file says its own.
         target_rate: the encoder's. Other rates than that need scipy.
 
@@ -54,34 +61,101 @@ def prepare_waveform(audio: Audio, sampling_rate: int, target_rate: int = 16000)
         A waveform (samples,) of the encoder's rate, float32 on the CPU.
 
     Raises:
-        ValueError: if it is no waveform, has non-finite samples, is too short or cannot be
-            read, or if scipy or soundfile is needed and not installed.
+        ValueError: if it is no waveform, has non-finite or unscaled samples or channels that cancel
+            each other out, is too short or cannot be read, or if scipy or soundfile is needed and
+            not installed.
     """
     if isinstance(audio, (str, Path)):
         audio, sampling_rate = read_audio_file(audio)
+    else:
+        audio, sampling_rate = take_rate(audio, sampling_rate)
     waveform = torch.from_numpy(resample(average_channels(audio), sampling_rate, target_rate))
     check_length(len(waveform))
     return waveform
 
 
-def average_channels(samples: np.ndarray | torch.Tensor) -> np.ndarray:
+def take_rate(audio: Piece | tuple[int, Piece], sampling_rate: int) -> tuple[Piece, int]:
+    """A waveform and its rate, which a pair says itself.
+
+    Raises:
+        ValueError: if it is neither a waveform nor a pair, or no recording has such a rate.
+    """
+    if isinstance(audio, tuple):
+        if len(audio) != 2 or not isinstance(audio[1], (np.ndarray, torch.Tensor)):
+            raise ValueError("`audio`, as a pair, must be (sampling rate, waveform).")
+        sampling_rate, audio = audio[0], audio[1].T
+    if not isinstance(audio, (np.ndarray, torch.Tensor)):
+        raise ValueError(
+            "`audio` must be a waveform, a pair of rate and waveform, the path of a file, or a "
+            f"list of them; got {type(audio).__name__}."
+        )
+    check_rate(sampling_rate)
+    return audio, int(sampling_rate)
+
+
+def check_rate(sampling_rate: int) -> None:
+    """Raise `ValueError` for a sampling rate that no recording of speech has."""
+    whole = isinstance(sampling_rate, (int, np.integer)) or float(sampling_rate).is_integer()
+    if not whole or int(sampling_rate) not in SAMPLING_RATES:
+        raise ValueError(
+            f"The sampling rate must be a whole number of {SAMPLING_RATES[0]:,} to "
+            f"{SAMPLING_RATES[-1]:,} Hz, got {sampling_rate}."
+        )
+
+
+def to_full_scale(samples: Piece) -> np.ndarray:
+    """Bring samples, floats in [-1, 1] or integers of 16, 32 or (unsigned) 8 bits, to float32.
+
+    Raises:
+        ValueError: if they are anything else, not finite, or floats that are not scaled.
+    """
+    if isinstance(samples, torch.Tensor):
+        samples = samples.detach().cpu()
+        samples = (samples.float() if samples.dtype.is_floating_point else samples).numpy()
+    samples = samples.astype(samples.dtype.newbyteorder("="), copy=False)
+    if samples.dtype == np.uint8:
+        return (samples.astype(np.float32) - 128) / 128
+    if samples.dtype in FULL_SCALES:
+        return samples.astype(np.float32) / np.float32(FULL_SCALES[samples.dtype])
+    if samples.dtype.kind != "f":
+        raise ValueError(
+            f"`audio` must hold floats in [-1, 1], or int16, int32 or uint8; got {samples.dtype}."
+        )
+    samples = samples.astype(np.float32, copy=False)
+    if not np.isfinite(samples).all():
+        raise ValueError("`audio` has samples that are NaN or infinite.")
+    peak = max(float(samples.max(initial=0)), -float(samples.min(initial=0)))
+    if peak > LOUDEST:
+        raise ValueError(f"`audio` has samples up to {peak:.0f}: scale floats to [-1, 1].")
+    return samples
+
+
+def average_channels(samples: Piece) -> np.ndarray:
     """The mean (samples,) of the channels of a waveform, float32.
 
     Args:
-        samples: (samples,) or (channels, samples).
+        samples: (samples,) or (channels, samples), as `to_full_scale` takes them.
 
     Raises:
-        ValueError: if it has another shape, or non-finite samples.
+        ValueError: if it has another shape, non-finite or unscaled samples, or channels that cancel
+            each other out.
     """
-    samples = torch.as_tensor(samples, dtype=torch.float32, device="cpu").numpy()
-    if samples.ndim not in (1, 2) or (samples.ndim == 2 and len(samples) > MOST_CHANNELS):
+    samples = to_full_scale(samples)
+    if samples.ndim == 1:
+        return samples
+    if samples.ndim != 2 or not 1 <= len(samples) <= MOST_CHANNELS:
         raise ValueError(
             "`audio` must be a waveform (samples,) or (channels, samples), or a list of them; got "
             f"the shape {samples.shape}."
         )
-    if not np.isfinite(samples).all():
-        raise ValueError("`audio` has samples that are NaN or infinite.")
-    return samples.mean(axis=0, dtype=np.float32) if samples.ndim == 2 else samples
+    mean: np.ndarray = samples.mean(axis=0, dtype=np.float32)
+    loudest = max(float(np.dot(channel, channel)) for channel in samples)
+    if float(np.dot(mean, mean)) < CANCELLED * loudest and loudest > AUDIBLE * len(mean):
+        raise ValueError(
+            "The channels of the recording cancel each other out: one is the other upside down. "
+            "Take one of them."
+        )
+    return mean
 
 
 def check_length(num_samples: int) -> None:
@@ -162,11 +236,10 @@ def open_sound(audio: Audio | StoredSound, sampling_rate: int) -> StoredSound:
         return audio
     if isinstance(audio, (str, Path)):
         return StoredSound(lambda: read_file_pieces(audio), read_sampling_rate(audio))
-    length = PIECE_SECONDS * sampling_rate
-    starts = range(0, audio.shape[-1] if audio.ndim else 1, length)
-    return StoredSound(
-        lambda: (audio[..., start : start + length] for start in starts), sampling_rate
-    )
+    waveform, rate = take_rate(audio, sampling_rate)
+    length = PIECE_SECONDS * rate
+    starts = range(0, waveform.shape[-1] if waveform.ndim else 1, length)
+    return StoredSound(lambda: (waveform[..., start : start + length] for start in starts), rate)
 
 
 def read_sampling_rate(path: str | Path) -> int:

@@ -108,7 +108,8 @@ class Painter:
     def __init__(self, late: int = 0, effect: float = 1.0, noise: float = 0, drawn: float = 0):
         self.late, self.effect, self.noise, self.drawn = late, effect, noise, drawn
         prior = StyleDistribution(torch.zeros(52), torch.full((52,), 2 * drawn))
-        self.pipeline = SimpleNamespace(style_encoder=SimpleNamespace(prior=lambda: prior))
+        encoder = SimpleNamespace(prior=lambda: prior)
+        self.pipeline = SimpleNamespace(style_encoder=encoder, can_find_heads=True)
         self.sampling = {"num_inference_steps": 4}
         self.videos = 0
 
@@ -130,6 +131,10 @@ class Painter:
         vector = self.effect * vector.numpy() + self.noise * random.normal(size=52)
         sound = clip.waveform if waveform is None else waveform
         return paint(express(np.roll(sound, self.late * SAMPLES), vector))
+
+    def generate_still(self, clip: TrueClip, keypoints: str, seed: int) -> np.ndarray:
+        spoilt = {"true": 0, "found": 1, "none": 16}[keypoints]
+        return clip.reference ^ np.uint8(spoilt)
 
     def reconstruct(self, frames: np.ndarray) -> np.ndarray:
         return frames

@@ -58,7 +58,7 @@ def evaluate(folder: Path, *changes: str) -> dict:
 
 def test_every_part_but_the_cost_is_measured(folder: Path) -> None:
     pytest.importorskip("matplotlib")
-    report = evaluate(folder, "--parts", "lip_sync,style,diversity,interpolation,quality")
+    report = evaluate(folder, "--parts", "lip_sync,style,diversity,interpolation,quality,portrait")
     measures = {row["measure"]: row for row in report["rows"]}
     assert {row["part"] for row in report["rows"]} == set(report["details"])
     assert report["sampling"]["num_inference_steps"] == 1

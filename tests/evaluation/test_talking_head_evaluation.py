@@ -1,12 +1,19 @@
 """The whole measurement, on painted talkers and models whose figures are known beforehand."""
 
 import json
+import math
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
+import torch
+from diffusers.configuration_utils import FrozenDict
 
 from svp_diffusers.errors import ConfigurationError, DatasetError
-from svp_diffusers.evaluation.talking_head.clips import TrueClips
+from svp_diffusers.evaluation.talking_head import cost
+from svp_diffusers.evaluation.talking_head.clips import TrueClip, TrueClips
 from svp_diffusers.evaluation.talking_head.evaluate import (
     PARTS,
     EvaluationSettings,
@@ -16,6 +23,8 @@ from svp_diffusers.evaluation.talking_head.evaluate import (
 from svp_diffusers.evaluation.talking_head.report import write_report
 from svp_diffusers.evaluation.talking_head.table import Aim, Row, format_table
 from svp_diffusers.measures.intervals import Estimate
+from svp_diffusers.pipelines.guidance_svp import plan_guidance
+from svp_diffusers.pipelines.pipeline_svp_talking_head import SVPTalkingHeadPipeline
 
 from .painted import EMOTIONS, Painter, square_reader, write_dataset
 
@@ -65,6 +74,15 @@ def test_a_perfect_model_reaches_every_ceiling(perfect: Report) -> None:
     assert find(perfect, "frame-to-frame").generated.value == pytest.approx(1, abs=0.1)
 
 
+def test_portraits_are_compared_by_where_their_keypoints_come_from(perfect: Report) -> None:
+    start = "PSNR around the eyes of a still head, keypoints"
+    found, none = (
+        find(perfect, f"{start} {source}").generated.value for source in ("found", "none")
+    )
+    assert found == pytest.approx(20 * math.log10(255), abs=1e-3)
+    assert none == pytest.approx(20 * math.log10(255 / 16), abs=1e-3)
+
+
 def test_only_coefficients_that_an_emotion_moves_are_its_effect(perfect: Report) -> None:
     moved = perfect.results["style"].details["shift from neutral"]
     assert {name: set(shifts) for name, shifts in moved.items()} == {
@@ -99,6 +117,74 @@ def test_spread_over_styles_and_over_noise_are_told_apart(data: str) -> None:
     report = evaluate(Painter(noise=0.05), data, parts=["diversity"])
     assert find(report, "spread over noise").generated.value == pytest.approx(0.05, rel=0.2)
     assert find(report, "spread over styles").generated.value == 0
+
+
+class DimPainter(Painter):
+    """All that it makes, and its VAE gives back, has half the light."""
+
+    def generate(self, *arguments: Any, **options: Any) -> np.ndarray:
+        return super().generate(*arguments, **options) // 2
+
+    def reconstruct(self, frames: np.ndarray) -> np.ndarray:
+        return frames // 2
+
+
+def test_styles_are_learned_from_what_the_vae_leaves_of_them(data: str) -> None:
+    """So that a model is not blamed for what no video of its VAE can show."""
+    report = evaluate(DimPainter(), data, parts=["style"], clips=6, style_clips=2)
+    style = find(report, "requested style recovered")
+    assert style.generated.value == style.reconstructed.value == 1
+    assert style.true.value < 1
+
+
+def test_models_are_measured_on_people_of_the_test_split_alone(
+    data: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = []
+    painter = Painter()
+
+    def note(clip: TrueClip, *arguments: Any, **options: Any) -> np.ndarray:
+        made.append(clip.key)
+        return Painter().generate(clip, *arguments, **options)
+
+    monkeypatch.setattr(painter, "generate", note)
+    seen = []
+    monkeypatch.setattr(painter, "reconstruct", lambda frames: seen.append(len(frames)) or frames)
+    evaluate(painter, data, clips=3, style_clips=2, variation_clips=1)
+    assert {key.partition("-")[0] for key in made} == {"test"}
+    assert len(seen) == 3 + 18  # test clips, and training clips that styles are learned from
+
+
+def test_the_time_without_guidance_is_measured_without_it(
+    data: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls: list[dict[str, Any]] = []
+
+    class Pipeline:
+        """A checkpoint that guides sound and style by itself."""
+
+        config = FrozenDict(guidance_scale=1.0, audio_guidance_scale=2.0, style_guidance_scale=2.0)
+        fill_guidance_scales = SVPTalkingHeadPipeline.fill_guidance_scales
+
+        def set_progress_bar_config(self, **options: Any) -> None: ...
+
+        def __call__(self, **options: Any) -> tuple[list[torch.Tensor], None]:
+            names = ("guidance_scale", "audio_guidance_scale", "style_guidance_scale")
+            scales = self.fill_guidance_scales(*(options.get(name) for name in names))
+            calls.append({**options, "passes": len(plan_guidance(*scales))})
+            return [torch.zeros(1)], None
+
+        def decode_latents(self, latents: torch.Tensor) -> Iterator[torch.Tensor]:
+            yield latents
+
+    monkeypatch.setattr(cost, "load_pipeline", lambda *arguments: Pipeline())
+    options = {"audio_guidance_scale": 3.0}
+    clip = TrueClips(data, "test", 1)[0]
+    measured = cost.measure_cost(Path(), clip, options, torch.device("cpu"), "float32", 1)
+    assert [len(runs) for runs in measured.seconds.values()] == [cost.RUNS] * 6
+    timed = [(c["num_inference_steps"], c["passes"]) for c in calls if "num_inference_steps" in c]
+    expected = [(steps, passes) for steps in (2, 4, 8) for passes in (1, 3)]
+    assert timed == [each for each in expected for _ in range(cost.RUNS)]
 
 
 def test_every_video_is_made_once(data: str) -> None:

@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -17,15 +18,17 @@ import torch
 from PIL import Image
 from scipy.io import savemat
 
-from svp_diffusers.checkpoints.loading import select_device
+from svp_diffusers.checkpoints.loading import CallDefaults, select_device
 from svp_diffusers.errors import ConfigurationError
 from svp_diffusers.generation.generate import generate_video
+from svp_diffusers.generation.preparation import fill_context
 from svp_diffusers.generation.request import GenerationRequest
 from svp_diffusers.media.faces import Face
 from svp_diffusers.media.manifest import get_manifest_path, hash_file
 from svp_diffusers.media.mark import read_mark
 from svp_diffusers.media.video import parse_fps, read_frames
 from svp_diffusers.models.style_encoder_svp import StyleDistribution
+from svp_diffusers.pipelines.pipeline_svp_talking_head import SVPTalkingHeadPipeline
 from svp_diffusers.samples import PORTRAITS
 
 from .conftest import write_speech
@@ -152,6 +155,39 @@ def test_a_style_clip_is_not_written_over(files: Path, tmp_path: Path) -> None:
     with pytest.raises(ConfigurationError, match="is an input"):
         generate_video(request(files, clip, style=str(clip)))
     assert clip.read_bytes() == b"a video, for all we know"
+
+
+def test_all_that_is_asked_for_reaches_the_pipeline(
+    files: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class CalledError(Exception):
+        pass
+
+    def call(self: SVPTalkingHeadPipeline, *arguments: Any, **options: Any) -> None:
+        raise CalledError(options)
+
+    monkeypatch.setattr(SVPTalkingHeadPipeline, "__call__", call)
+    asked = {
+        **{"steps": 3, "guidance_scale": 1.1, "audio_guidance_scale": 1.2},
+        **{"style_guidance_scale": 1.3, "reference_attention_scale": 0.7},
+        **{"audio_attention_scale": 0.8, "style_attention_scale": 0.9, "style_temperature": 0.6},
+        **{"num_styles": 2, "context_length": 20, "context_overlap": 5, "head_motion_scale": 0.5},
+    }
+    with pytest.raises(CalledError) as caught:
+        generate_video(request(files, tmp_path / "video.mp4", fps="30", **asked))
+    (given,) = caught.value.args
+    names = {"steps": "num_inference_steps", "num_styles": "num_videos_per_style"}
+    assert {name: given[names.get(name, name)] for name in asked} == asked
+    assert (given["height"], given["width"], given["fps"]) == (64, 64, 30)
+
+
+def test_what_is_not_asked_for_is_the_checkpoints_and_what_is_stays() -> None:
+    blank = GenerationRequest(Path("a.png"), Path("a.wav"), Path("v.mp4"))
+    defaults = CallDefaults(fps=Fraction(25), context_length=24, context_overlap=4)
+    filled = fill_context(blank, defaults)
+    assert (filled.context_length, filled.context_overlap) == (24, 4)
+    filled = fill_context(replace(blank, context_length=12, context_overlap=0), defaults)
+    assert (filled.context_length, filled.context_overlap) == (12, 0)
 
 
 def test_several_performances(files: Path, tmp_path: Path) -> None:

@@ -117,6 +117,24 @@ def test_the_middle_is_taken_where_no_face_is_looked_for(detector):
     assert portrait.keypoints is None
 
 
+@pytest.mark.parametrize("detect_face", [True, False])
+def test_keypoints_given_by_hand_move_and_grow_with_the_picture(detector, tmp_path, detect_face):
+    """The eyes stay where they are in the face, whatever is cut out and whatever its size."""
+    picture = Image.new("RGB", (900, 600), (90, 120, 150))
+    picture.paste(Image.open(PORTRAITS[1]).convert("RGB").resize((512, 512)), (200, 44))
+    given = np.load(PORTRAIT_KEYPOINTS[1]) * 2 + np.array([200, 44])
+    np.save(tmp_path / "keypoints.npy", given.astype(np.float32))
+    options = {"detect_face": detect_face, "portrait_keypoints": tmp_path / "keypoints.npy"}
+    portrait = prepare(picture, detector, **options)
+    crop = portrait.crop
+    expected = (given - [crop.left, crop.top]) * crop.scale
+    assert crop.scale != 1
+    np.testing.assert_allclose(portrait.keypoints, expected, atol=1e-3)
+    if detect_face:
+        found = prepare(picture, detector)
+        assert np.abs(eyes_of(portrait) - eyes_of(found)).max() < 0.02 * SIZE
+
+
 def test_a_box_without_a_face_is_taken_with_a_warning(detector):
     with pytest.warns(UserWarning, match="no face is seen in the box"):
         portrait = prepare(

@@ -43,6 +43,7 @@ from huggingface_hub import ModelCard
 from peft import LoraConfig
 from peft.utils import get_peft_model_state_dict
 from huggingface_hub import HfApi
+from svp_diffusers.hub.push import push_folder
 
 cards = {path.stem: ModelCard.load(path) for path in Path(%(cards)r).glob("*.md")}
 for card in cards.values():
@@ -51,6 +52,9 @@ for card in cards.values():
 pipe = client.build()
 for name in ("svp-tiny", "svp", "svp-fine-tune"):
     pipe.push_to_hub(f"svp-diffusers/{name}")
+with tempfile.TemporaryDirectory() as folder:
+    pipe.save_style_adapter(folder, base_model="svp-diffusers/svp")
+    push_folder(Path(folder), "svp-diffusers/svp-style-adapter")
 pipe.style_encoder.get_style("happy").push_to_hub("svp-diffusers/svp-style-happy")
 pipe.unet.add_adapter(LoraConfig(r=2, target_modules=["to_q"]))
 with tempfile.TemporaryDirectory() as folder:
@@ -117,3 +121,9 @@ def test_a_template_with_code_in_it_is_refused(code: str, tmp_path: Path) -> Non
 def test_a_card_without_a_needed_base_model_is_refused() -> None:
     with pytest.raises(CheckpointError, match="base_model"):
         render_card(CardDescription("a/b", kind="lora"))
+
+
+def test_a_base_model_that_is_no_repository_is_told_in_words() -> None:
+    card = render_card(CardDescription("a/b", kind="style-adapter", base_model="my-folder"))
+    assert card.data.base_model is None
+    assert "my-folder" in card.text

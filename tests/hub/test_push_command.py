@@ -145,13 +145,14 @@ def test_a_lora_is_pushed_private_and_with_a_card(
     assert not hub.repositories["org/everybodys"].private
 
 
-@pytest.mark.parametrize("stage", ["image", "video"])
+@pytest.mark.parametrize("stage", ["image", "video", "style-adapter"])
 def test_what_was_trained_is_pushed_private_unless_the_user_says_public(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stage: str
 ) -> None:
     (tmp_path / "run.yaml").write_text("data: d\npipeline: svp-tiny\noutput_dir: o\n")
     pushed: list[tuple[Path, str, bool | None]] = []
-    module = f"svp_diffusers.training.denoiser.{stage}_stage.train_{stage}"
+    name = stage.replace("-", "_")
+    module = f"svp_diffusers.training.denoiser.{name}_stage.train_{name}"
     monkeypatch.setattr(module, lambda *_: tmp_path / "lora")
     monkeypatch.setattr(
         "svp_diffusers.hub.push.push_folder",

@@ -79,6 +79,15 @@ def test_clips_that_cannot_tell_are_left_out() -> None:
     assert estimate_mean([np.nan], ["a"]) is None
 
 
+def test_the_bootstrap_draws_as_many_people_as_there_are() -> None:
+    """Of a mean over n people, 95 % of its draws lie within 1.96 s / sqrt(n)."""
+    values = np.random.default_rng(0).normal(size=64)
+    names = np.arange(64).astype(str).tolist()
+    figure = estimate_jumping(lambda rows: float(values[rows].mean()), names, (-9, 9))
+    assert figure.value == values.mean()
+    assert (figure.high - figure.low) / 2 == pytest.approx(1.96 * values.std() / 8, rel=0.1)
+
+
 def test_a_place_of_a_maximum_moves_with_the_people_that_are_drawn() -> None:
     curves = np.repeat(np.eye(3)[[1] * 9 + [2] * 7], 2, axis=0)  # of 16 people, 2 clips each
     names = np.repeat(np.arange(16), 2).astype(str).tolist()

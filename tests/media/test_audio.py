@@ -49,6 +49,12 @@ def test_mono_at_16_khz_keeps_duration_and_waveform():
     assert np.abs(mono - expected)[200:-200].max() < 1e-3
 
 
+def test_mono_is_the_mean_of_both_channels():
+    left, right = np.random.default_rng(0).normal(0, 0.1, (2, 1600)).astype(np.float32)
+    mono = to_mono(Recording(np.stack([left, right]), 16000, "a dialogue"))
+    np.testing.assert_allclose(mono, (left + right) / 2, atol=1e-7)
+
+
 def test_mono_removes_what_16_khz_cannot_carry():
     time = np.arange(44100) / 44100
     hiss = np.sin(2 * np.pi * 12000 * time).astype(np.float32)[None]

@@ -1,9 +1,15 @@
+import contextlib
+import io
+import struct
+import zlib
+
 import numpy as np
 import pytest
-from PIL import Image, ImageCms
+from PIL import EpsImagePlugin, Image, ImageCms
 
 from svp_diffusers.errors import MediaError
 from svp_diffusers.media.image import read_image
+from svp_diffusers.pipelines.images_svp import open_image
 
 
 @pytest.fixture
@@ -125,9 +131,76 @@ def test_files_that_are_no_portrait(tmp_path, pixels):
             read_image(tmp_path / name)
 
 
-def test_a_decompression_bomb_is_refused(tmp_path, pixels, monkeypatch):
-    Image.fromarray(pixels).save(tmp_path / "a.png")
-    for limit in (5000, 1000):  # Pillow warns above its limit and raises above twice of it
-        monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", limit)
-        with pytest.raises(MediaError, match="too large"):
-            read_image(tmp_path / "a.png")
+def write_png(path, width, height):
+    """A grey PNG that is written in no time, whatever its size: a thousandth of its pixels."""
+    row = zlib.compressobj(9)
+    data = row.compress(bytes(1 + width) * height) + row.flush()
+    chunks = [
+        (b"IHDR", struct.pack(">IIBBBBB", width, height, 8, 0, 0, 0, 0)),
+        (b"IDAT", data),
+        (b"IEND", b""),
+    ]
+    path.write_bytes(
+        b"\x89PNG\r\n\x1a\n"
+        + b"".join(
+            struct.pack(">I", len(body)) + name + body + struct.pack(">I", zlib.crc32(name + body))
+            for name, body in chunks
+        )
+    )
+    return path
+
+
+@pytest.mark.parametrize(("width", "height"), [(8000, 6251), (100_000, 1000), (100_000, 2000)])
+def test_a_decompression_bomb_is_refused(tmp_path, width, height):
+    with pytest.raises(MediaError, match="too large"):
+        read_image(write_png(tmp_path / "a.png", width, height))
+
+
+def test_a_file_of_more_than_a_photograph_weighs_is_refused(tmp_path):
+    with (tmp_path / "a.png").open("wb") as file:
+        file.truncate(2**28 + 1)
+    with pytest.raises(MediaError, match="too large: more than 256 MiB"):
+        read_image(tmp_path / "a.png")
+
+
+@pytest.mark.parametrize("read", [read_image, open_image])
+@pytest.mark.parametrize("kind", ["EPS", "ICNS", "SPIDER", "TGA", "PCX", "SGI", "ICO"])
+def test_only_pictures_of_the_kinds_of_photographs_are_opened(tmp_path, pixels, kind, read):
+    picture = Image.fromarray(pixels).convert("F" if kind == "SPIDER" else "RGB")
+    picture.resize((128, 128)).save(tmp_path / "portrait.png", kind)
+    with pytest.raises(ValueError, match=r"portrait.png is not an image.*or not one of"):
+        read(tmp_path / "portrait.png")
+
+
+def test_an_eps_starts_no_program(tmp_path, monkeypatch):
+    """Ghostscript runs what an EPS says."""
+    ran = []
+    monkeypatch.setattr(EpsImagePlugin, "Ghostscript", lambda *_, **__: ran.append(1))
+    (tmp_path / "portrait.png").write_bytes(
+        b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 100 100\n%%EndComments\nshowpage\n%%EOF\n"
+    )
+    for read in (read_image, open_image):
+        with pytest.raises(ValueError, match="not an image"):
+            read(tmp_path / "portrait.png")
+    assert not ran
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP", "TIFF", "BMP", "GIF", "PPM"])
+def test_whatever_a_damaged_picture_does_to_pillow_is_one_error(tmp_path, pixels, kind):
+    stream = io.BytesIO()
+    Image.fromarray(pixels).save(stream, kind, exif=make_exif())
+    whole = np.frombuffer(stream.getvalue(), np.uint8)
+    random = np.random.default_rng(0)
+    for number in range(60):
+        damaged = whole.copy()
+        places = random.integers(0, min(len(whole), 2000), 1 + number % 8)
+        damaged[places] = random.integers(0, 256, len(places))
+        (tmp_path / "a").write_bytes(damaged[: len(damaged) - number * 7 % 400].tobytes())
+        with contextlib.suppress(MediaError):
+            read_image(tmp_path / "a")
+
+
+def make_exif():
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    return exif

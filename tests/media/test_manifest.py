@@ -27,8 +27,9 @@ def video(tmp_path: Path) -> Path:
 
 
 def provenance(**changes) -> Provenance:
-    nothing = {"seed": 0, "arguments": {}, "inputs": {}, "checkpoint": {}, "machine": {}}
-    return Provenance(**{**nothing, **changes})
+    names = ("request", "arguments", "inputs", "checkpoint", "machine")
+    nothing: dict[str, dict] = {name: {} for name in names}
+    return Provenance(**{"seed": 0, **nothing, **changes})
 
 
 def test_the_manifest_holds_what_makes_the_same_frames_again(tmp_path, video):
@@ -39,6 +40,7 @@ def test_the_manifest_holds_what_makes_the_same_frames_again(tmp_path, video):
         video,
         Provenance(
             seed=7,
+            request={"image": files[0], "size": None},
             arguments={"fps": Fraction(24000, 1001), "head_video": None, "size": 128, "out": video},
             inputs={"image": files[0], "style": files[1:]},
             checkpoint={"source": "svp-tiny", "sha256": "0" * 64},
@@ -48,6 +50,7 @@ def test_the_manifest_holds_what_makes_the_same_frames_again(tmp_path, video):
     assert path == get_manifest_path(video) == tmp_path / "talk.mp4.json"
     manifest = json.loads(path.read_text())
     assert manifest["seed"] == 7
+    assert manifest["request"] == {"image": "portrait.png", "size": None}
     assert manifest["arguments"] == {
         "fps": "24000/1001",
         "head_video": None,

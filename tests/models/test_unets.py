@@ -110,6 +110,37 @@ def test_every_condition_matters(unets: tuple[ReferenceUNet, TemporalUNet]) -> N
         assert (full - changed).abs().mean() > 1e-3
 
 
+def test_a_clip_without_a_style_is_predicted_as_by_a_net_that_is_given_none(
+    unets: tuple[ReferenceUNet, TemporalUNet],
+) -> None:
+    reference, unet = unets
+    with torch.no_grad():
+        given = inputs(reference)
+        for style in (given["style"], given["style"][:, None].expand(-1, FRAMES, -1)):
+            styled, none = (unet(**{**given, "style": each}).sample for each in (style, None))
+            masked = unet(**{**given, "style": style}, style_mask=torch.tensor([1.0, 0.0])).sample
+            assert (masked[0] - styled[0]).abs().max() < ROUNDING
+            assert (masked[1] - none[1]).abs().max() < ROUNDING
+            assert (styled[1] - none[1]).abs().mean() > 1e-3
+
+
+def test_every_block_hears_the_audio_before_it_takes_the_style(
+    unets: tuple[ReferenceUNet, TemporalUNet],
+) -> None:
+    """The order of the paper, section 3.2, in which published weights were trained."""
+    reference, unet = unets
+    parts = ("attn1", "attn_reference", "attn2", "attn_style", "ff")
+    called: list[str] = []
+    for path, module in unet.named_modules():
+        name = path.rpartition(".")[2]
+        if name in parts and ".transformer_blocks." in path and "motion" not in path:
+            module.register_forward_pre_hook(lambda *_, name=name: called.append(name))
+    with torch.no_grad():
+        unet(**inputs(reference))
+    assert called == [*parts] * (len(called) // len(parts))
+    assert len(called) > len(parts)
+
+
 def test_no_condition_is_attention_over_zeros(
     unets: tuple[ReferenceUNet, TemporalUNet],
 ) -> None:
@@ -379,7 +410,7 @@ def test_the_portrait_is_a_part_of_the_prediction_from_the_first_step(tmp_path: 
         TemporalUNet(**sizes, reference_channels=8, reference_skip=True)
 
 
-def test_a_silenced_net_hears_nothing_until_it_is_trained() -> None:
+def build_adaptive() -> TemporalUNet:
     unet = TemporalUNet(
         **SIZES,
         down_block_types=("CrossAttnDownBlockMotion", "DownBlockMotion"),
@@ -389,6 +420,36 @@ def test_a_silenced_net_hears_nothing_until_it_is_trained() -> None:
         adaptive_norm=True,
     )
     initialise(unet, seeded())
+    return unet
+
+
+@pytest.mark.parametrize("name", ["audio", "style"])
+def test_a_scale_of_0_leaves_no_way_for_a_condition(name: str) -> None:
+    """Neither by the attention nor by the adaptive norm."""
+    unet = build_adaptive()
+
+    def predict(seed: int, **scales: float) -> torch.Tensor:
+        seeds = {"audio": 1, "style": 2, name: seed}
+        call = {
+            "sample": draw(1, 4, FRAMES, 8, 8),
+            "timestep": 500,
+            "encoder_hidden_states": draw(FRAMES, 5, 32, seed=seeds["audio"]),
+            "style": draw(1, 128, seed=seeds["style"]),
+        }
+        predicted: torch.Tensor = unet(**call, **scales).sample
+        return predicted
+
+    scale = f"{name}_attention_scale"
+    with torch.no_grad():
+        assert torch.equal(predict(3, **{scale: 0.0}), predict(4, **{scale: 0.0}))
+        assert (predict(3) - predict(4)).abs().mean() > 1e-3
+        half = predict(3, **{scale: 0.5})
+        assert (half - predict(3)).abs().mean() > 1e-4
+        assert (half - predict(3, **{scale: 0.0})).abs().mean() > 1e-4
+
+
+def test_a_silenced_net_hears_nothing_until_it_is_trained() -> None:
+    unet = build_adaptive()
     call = {"sample": draw(1, 4, FRAMES, 8, 8), "timestep": 500, "style": draw(1, 128, seed=1)}
 
     def hear(seed: int) -> torch.Tensor:

@@ -238,6 +238,27 @@ def test_any_scheduler_runs_more_than_two_windows(
     assert frames.std() > 0.01
 
 
+def test_euler_and_ddim_solve_the_same_equation(tiny_pipeline: SVPTalkingHeadPipeline) -> None:
+    """Euler's latents have another scale: each scheduler brings them to what the net knows."""
+    config = {
+        "prediction_type": "v_prediction",
+        "beta_schedule": "scaled_linear",
+        "timestep_spacing": "leading",
+        "clip_sample": False,
+    }
+    ddim, euler = (
+        run(
+            SVPTalkingHeadPipeline.from_pipe(tiny_pipeline, scheduler=kind.from_config(config)),
+            num_inference_steps=4,
+            guidance_scale=1.5,
+            output_type="latent",
+        ).frames[0]
+        for kind in (DDIMScheduler, EulerDiscreteScheduler)
+    )
+    assert ddim.std() > 0.1
+    torch.testing.assert_close(euler, ddim, atol=1e-3, rtol=0)
+
+
 def test_windows_agree_with_the_whole_when_frames_are_independent(
     tiny_pipeline: SVPTalkingHeadPipeline,
 ) -> None:

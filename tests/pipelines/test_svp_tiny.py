@@ -1,5 +1,6 @@
 """svp-tiny, the checkpoint that ships with the package."""
 
+from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
@@ -9,17 +10,21 @@ from PIL import Image
 
 from svp_diffusers import SVP_TINY, SVPTalkingHeadPipeline
 from svp_diffusers.checkpoints.loading import load_pipeline
+from svp_diffusers.expression.arkit import ARKIT_BLENDSHAPES
 from svp_diffusers.generation.demo import perform_sample
 from svp_diffusers.generation.portrait import prepare_portraits
 from svp_diffusers.generation.request import GenerationRequest
 from svp_diffusers.hub.cards import CARDS, render_card
+from svp_diffusers.measures.face_regions import locate_mouth
 from svp_diffusers.media.audio import read_audio, to_mono
+from svp_diffusers.media.face_track import follow_face
 from svp_diffusers.media.keypoints import draw_head_keypoints
-from svp_diffusers.media.landmarks import LandmarkFaceDetector
+from svp_diffusers.media.landmarks import LandmarkFaceDetector, load_face_landmarker
 from svp_diffusers.samples import PORTRAIT_KEYPOINTS, PORTRAITS, SPEECH
 from svp_diffusers.talkers.manner import EMOTIONS
 
 SIZE = 128
+FRAME_SAMPLES = 640  # 16 kHz, 25 frames a second
 
 
 @pytest.fixture(scope="module")
@@ -143,6 +148,59 @@ def test_the_pipeline_and_the_command_see_the_same_head(
     (portrait,) = prepare_portraits(request, [None], large, SIZE, "head8", LandmarkFaceDetector())
     assert crop == portrait.crop.image
     np.testing.assert_allclose(head.keypoints, portrait.keypoints, atol=1e-3)
+
+
+def perform(
+    pipe: SVPTalkingHeadPipeline, person: int, style: str, seed: int, frames: int
+) -> np.ndarray:
+    """The first line of the samples by a head that is held still: (frames, 128, 128, 3) in 0..1."""
+    speech = to_mono(read_audio(SPEECH[0]))[: frames * FRAME_SAMPLES]
+    video: np.ndarray = pipe(
+        Image.open(PORTRAITS[person]).convert("RGB"),
+        speech,
+        style,
+        portrait_keypoints=[np.load(PORTRAIT_KEYPOINTS[person]) / 2],
+        head_motion="still",
+        generator=torch.Generator().manual_seed(seed),
+        output_type="np",
+    ).frames[0]
+    return video
+
+
+@pytest.mark.parametrize("person", [0, 2])  # rendered, and drawn
+def test_the_mouth_opens_with_the_loudness_of_the_frames_own_sound(
+    svp_tiny: SVPTalkingHeadPipeline, person: int
+) -> None:
+    """How far it is from its rest correlates with loudness at 0.73 and 0.86, and less with the
+    loudness of the frame before or after, at 0.59 to 0.67."""
+    video = perform(svp_tiny, person, "neutral", seed=0, frames=25)
+    keypoints = torch.from_numpy(np.load(PORTRAIT_KEYPOINTS[person])[None] / 2)
+    mouth = locate_mouth(keypoints, SIZE, SIZE)[0, 0].numpy()
+    opening = np.abs(video - video[:2].mean(axis=0))[:, mouth].mean(axis=(1, 2))
+    speech = to_mono(read_audio(SPEECH[0]))[: 25 * FRAME_SAMPLES]
+    loudness = np.square(speech.reshape(25, FRAME_SAMPLES)).mean(axis=1) ** 0.5
+    assert loudness[:2].max() < 0.05 * loudness.max()  # it rests at first
+    shifted = [np.corrcoef(opening, np.roll(loudness, shift))[0, 1] for shift in range(25)]
+    assert shifted[0] > 0.6
+    assert shifted[0] > max(shifted[1:]) + 0.05
+
+
+def test_a_happy_face_smiles_more_than_a_neutral_one_whatever_the_noise(
+    svp_tiny: SVPTalkingHeadPipeline,
+) -> None:
+    """As the face landmarker reads it: 0.3 of 0 to 1, where two seeds differ by 0.02."""
+    landmarker = load_face_landmarker()
+    columns = [ARKIT_BLENDSHAPES.index(f"mouthSmile{side}") for side in ("Left", "Right")]
+
+    def smile(style: str, seed: int) -> float:
+        video = perform(svp_tiny, 2, style, seed, frames=3)
+        frames = (255 * video).round().astype(np.uint8)
+        track = follow_face(frames, Fraction(25), "video", landmarker)
+        return float(track.blendshapes[:, columns].mean())
+
+    neutral, happy = ([smile(style, seed) for seed in (0, 1)] for style in ("neutral", "happy"))
+    noise = max(abs(np.subtract(*each)) for each in (neutral, happy))
+    assert min(happy) - max(neutral) > max(0.1, 2 * noise)
 
 
 @pytest.mark.parametrize(("dtype", "least"), [("float16", 35), ("bfloat16", 35)])

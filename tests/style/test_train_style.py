@@ -5,6 +5,7 @@ from collections.abc import Callable
 from importlib.util import find_spec
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from accelerate.state import AcceleratorState
@@ -12,7 +13,12 @@ from accelerate.state import AcceleratorState
 from svp_diffusers.errors import CheckpointError, ConfigurationError, MissingDependencyError
 from svp_diffusers.models.style_encoder_svp import StyleEncoder
 from svp_diffusers.training.style.configuration import StyleTrainingConfiguration
-from svp_diffusers.training.style.stage import train_style
+from svp_diffusers.training.style.stage import (
+    build_encoder,
+    fill_style_bank,
+    read_training_clips,
+    train_style,
+)
 from training_runs import check_resumption, read_metrics, read_weights, train_in_two_processes
 
 Configure = Callable[..., StyleTrainingConfiguration]
@@ -38,6 +44,38 @@ def test_training_lowers_the_loss_and_gives_an_encoder_with_named_styles(
     assert encoder.config.encoder_id == encoder.get_style("calm").encoder_id
     assert len(encoder.config.encoder_id) == 16
     assert encoder.config.audio_features == "log-mel-80"
+
+
+def test_a_named_style_is_as_wide_as_its_clips_are_and_lie_apart(configure: Configure) -> None:
+    configuration = configure()
+    clips = read_training_clips(configuration)
+    encoder = build_encoder(configuration, clips).eval()
+    torch.nn.init.constant_(encoder.to_log_std.bias, -2)  # narrower than they lie apart
+    fill_style_bank(encoder, clips)
+    generator = torch.Generator().manual_seed(0)
+    for name in ("calm", "loud"):
+        samples = []
+        for clip in clips:
+            if clip.style == name:
+                audio = None if clip.audio is None else torch.from_numpy(clip.audio)[None]
+                with torch.no_grad():
+                    style = encoder(torch.from_numpy(clip.expressions.values)[None], audio)[0]
+                samples.append(style.sample(4000, generator=generator))
+        every = torch.cat(samples)  # 24,000 of 8 numbers
+        own = torch.stack([each.std(0) for each in samples]).mean(0)
+        found = encoder.get_style(name)
+        torch.testing.assert_close(found.mean, every.mean(0), atol=0.03, rtol=0)
+        torch.testing.assert_close(found.std, every.std(0), atol=0, rtol=0.03)
+        assert (every.std(0) / own).max() > 1.5
+
+
+def test_a_speakers_mean_is_subtracted_if_asked(configure: Configure) -> None:
+    clips = read_training_clips(configure(expression_centring="speaker"))
+    for speaker in ("ann", "bob", "eve"):
+        means = [clip.expressions.values.mean(0) for clip in clips if clip.speaker == speaker]
+        np.testing.assert_allclose(np.mean(means, axis=0), 0, atol=1e-6)
+    as_they_are = read_training_clips(configure())
+    assert np.abs(as_they_are[0].expressions.values.mean(0)).max() > 0.5
 
 
 @pytest.mark.slow

@@ -209,6 +209,36 @@ def test_a_batch_holds_what_whole_clips_would_give(write: Write, frames_per_clip
         assert np.array_equal(batch["expression"][0], sample.expression[frames])
 
 
+def draw(batches: DenoisingBatches, name: str) -> torch.Tensor:
+    return torch.cat([batches(number, 0, 1)[name] for number in range(10)])
+
+
+@pytest.mark.parametrize("lost", ["reference", "audio", "style", "head", "joint"])
+def test_a_clip_loses_what_it_is_asked_to_lose(write: Write, lost: str) -> None:
+    names = ("reference", "audio", "style", "head")
+    dropout = {f"{name}_dropout": float(name == lost) for name in (*names, "joint")}
+    batches = make_batches(write([make_sample(0, speaker="ann")]), **dropout)
+    for name in names:
+        assert set(draw(batches, f"keep_{name}").tolist()) == {float(lost not in (name, "joint"))}
+
+
+def test_high_noise_is_preferred_as_asked(write: Write) -> None:
+    dataset = write([make_sample(0, speaker="ann")])
+    even, high = (
+        draw(make_batches(dataset, timestep_power=power), "timesteps") for power in (1.0, 0.5)
+    )
+    assert even.min() < 0.5 < even.max()
+    torch.testing.assert_close(high, even.sqrt())
+
+
+def test_styles_are_drawn_from_the_distribution_of_the_clip(write: Write) -> None:
+    batches = make_batches(write([make_sample(0, speaker="ann")]))
+    mean, std = batches.read_style(0)
+    noise = (draw(batches, "style") - mean) / std  # 160 numbers
+    assert noise.mean() == pytest.approx(0, abs=0.3)
+    assert noise.std() == pytest.approx(1, abs=0.2)
+
+
 def test_only_the_frames_of_a_batch_are_read(write: Write, monkeypatch: pytest.MonkeyPatch) -> None:
     samples = [make_sample(i, frames=FRAMES, speaker="ann") for i in range(2)]
     batches = make_batches(write(samples))

@@ -9,7 +9,10 @@ from diffusers import DDIMScheduler, FlowMatchEulerDiscreteScheduler
 from torch import Tensor
 from torch._subclasses.fake_tensor import FakeTensor
 
+from svp_diffusers.checkpoints.random_pipeline import initialise
 from svp_diffusers.errors import ConfigurationError
+from svp_diffusers.expression.arkit import ARKIT_BLENDSHAPES
+from svp_diffusers.models.expression_encoder_svp import ExpressionEncoder
 from svp_diffusers.models.temporal_unet_svp import TemporalUNet
 from svp_diffusers.pipelines.pipeline_svp_talking_head import SVPTalkingHeadPipeline
 from svp_diffusers.training.denoiser import stage
@@ -19,12 +22,17 @@ from svp_diffusers.training.denoiser.objective import DenoisingObjective
 from svp_diffusers.training.loop.estimate import estimate_step, trace_step
 
 
-def make_objective(start: Path, scheduler: Any = None, **options: Any) -> DenoisingObjective:
+def make_objective(
+    start: Path,
+    scheduler: Any = None,
+    encoder: ExpressionEncoder | None = None,
+    **options: Any,
+) -> DenoisingObjective:
     pipeline = SVPTalkingHeadPipeline.from_pretrained(start)
     if scheduler is not None:
         pipeline.register_modules(scheduler=scheduler)
     configuration = ImageTrainingConfiguration(data="", pipeline="", output_dir="", **options)
-    return DenoisingObjective(pipeline, configuration, None, [])
+    return DenoisingObjective(pipeline, configuration, encoder, [])
 
 
 def make_batch(points: int = 8) -> dict[str, Tensor]:
@@ -62,6 +70,51 @@ def test_what_the_scheduler_asks_for_has_no_loss(
     with torch.no_grad():
         assert objective(batch)["loss"] == 0
         assert objective.validate()["validation_mse"] == pytest.approx(0, abs=1e-6)
+
+
+INPUTS = {
+    "reference": "reference_latents",
+    "audio": "audio_windows",
+    "style": "style",
+    "head": "head_keypoints",
+}
+
+
+@pytest.mark.parametrize("condition", INPUTS)
+def test_a_clip_that_lost_a_condition_is_predicted_without_it(start: Path, condition: str) -> None:
+    """Whatever the condition would have been; the other clip of the batch keeps its own."""
+    objective = make_objective(start)
+    for module in (objective.unet, objective.head_guider):
+        initialise(module, torch.Generator().manual_seed(0))
+    batch = make_batch()
+    batch[f"keep_{condition}"] = torch.tensor([1.0, 0.0])
+    name = INPUTS[condition]
+    other = {**batch, name: batch[name].flip(0) + 1}
+
+    def predict(batch: dict[str, Tensor]) -> Tensor:
+        tokens = objective.project_audio(batch)
+        return objective.predict(batch, batch["latents"], torch.tensor([300, 900]), tokens)
+
+    with torch.no_grad():
+        difference = (predict(other) - predict(batch)).abs().mean(dim=(1, 2, 3, 4))
+    assert difference[0] > 1e-4
+    assert difference[1] < 1e-6
+
+
+def test_the_sync_loss_counts_as_much_as_asked(start: Path) -> None:
+    names = ("jawOpen", "mouthPucker")
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        encoder = ExpressionEncoder(4, names, block_out_channels=(8, 8))
+    batch = make_batch()
+    random = torch.Generator().manual_seed(1)
+    batch["expression"] = torch.rand(2, 2, len(ARKIT_BLENDSHAPES), generator=random)
+    for weight in (0.0, 0.5, 2.0):
+        with torch.no_grad():
+            losses = make_objective(start, encoder=encoder, sync_weight=weight)(batch)
+        sync = losses["sync"] + losses["lips"]
+        assert sync > 0.01
+        assert losses["loss"] == pytest.approx(float(losses["denoising"] + weight * sync))
 
 
 def test_a_scheduler_that_predicts_something_else_is_refused(start: Path) -> None:

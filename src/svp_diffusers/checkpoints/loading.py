@@ -2,6 +2,7 @@
 
 import inspect
 import json
+import re
 import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
@@ -10,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from huggingface_hub import snapshot_download
 
 from svp_diffusers.checkpoints.json_files import COMPONENTS, read_config, read_model_index
 from svp_diffusers.errors import CheckpointError, ConfigurationError, OutputError
@@ -19,6 +21,8 @@ from svp_diffusers.pipelines.pipeline_svp_talking_head import SVPTalkingHeadPipe
 
 SVP_TINY = Path(__file__).parent / "svp_tiny"
 """The checkpoint that ships with the package, for drawn people only. See its README.md."""
+
+_REPOSITORY = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]*[A-Za-z0-9]", re.ASCII)
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
@@ -31,12 +35,20 @@ def locate(model: str | Path | None) -> str | Path:
             Hub. None is svp-tiny.
 
     Returns:
-        A folder, which may be missing; or the id as it stands.
+        A folder that exists, or the id as it stands.
+
+    Raises:
+        CheckpointError: if it is neither a folder nor what the id of a repository looks like.
     """
     if model is None or (str(model) == "svp-tiny" and not Path(model).exists()):
         return SVP_TINY
     for folder in (Path(model), Path(model, "style_encoder")):
         restore_folder(folder)
+    if not Path(model).exists() and not _REPOSITORY.fullmatch(str(model)):
+        raise CheckpointError(
+            f"there is no folder {model}; give the folder of a checkpoint, the id of a repository "
+            "on the Hub (OWNER/NAME), or svp-tiny"
+        )
     return model
 
 
@@ -67,10 +79,15 @@ def _download(repository: str) -> Path:
     try:
         return Path(SVPTalkingHeadPipeline.download(repository))
     except (OSError, ValueError) as error:
-        raise CheckpointError(
-            f"{repository} is neither a folder nor a repository that the Hub gives us ({error}). "
-            "Check the name, your connection, and, if it is private, `hf auth login`."
-        ) from error
+        raise CheckpointError(_describe_missing(repository, error)) from error
+
+
+def _describe_missing(repository: str, error: Exception) -> str:
+    reason = " ".join(str(error).split())
+    return (
+        f"{repository} is neither a folder nor a repository that the Hub gives us ({reason}). "
+        "Check the name, your connection, and, if it is private, `hf auth login`."
+    )
 
 
 def check_components(folder: Path) -> None:
@@ -190,7 +207,8 @@ def load_pipeline(folder: Path, device: torch.device, dtype: str) -> SVPTalkingH
     if device.type == "cpu":  # where convolutions are a fifth to a half faster so
         for network in (pipeline.vae, pipeline.reference_unet, pipeline.unet):
             network.to(memory_format=torch.channels_last)
-    return pipeline.to(device)
+    # diffusers would warn that no network runs in float16 on a CPU; all of ours do.
+    return pipeline.to(device, silence_dtype_warnings=True)
 
 
 def save_checkpoint(pipeline: SVPTalkingHeadPipeline, folder: Path) -> None:
@@ -212,11 +230,11 @@ def load_style_encoder(checkpoint: str | Path | None) -> StyleEncoder:
     Raises:
         CheckpointError: if there is none, or its weights are not those of the model.
     """
-    located = str(locate(checkpoint))
-    subfolder = "style_encoder" if _has_component(located, "style_encoder") else None
+    located = _find_component(checkpoint, "style_encoder")
+    subfolder = "style_encoder" if (located / "style_encoder").is_dir() else None
     try:
         encoder, info = StyleEncoder.from_pretrained(
-            located, subfolder=subfolder, output_loading_info=True
+            str(located), subfolder=subfolder, output_loading_info=True
         )
     except (OSError, ValueError, RuntimeError) as error:
         raise CheckpointError(f"{located} holds no style encoder: {error}") from error
@@ -246,18 +264,25 @@ def check_weights(info: Mapping[str, Sequence[Any]], where: str | Path, kind: st
 
 def find_audio_encoder(checkpoint: str | Path | None) -> str | None:
     """The checkpoint, located, if it is a pipeline's with an audio encoder of its own."""
-    located = str(locate(checkpoint))
-    return located if _has_component(located, "audio_encoder") else None
+    located = _find_component(checkpoint, "audio_encoder")
+    return str(located) if (located / "audio_encoder").is_dir() else None
 
 
-def _has_component(checkpoint: str, name: str) -> bool:
-    if Path(checkpoint).exists():
-        return (Path(checkpoint) / name).is_dir()
-    try:
-        StyleEncoder.load_config(checkpoint, subfolder=name)
-    except OSError:
-        return False
-    return True
+def _find_component(checkpoint: str | Path | None, name: str) -> Path:
+    """The folder of a checkpoint; of one on the Hub, only a component and a model alone are there.
+
+    Raises:
+        CheckpointError: if there is none.
+    """
+    located = locate(checkpoint)
+    if Path(located).exists():
+        return Path(located)
+    parts = ["config.json", "*.safetensors", f"{name}/*", "feature_extractor/*"]
+    ignored = [f"{other}/*" for other in COMPONENTS if f"{other}/*" not in parts]
+    try:  # asked once, where a model would be asked for each file, and again and again
+        return Path(snapshot_download(str(located), allow_patterns=parts, ignore_patterns=ignored))
+    except (OSError, ValueError) as error:
+        raise CheckpointError(_describe_missing(str(located), error)) from error
 
 
 def save_style_encoder(encoder: StyleEncoder, checkpoint: str | Path) -> None:

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from svp_diffusers.cli.printing import say
+
 if TYPE_CHECKING:
     from svp_diffusers.conversion.published import Published
     from svp_diffusers.pipelines.pipeline_svp_talking_head import SVPTalkingHeadPipeline
@@ -200,7 +202,7 @@ def _find_files(
         files={name: path for name, path in published.files.items() if name not in by_hand},
     )
     commit, sizes = list_files(published)
-    typer.echo(describe_files(published, sizes), err=True)
+    say(describe_files(published, sizes), err=True)
     return {**by_hand, **fetch_files(published, commit)}, f"{published.repository} at {commit}"
 
 
@@ -214,7 +216,7 @@ def _check_dtype(dtype: str) -> None:
 
 def _report(output: Path, does: str) -> None:
     size = sum(file.stat().st_size for file in output.rglob("*") if file.is_file())
-    typer.echo(
+    say(
         f"{output}: saved, {size / 1e9:.2f} GB ({does}). Next:\n"
         f"  svp generate portrait.png speech.wav --model {output} -o video.mp4"
     )
@@ -231,4 +233,4 @@ def _save(pipeline: SVPTalkingHeadPipeline, output: Path) -> None:
     from svp_diffusers.checkpoints.loading import save_checkpoint
 
     save_checkpoint(pipeline, output)
-    typer.echo(f"{output}: saved; `svp info {output}` shows what is in it.")
+    say(f"{output}: saved; `svp info {output}` shows what is in it.")

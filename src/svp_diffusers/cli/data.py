@@ -5,6 +5,8 @@ from typing import Annotated
 
 import typer
 
+from svp_diffusers.cli.printing import say
+
 app = typer.Typer(help="Datasets: make, prepare, check and look at them.", no_args_is_help=True)
 
 Dataset = Annotated[Path, typer.Argument(help="Folder of a dataset.")]
@@ -33,7 +35,7 @@ def synth(
     )
     for done, _ in enumerate(synthesise_dataset(output, clips, settings, workers), 1):
         if done % 50 == 0 or done == clips:
-            typer.echo(f"{done} of {clips} clips", err=True)
+            say(f"{done} of {clips} clips", err=True)
 
 
 @app.command()
@@ -121,10 +123,10 @@ def prepare(
         settings,
         make_detector,
         in_processes(workers) if ray is None else on_ray(ray),
-        lambda done, total: typer.echo(f"{done} of {total} files", err=True),
+        lambda done, total: say(f"{done} of {total} files", err=True),
     )
-    typer.echo(summarize_outcomes(outcomes))
-    typer.echo(f"{output / 'report.html'} says what became of every file")
+    say(summarize_outcomes(outcomes))
+    say(f"{output / 'report.html'} says what became of every file")
 
 
 @app.command()
@@ -135,11 +137,11 @@ def verify(directory: Dataset) -> None:
 
     problems = find_problems(directory)
     for problem in problems:
-        typer.echo(problem)
+        say(problem)
     if problems:
         raise typer.Exit(1)
     index = read_index(directory)
-    typer.echo(f"{len(index.shards)} shards with {len(index.clips)} clips are as they were written")
+    say(f"{len(index.shards)} shards with {len(index.clips)} clips are as they were written")
 
 
 @app.command()
@@ -154,7 +156,7 @@ def inspect(
     from svp_diffusers.media.output import atomic_path
 
     clips = ClipDataset(dataset, split)
-    typer.echo(summarize(clips).describe())
+    say(summarize(clips).describe())
     if sheet is not None:
         with atomic_path(sheet) as path:
             draw_contact_sheet(clips).save(path, "PNG")
@@ -191,6 +193,6 @@ def cache(
         batch_size,
         clips,
         workers,
-        lambda done, total: typer.echo(f"{done} of {total} clips", err=True),
+        lambda done, total: say(f"{done} of {total} clips", err=True),
     )
-    typer.echo(f"{output}: the cached clips")
+    say(f"{output}: the cached clips")

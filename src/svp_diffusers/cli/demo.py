@@ -5,6 +5,8 @@ from typing import Annotated
 
 import typer
 
+from svp_diffusers.cli.printing import say
+
 
 def demo(
     output: Annotated[Path, typer.Option("-o", "--output", help="The video to write, .mp4.")],
@@ -29,7 +31,7 @@ def demo(
     request = request_demo(output, audio, model, seed)
     with show_progress() as on_progress:
         video, styles, sheet = make_demo(request, on_progress)
-    typer.echo(
+    say(
         f"{video}: a portrait speaks, {request.style}\n"
         f"{styles}: one line in four styles: {', '.join(STYLES)}\n"
         f"{sheet}: a portrait and moments of its video in every row\n"

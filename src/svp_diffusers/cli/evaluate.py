@@ -5,6 +5,8 @@ from typing import Annotated
 
 import typer
 
+from svp_diffusers.cli.printing import say
+
 app = typer.Typer(help="Measure what was trained.", no_args_is_help=True)
 
 
@@ -47,7 +49,7 @@ def style(
     report = evaluate_style(encoder, clips, speaker or ())
     with atomic_path(output) as temporary:
         temporary.write_text(json.dumps(asdict(report), indent=1) + "\n")
-    typer.echo(format_report(report))
+    say(format_report(report))
 
 
 @app.command()
@@ -64,7 +66,8 @@ def tiny(
     parts: Annotated[
         str | None,
         typer.Option(
-            help="Some of lip_sync,style,diversity,interpolation,quality,cost. Default: all."
+            help="Some of lip_sync,style,diversity,interpolation,quality,portrait,cost. "
+            "Default: all."
         ),
     ] = None,
     clips: Annotated[int, typer.Option(help="Of the test split, for lips and quality.")] = 64,
@@ -140,9 +143,9 @@ def tiny(
         "dtype": dtype,
     }
     paths = write_report(report, sources, output)
-    typer.echo(format_report(report, sources))
+    say(format_report(report, sources))
     for path in paths:
-        typer.echo(path)
+        say(path)
 
 
 @app.command()
@@ -171,4 +174,4 @@ def head_motion(
     with show_progress() as on_progress:
         clips = perform_clips(encoder, "test", utterances, takes, seconds, seed, on_progress)
         report = evaluate_head_motion(loaded, clips, seed, on_progress=on_progress)
-    typer.echo(format_report(report))
+    say(format_report(report))

@@ -1,8 +1,7 @@
 """`svp generate`: a portrait and a recording to a video."""
 
-import typer
-
 from svp_diffusers.cli.options import takes_fields_of
+from svp_diffusers.cli.printing import say
 from svp_diffusers.generation.request import GenerationRequest
 
 
@@ -16,4 +15,4 @@ def generate(request: GenerationRequest) -> None:
     with show_progress() as on_progress:
         paths = generate_video(request, on_progress)
     for path in paths:
-        typer.echo(f"{path}  (manifest: {get_manifest_path(path)})")
+        say(f"{path}  (manifest: {get_manifest_path(path)})")

@@ -1,21 +1,24 @@
-"""`svp push` and `svp pull`: checkpoints, LoRAs and styles to and from the Hub."""
+"""`svp push` and `svp pull`: checkpoints, LoRAs, styles and style adapters to and from the Hub."""
 
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from svp_diffusers.cli.printing import say
+
 Repository = Annotated[str, typer.Argument(help="Repository on the Hub, owner/name.")]
 
 
 def push(
-    folder: Annotated[Path, typer.Argument(help="Folder of a checkpoint, LoRA or style.")],
+    folder: Annotated[Path, typer.Argument(help="Folder of a checkpoint, LoRA, style or adapter.")],
     repository: Repository,
     private: Annotated[
         bool | None,
         typer.Option(
             "--private/--public",
-            help="How it is created. Default: a LoRA private, others by your account's setting.",
+            help="How it is created. Default: LoRAs and style adapters private, others by your "
+            "account's setting.",
         ),
     ] = None,
     variant: Annotated[
@@ -26,7 +29,7 @@ def push(
     """Push a folder to the Hub in one commit: weights, code, styles, card, samples, figures."""
     from svp_diffusers.hub.push import push_folder
 
-    typer.echo(push_folder(folder, repository, private, variant, create_pr=pr))
+    say(push_folder(folder, repository, private, variant, create_pr=pr))
 
 
 def pull(
@@ -36,7 +39,7 @@ def pull(
     ] = None,
     revision: Annotated[str | None, typer.Option(help="Branch, tag or commit.")] = None,
 ) -> None:
-    """Download a checkpoint, LoRA or style from the Hub, check it, and print its folder."""
+    """Download from the Hub what `svp push` pushes, check it, and print its folder."""
     from svp_diffusers.hub.pull import pull_repository
 
-    typer.echo(pull_repository(repository, output, revision))
+    say(pull_repository(repository, output, revision))

@@ -27,7 +27,7 @@ def info(
             part.dtypes,
             f"{part.bytes / 1e6:.1f}" if part.bytes else "",
         )
-    console = Console(markup=False)
+    console = Console(markup=False, emoji=False, highlight=False)
     console.print(table)
     console.print(
         f"{description.size} x {description.size} pixels, head keypoints {description.layout}, "

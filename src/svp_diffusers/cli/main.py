@@ -2,15 +2,19 @@
 requests: `svp --help` must answer at once, so everything heavy is imported inside the commands."""
 
 import sys
+import warnings
+from typing import Annotated
 
 import typer
 
 from svp_diffusers.cli import data, evaluate, style, train
+from svp_diffusers.cli.batch import batch
 from svp_diffusers.cli.convert import app as convert
 from svp_diffusers.cli.demo import demo
 from svp_diffusers.cli.generate import generate
 from svp_diffusers.cli.hub import pull, push
 from svp_diffusers.cli.info import info
+from svp_diffusers.cli.printing import say, say_warning
 
 app = typer.Typer(
     name="svp",
@@ -22,6 +26,7 @@ app = typer.Typer(
 
 
 app.command()(generate)
+app.command()(batch)
 app.command()(demo)
 app.command()(info)
 app.add_typer(convert, name="convert")
@@ -33,8 +38,22 @@ app.command()(push)
 app.command()(pull)
 
 
+def show_version(wanted: bool) -> None:
+    """Print the version, if it is asked for, and end."""
+    if wanted:
+        from importlib.metadata import version
+
+        say(f"svp-diffusers {version('svp-diffusers')}")
+        raise typer.Exit
+
+
 @app.callback()
-def callback() -> None:
+def callback(
+    version: Annotated[
+        bool,
+        typer.Option("--version", callback=show_version, is_eager=True, help="Print the version."),
+    ] = False,
+) -> None:
     """Portrait + speech + style in, talking-head video out."""
 
 
@@ -42,8 +61,10 @@ def main() -> None:
     """Run the command line; our own errors become one message and exit status 1."""
     from svp_diffusers.errors import SVPError
 
-    try:
-        app()
-    except SVPError as error:
-        typer.echo(f"error: {error}", err=True)
-        sys.exit(1)
+    with warnings.catch_warnings():
+        warnings.showwarning = say_warning
+        try:
+            app()
+        except SVPError as error:
+            say(f"error: {error}", err=True)
+            sys.exit(1)

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import math
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from rich.progress import TaskID
+
+STATUS_SECONDS = 10
 
 
 @contextmanager
@@ -25,10 +29,10 @@ def show_progress() -> Iterator[Callable[[str, int, int], None]]:
         TimeRemainingColumn,
     )
 
-    console = Console(stderr=True)
+    console = Console(stderr=True, markup=False, emoji=False)
     bars: dict[str, TaskID] = {}
     with Progress(
-        TextColumn("{task.description}"),
+        TextColumn("{task.description}", markup=False),
         BarColumn(),
         MofNCompleteColumn(),
         TimeRemainingColumn(),
@@ -43,3 +47,28 @@ def show_progress() -> Iterator[Callable[[str, int, int], None]]:
                 console.print(f"{task}: {done} of {total}")
 
         yield on_progress
+
+
+@contextmanager
+def show_status() -> Iterator[Callable[[str], None]]:
+    """Show a line that changes, on the error stream; yield what to call with it.
+
+    Where that is no terminal, a line is printed every ten seconds, and the last.
+    """
+    from rich.console import Console
+
+    console = Console(stderr=True)
+    said, printed = "", -math.inf
+    with console.status("") as status:
+
+        def show(text: str) -> None:
+            nonlocal said, printed
+            said = text
+            status.update(text)
+            if not console.is_terminal and time.monotonic() >= printed + STATUS_SECONDS:
+                console.print(text, soft_wrap=True)
+                printed, said = time.monotonic(), ""
+
+        yield show
+    if said:
+        console.print(said, soft_wrap=True)

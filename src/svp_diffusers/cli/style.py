@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from svp_diffusers.cli.options import takes_fields_of
+from svp_diffusers.cli.printing import say
 from svp_diffusers.generation.request import StyleRequest
 
 if TYPE_CHECKING:
@@ -38,9 +39,7 @@ def encode(request: StyleRequest) -> None:
     from svp_diffusers.generation.styles import encode_clip_to_file
 
     style = encode_clip_to_file(request)
-    typer.echo(
-        f"{request.output}: {style.name}, from {style.source}, mean width {style.std.mean():.3f}"
-    )
+    say(f"{request.output}: {style.name}, from {style.source}, mean width {style.std.mean():.3f}")
 
 
 @app.command()
@@ -70,7 +69,7 @@ def sample(
         )
         path = output / f"sample-{index:02d}{STYLE_SUFFIX}"
         save_style(drawn, path)
-        typer.echo(path)
+        say(path)
 
 
 @app.command()
@@ -119,18 +118,18 @@ def list_styles(
     encoder = load_style_encoder(checkpoint)
     for name, style in encoder.style_bank.items():
         distance = float(style.wasserstein(encoder.prior()))
-        typer.echo(f"{name}\twidth {style.std.mean():.3f}\tdistance from prior {distance:.3f}")
+        say(f"{name}\twidth {style.std.mean():.3f}\tdistance from prior {distance:.3f}")
 
 
 @app.command()
 def compare(first: Style, second: Style, checkpoint: Checkpoint = None) -> None:
     """How far two styles are from each other."""
     a, b = _load([first, second], checkpoint)
-    typer.echo(f"Wasserstein-2 distance\t{a.wasserstein(b):.4f}")
-    typer.echo(f"distance of the means\t{(a.mean - b.mean).norm():.4f}")
+    say(f"Wasserstein-2 distance\t{a.wasserstein(b):.4f}")
+    say(f"distance of the means\t{(a.mean - b.mean).norm():.4f}")
     if (a.std > 0).all() and (b.std > 0).all():
-        typer.echo(f"KL(first || second)\t{a.kl(b):.4f} nats")
-        typer.echo(f"KL(second || first)\t{b.kl(a):.4f} nats")
+        say(f"KL(first || second)\t{a.kl(b):.4f} nats")
+        say(f"KL(second || first)\t{b.kl(a):.4f} nats")
 
 
 @app.command()
@@ -144,7 +143,7 @@ def plot(styles: Styles, output: Output, checkpoint: Checkpoint = None) -> None:
     else:
         loaded = _load(styles, checkpoint)
     plot_styles(loaded, output)
-    typer.echo(output)
+    say(output)
 
 
 @app.command()
@@ -193,4 +192,4 @@ def _save(style: StyleDistribution, output: Path, source: str) -> None:
 
     name = output.name.removesuffix(STYLE_SUFFIX)
     save_style(replace(style, name=name, source=source), output)
-    typer.echo(output)
+    say(output)

@@ -5,6 +5,8 @@ from typing import Annotated
 
 import typer
 
+from svp_diffusers.cli.printing import say
+
 app = typer.Typer(help="Train the parts of SVP, each from one YAML file.", no_args_is_help=True)
 
 Resume = Annotated[bool, typer.Option(help="Continue from the newest checkpoint.")]
@@ -42,7 +44,7 @@ def style(
     configuration = load_configuration(config, StyleTrainingConfiguration)
     if data_root is not None:
         configuration = replace(configuration, data_root=data_root)
-    typer.echo(train_style(configuration, resume, push_to_hub, private=not public))
+    say(train_style(configuration, resume, push_to_hub, private=not public))
 
 
 @app.command()
@@ -55,7 +57,7 @@ def vae(
     from svp_diffusers.training.vae.configuration import VAETrainingConfiguration
     from svp_diffusers.training.vae.stage import train_vae
 
-    typer.echo(train_vae(load_configuration(config, VAETrainingConfiguration), resume))
+    say(train_vae(load_configuration(config, VAETrainingConfiguration), resume))
 
 
 @app.command()
@@ -68,7 +70,7 @@ def audio(
     from svp_diffusers.training.audio.stage import train_audio
     from svp_diffusers.training.loop.yaml_file import load_configuration
 
-    typer.echo(train_audio(load_configuration(config, AudioTrainingConfiguration), resume))
+    say(train_audio(load_configuration(config, AudioTrainingConfiguration), resume))
 
 
 @app.command()
@@ -105,6 +107,23 @@ def video(
     _finish(train_video(configuration, resume, dry_run), push_to_hub, public)
 
 
+@app.command("style-adapter")
+def style_adapter(
+    config: Annotated[Path, typer.Option(help="YAML file; see StyleAdapterTrainingConfiguration.")],
+    resume: Resume = False,
+    push_to_hub: PushToHub = None,
+    public: Public = False,
+    dry_run: DryRun = False,
+) -> None:
+    """Give a frozen checkpoint a style: train a style adapter for it."""
+    from svp_diffusers.training.denoiser.configuration import StyleAdapterTrainingConfiguration
+    from svp_diffusers.training.denoiser.style_adapter_stage import train_style_adapter
+    from svp_diffusers.training.loop.yaml_file import load_configuration
+
+    configuration = load_configuration(config, StyleAdapterTrainingConfiguration)
+    _finish(train_style_adapter(configuration, resume, dry_run), push_to_hub, public)
+
+
 @app.command()
 def expression(
     config: Annotated[Path, typer.Option(help="YAML file; see ExpressionTrainingConfiguration.")],
@@ -115,9 +134,7 @@ def expression(
     from svp_diffusers.training.expression.stage import train_expression
     from svp_diffusers.training.loop.yaml_file import load_configuration
 
-    typer.echo(
-        train_expression(load_configuration(config, ExpressionTrainingConfiguration), resume)
-    )
+    say(train_expression(load_configuration(config, ExpressionTrainingConfiguration), resume))
 
 
 @app.command()
@@ -130,9 +147,7 @@ def head_motion(
     from svp_diffusers.training.head_motion.stage import train_head_motion
     from svp_diffusers.training.loop.yaml_file import load_configuration
 
-    typer.echo(
-        train_head_motion(load_configuration(config, HeadMotionTrainingConfiguration), resume)
-    )
+    say(train_head_motion(load_configuration(config, HeadMotionTrainingConfiguration), resume))
 
 
 @app.command()
@@ -146,9 +161,9 @@ def tiny(
     from svp_diffusers.training.svp_tiny.stages import train_tiny
 
     def report(stage: str) -> None:
-        typer.echo(f"== {stage}")
+        say(f"== {stage}")
 
-    typer.echo(train_tiny(output, minutes, seed, workers, report))
+    say(train_tiny(output, minutes, seed, workers, report))
 
 
 def _finish(folder: Path | None, repository: str | None, public: bool) -> None:
@@ -159,6 +174,6 @@ def _finish(folder: Path | None, repository: str | None, public: bool) -> None:
 
     if folder is None:
         return
-    typer.echo(folder)
+    say(folder)
     if repository is not None and PartialState().is_main_process:
-        typer.echo(push_folder(folder, repository, private=not public))
+        say(push_folder(folder, repository, private=not public))

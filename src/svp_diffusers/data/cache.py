@@ -1,8 +1,9 @@
 """Latents, audio embeddings and styles computed once: training then needs none of the encoders.
 
-A cached dataset is a dataset like any other whose clips hold `latents`, `audio_embeddings`, `style`
-and, of those that have a reference, `reference_latents` instead of pictures. It fits only training
-with the very encoders that made it: their fingerprints are in every clip's metadata.
+A cached dataset is a dataset like any other whose clips hold `latents`, `audio_embeddings` (or
+`audio_windows`), `style` and, of those that have a reference, `reference_latents` instead of
+pictures. It fits only training with the very encoders that made it: their fingerprints are in every
+clip's metadata.
 """
 
 from collections.abc import Callable
@@ -13,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
+from transformers import PreTrainedModel
 
 from svp_diffusers.checkpoints.fingerprint import fingerprint_weights
 from svp_diffusers.data.clips import ClipSample, StoredClip, encode_clip
@@ -26,6 +28,7 @@ from svp_diffusers.data.styles import (
 )
 from svp_diffusers.data.workers import map_in_order
 from svp_diffusers.errors import CheckpointError, ConfigurationError, DatasetError
+from svp_diffusers.pipelines.speech_svp import encode_speech, encode_windows
 
 if TYPE_CHECKING:
     from svp_diffusers.pipelines.pipeline_svp_talking_head import SVPTalkingHeadPipeline
@@ -42,10 +45,10 @@ def cache_dataset(
 ) -> None:
     """Write a copy of a dataset with latents, audio embeddings and styles in place of the frames.
 
-    Latents are the mode of the VAE's distribution times its scaling factor, embeddings those of
-    `pipeline.encode_audio`; both are what the pipeline itself uses, stored as float16. Styles are
-    of the embeddings and of expressions, which a style encoder with speaker centring takes relative
-    to the speaker's mean over the whole dataset.
+    Latents are the mode of the VAE's distribution times its scaling factor, embeddings (or windows,
+    where the audio encoder cuts them) those of the speech; both are what the pipeline itself uses,
+    stored as float16. Styles are of voice and expressions, which a style encoder with speaker
+    centring takes relative to the speaker's mean over the whole dataset.
 
     Args:
         dataset: with frames.
@@ -125,7 +128,7 @@ def _cache_clip(
             f"{pipeline.vae_scale_factor}"
         )
     reference = sample.reference
-    heard = replace(sample, audio_embeddings=_encode_audio(sample, pipeline))
+    heard = replace(sample, **_encode_audio(sample, pipeline))
     cached = encode_clip(
         replace(
             heard,
@@ -156,6 +159,13 @@ def encode_frames(frames: np.ndarray, vae: Any, batch_size: int) -> np.ndarray:
 
 
 @torch.no_grad()
-def _encode_audio(sample: ClipSample, pipeline: "SVPTalkingHeadPipeline") -> np.ndarray:
-    embeddings = pipeline.encode_audio(torch.from_numpy(sample.waveform))
-    return np.asarray(embeddings.to("cpu", torch.float16).numpy())
+def _encode_audio(sample: ClipSample, pipeline: "SVPTalkingHeadPipeline") -> dict[str, Any]:
+    """`audio_embeddings` of the recording, or `audio_windows` of its frames."""
+    encoder, extractor = pipeline.audio_encoder, pipeline.feature_extractor
+    waveform = torch.from_numpy(sample.waveform)
+    if isinstance(encoder, PreTrainedModel):
+        name, heard = "audio_embeddings", encode_speech(waveform, encoder, extractor)
+    else:
+        name = "audio_windows"
+        heard = encode_windows(waveform, encoder, extractor, sample.number_of_frames, sample.fps)
+    return {name: np.asarray(heard.to("cpu", torch.float16).numpy())}

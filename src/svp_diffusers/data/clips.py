@@ -3,7 +3,8 @@
 A clip keyed `K` is stored in the WebDataset convention as consecutive tar members `K.json`,
 `K.flac`, `K.head_keypoints.npy`, `K.expression.npy`, and either `K.reference.jpg`, `K.000000.jpg`,
 `K.000001.jpg`, ... or, once cached, `K.reference_latents.npy`, `K.latents.npy`,
-`K.audio_embeddings.npy` and `K.style.npy`. Nothing is pickled. Our choice.
+`K.audio_embeddings.npy` (or `K.audio_windows.npy`) and `K.style.npy`. Nothing is pickled. Our
+choice.
 """
 
 import io
@@ -29,7 +30,7 @@ HEAD_KEYPOINT_LAYOUTS = {"head8": 8, "v3": 3}
 FRAME_NAME = re.compile(r"\d{6}\.jpg")
 """Members that are frames; they come last, in their order."""
 KEY = re.compile(r"[A-Za-z0-9_-]+(/[A-Za-z0-9_-]+)*")
-_FRAMEWISE = ("head_keypoints", "expression", "latents")
+_FRAMEWISE = ("head_keypoints", "expression", "latents", "audio_windows")
 _ARRAYS = (*_FRAMEWISE, "audio_embeddings")
 
 
@@ -48,6 +49,8 @@ class ClipSample:
         expression_space: "arkit52" or "bfm64"; None exactly when `expression` is.
         latents: `(f, c, h, w)` float16, scaled as the UNet sees them, or None.
         audio_embeddings: `(t, d)` float16, 50 Hz, or None.
+        audio_windows: `(f, ...)` float16, of an audio encoder that cuts the windows of frames
+            itself, or None.
         reference: `(H, W, 3)` uint8 RGB, a picture of the same person in another speaking style,
             the head posed as in frame 0, or None. It belongs to the whole clip: every span has it.
         reference_latents: `(c, h, w)` float16, its latents once the clip is cached, or None.
@@ -68,6 +71,7 @@ class ClipSample:
     expression_space: str | None = None
     latents: np.ndarray | None = None
     audio_embeddings: np.ndarray | None = None
+    audio_windows: np.ndarray | None = None
     reference: np.ndarray | None = None
     reference_latents: np.ndarray | None = None
     style: np.ndarray | None = None

@@ -11,6 +11,7 @@ from svp_diffusers.data.people import find_speaker
 from svp_diffusers.errors import DatasetError
 from svp_diffusers.expression.track import average_speakers
 from svp_diffusers.models.style_encoder_svp import StyleEncoder
+from svp_diffusers.speech.features import choose_audio_features
 
 SpeakerAverages = dict[str, NDArray[np.float32]]
 
@@ -36,10 +37,11 @@ def average_dataset(dataset: ClipDataset) -> SpeakerAverages:
 def encode_clip_style(
     sample: ClipSample, encoder: StyleEncoder, averages: SpeakerAverages
 ) -> NDArray[np.float32]:
-    """The style of a clip that has audio embeddings, with its expressions if it has any.
+    """The style of a clip's voice, with its expressions if it has any.
 
     Args:
-        sample: the clip, or of it only `audio_embeddings` and `expression`.
+        sample: the clip, or of it only `expression` and what the encoder hears: `audio_embeddings`,
+            or the waveform for one of log-mel features.
         encoder: in float32.
         averages: of `average_dataset`, for an encoder with speaker centring.
 
@@ -50,7 +52,15 @@ def encode_clip_style(
         DatasetError: the clip lacks what the encoder needs.
     """
     config = encoder.config
-    audio = np.asarray(sample.audio_embeddings, np.float32)
+    if config.audio_features == "wav2vec2":
+        if sample.audio_embeddings is None:
+            raise DatasetError(
+                f"clip {sample.key!r} has no audio embeddings, since the pipeline's audio encoder "
+                "gives windows of frames: use a style encoder of log-mel-80 features"
+            )
+        audio = np.asarray(sample.audio_embeddings, np.float32)
+    else:
+        audio = choose_audio_features(config.audio_features)(sample.waveform)
     if audio.shape[-1] != config.audio_dim:
         raise DatasetError(
             f"clip {sample.key!r} has audio embeddings of {audio.shape[-1]} numbers, the style "
@@ -83,10 +93,11 @@ def encode_styles(dataset: ClipDataset, encoder: StyleEncoder) -> list[NDArray[n
     """`encode_clip_style` of every clip of a cached dataset."""
     needs_averages = encoder.config.expression_centring == "speaker"
     averages = average_dataset(dataset) if needs_averages else {}
-    members = ("audio_embeddings.npy", "expression.npy")
+    sound = encoder.config.audio_features != "wav2vec2"
+    members = ("flac" if sound else "audio_embeddings.npy", "expression.npy")
     return [
         encode_clip_style(
-            dataset.read_members(index, members).decode(pictures=False, sound=False),
+            dataset.read_members(index, members).decode(pictures=False, sound=sound),
             encoder,
             averages,
         )

@@ -4,7 +4,7 @@ import multiprocessing
 import os
 import threading
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from functools import cache
@@ -20,10 +20,18 @@ _make_function: Callable[[], Callable[[Any], Any]]
 """Of a worker of `map_in_order`, which has no other task."""
 
 
-def open_pool(workers: int) -> ProcessPoolExecutor:
-    """A pool of freshly started processes, which end when their parent is killed."""
+def open_pool(
+    workers: int, start: Callable[..., None] | None = None, *arguments: Any
+) -> ProcessPoolExecutor:
+    """A pool of freshly started processes, which end when their parent is killed.
+
+    Args:
+        workers: processes.
+        start: called in each at its beginning; must pickle.
+        arguments: of it.
+    """
     context = multiprocessing.get_context("spawn")
-    return ProcessPoolExecutor(workers, context, initializer=_end_with_parent)
+    return ProcessPoolExecutor(workers, context, _begin, (start, arguments))
 
 
 def map_in_order(
@@ -43,9 +51,8 @@ def map_in_order(
     if workers == 1:
         yield from map(make_function(), arguments)
         return
-    context = multiprocessing.get_context("spawn")
     waiting: deque[Future[Result]] = deque()
-    with ProcessPoolExecutor(workers, context, _start_worker, (make_function,)) as pool:
+    with open_pool(workers, _start_worker, make_function) as pool:
         try:
             for argument in arguments:
                 waiting.append(pool.submit(_call, argument))
@@ -63,12 +70,17 @@ def map_in_order(
 
 def _start_worker(make_function: Callable[[], Callable[[Any], Any]]) -> None:
     global _make_function
-    _end_with_parent()
     _make_function = cache(make_function)  # made by the first call, whose error reaches the parent
 
 
 def _call(argument: Any) -> Any:
     return _make_function()(argument)
+
+
+def _begin(start: Callable[..., None] | None, arguments: Sequence[Any]) -> None:
+    _end_with_parent()
+    if start is not None:
+        start(*arguments)
 
 
 def _end_with_parent() -> None:

@@ -12,6 +12,9 @@ from svp_diffusers.media.manifest import get_manifest_path
 from svp_diffusers.media.output import check_output
 from svp_diffusers.pipelines.head_pose_svp import HEAD_MOTIONS
 
+MOST_STYLES = 100
+"""Performances of a line (our choice): they are all in memory before the first is written."""
+
 
 def check_request(request: GenerationRequest) -> list[Path]:
     """Check all that can be checked without opening a file, and name the outputs.
@@ -23,7 +26,6 @@ def check_request(request: GenerationRequest) -> list[Path]:
     """
     limits: list[tuple[str, float | None, float]] = [
         ("steps", request.steps, 1),
-        ("num_styles", request.num_styles, 1),
         ("seed", request.seed, 0),
         ("style_temperature", request.style_temperature, 0),
         ("guidance_scale", request.guidance_scale, 0),
@@ -32,6 +34,7 @@ def check_request(request: GenerationRequest) -> list[Path]:
         ("reference_attention_scale", request.reference_attention_scale, 0),
         ("audio_attention_scale", request.audio_attention_scale, 0),
         ("style_attention_scale", request.style_attention_scale, 0),
+        ("style_adapter_scale", request.style_adapter_scale, 0),
         ("context_overlap", request.context_overlap, 0),
         ("context_length", request.context_length, 1),
         ("head_motion_scale", request.head_motion_scale, 0),
@@ -43,6 +46,8 @@ def check_request(request: GenerationRequest) -> list[Path]:
     if request.dtype not in DTYPES:
         known = ", ".join(DTYPES)
         raise ConfigurationError(f"--dtype must be one of {known}; got {request.dtype!r}.")
+    if request.style_adapter is None and request.style_adapter_scale != 1:
+        raise ConfigurationError("--style-adapter-scale is of an adapter: add --style-adapter.")
     if request.head_video and request.head_keypoints:
         raise ConfigurationError("Give --head-video or --head-keypoints, not both.")
     if request.head_motion not in (None, *HEAD_MOTIONS):
@@ -63,16 +68,28 @@ def check_request(request: GenerationRequest) -> list[Path]:
         raise ConfigurationError(f"The output must end in .mp4; got {request.output.name!r}.")
     for path in request.files().values():
         check_input(path)
-    outputs = [request.output]
-    if request.num_styles > 1:
-        outputs += [
-            request.output.with_stem(f"{request.output.stem}-{number}")
-            for number in range(1, request.num_styles + 1)
-        ]
+    outputs = name_outputs(request)
     for path in outputs:
         check_output(path)
         check_output(get_manifest_path(path))
     return outputs
+
+
+def name_outputs(request: GenerationRequest) -> list[Path]:
+    """The video, and after it, where several performances are asked for, each of them.
+
+    Raises:
+        ConfigurationError: if there are none, or more than `MOST_STYLES`.
+    """
+    output = request.output
+    if not 1 <= request.num_styles <= MOST_STYLES:
+        raise ConfigurationError(
+            f"--num-styles must be 1 to {MOST_STYLES}, got {request.num_styles}."
+        )
+    if request.num_styles == 1:
+        return [output]
+    numbers = range(1, request.num_styles + 1)
+    return [output, *(output.with_stem(f"{output.stem}-{number}") for number in numbers)]
 
 
 def check_speakers(request: GenerationRequest) -> None:

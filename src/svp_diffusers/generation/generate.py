@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, replace
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from itertools import count
 from pathlib import Path
@@ -11,44 +11,44 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from svp_diffusers.checkpoints.json_files import read_config
-from svp_diffusers.checkpoints.loading import (
-    CallDefaults,
-    find_checkpoint,
-    load_pipeline,
-    name_checkpoint,
-    outline_style_encoder,
-    read_call_defaults,
-    select_device,
-)
+from svp_diffusers.checkpoints.loading import load_pipeline
+from svp_diffusers.checkpoints.style_adapters import load_adapter
 from svp_diffusers.errors import CheckpointError
-from svp_diffusers.generation.checks import check_overwritten, check_request, choose_size
-from svp_diffusers.generation.head_motion import (
-    check_generated_motion,
-    choose_head_pictures,
-    prepare_head_motion,
-    warn_of_large_motion,
-)
-from svp_diffusers.generation.portrait import Portrait, prepare_portraits
+from svp_diffusers.generation.portrait import Portrait
+from svp_diffusers.generation.preparation import PreparedVideo, prepare_video
+from svp_diffusers.generation.provenance import describe_run, hash_checkpoint
 from svp_diffusers.generation.request import GenerationRequest
-from svp_diffusers.generation.styles import check_styles, load_styles
-from svp_diffusers.generation.voices import read_voices
-from svp_diffusers.generation.whole_picture import paste_videos, place_portraits
+from svp_diffusers.generation.styles import load_styles
+from svp_diffusers.generation.whole_picture import paste_videos
 from svp_diffusers.media.audio import Recording
 from svp_diffusers.media.faces import FaceDetector
-from svp_diffusers.media.image import read_image
-from svp_diffusers.media.landmarks import LandmarkFaceDetector
-from svp_diffusers.media.manifest import Provenance, hash_folder, write_manifest
-from svp_diffusers.media.paste_back import PastedCrop, trim_to_even
-from svp_diffusers.media.video import parse_fps, write_video
-from svp_diffusers.pipelines.head_pictures_svp import HeadPictures
+from svp_diffusers.media.manifest import Provenance, write_manifest
+from svp_diffusers.media.paste_back import PastedCrop
+from svp_diffusers.media.video import write_video
 from svp_diffusers.pipelines.head_svp import Head
 from svp_diffusers.pipelines.pipeline_svp_talking_head import SVPTalkingHeadPipeline
-from svp_diffusers.pipelines.style_schedule_svp import Style
-from svp_diffusers.style.parse import StyleEntry, format_styles, parse_style
 
 Progress = Callable[[str, int, int], None]
 """Told what is going on, how many steps of it are done, and how many there are."""
+
+
+@dataclass(frozen=True)
+class LoadedCheckpoint:
+    """A checkpoint's pipeline, ready to make many videos, and the hashes of its files."""
+
+    pipeline: SVPTalkingHeadPipeline
+    hashes: dict[str, str]
+
+
+def load_checkpoint(
+    folder: Path, device: torch.device, dtype: str, adapter: Path | None = None
+) -> LoadedCheckpoint:
+    """Load a checkpoint's weights and those of a style adapter; see `load_pipeline`."""
+    pipeline = load_pipeline(folder, device, dtype)
+    if adapter is not None:
+        load_adapter(pipeline, adapter)
+    pipeline.set_progress_bar_config(disable=True)
+    return LoadedCheckpoint(pipeline, hash_checkpoint(folder, adapter))
 
 
 def generate_video(
@@ -69,108 +69,72 @@ def generate_video(
     Raises:
         SVPError: of the kind that fits, before any weight is loaded; nothing is left behind.
     """
-    outputs = check_request(request)
-    given_fps = None if request.fps is None else parse_fps(request.fps)
-    picture = read_image(request.image)
-    device = select_device(request.device)
-    folder = find_checkpoint(request.model)
-    defaults = read_call_defaults(folder)
-    request = fill_context(request, defaults)
-    fps = defaults.fps if given_fps is None else given_fps
-    voices = read_voices(request, fps)
-    num_frames = voices.count_frames(fps)
-    layout = read_config(folder, "head_guider")["keypoint_layout"]
-    unet = read_config(folder, "unet")
-    size = choose_size(request, unet["sample_size"], unet["motion_max_seq_length"])
-    outline = outline_style_encoder(folder)
-    styles = parse_style(request.style, outline.style_bank)
-    check_styles(styles, outline, voices.heard.duration)
-    style_files = [each.file for each in styles if each.file is not None]
-    check_overwritten([*request.files().values(), *style_files], outputs)
-    detector = detector or LandmarkFaceDetector()
-    if request.paste_back:
-        picture = trim_to_even(picture)
-    portraits = prepare_portraits(request, voices.faces, picture, size, layout, detector)
-    landmarker = detector.landmarker if isinstance(detector, LandmarkFaceDetector) else None
-    motion = prepare_head_motion(request, portraits[0], fps, num_frames, layout, landmarker)
-    if motion is not None:
-        warn_of_large_motion(folder, motion, size)
-    if request.head_motion == "generated":
-        for portrait in portraits:
-            check_generated_motion(folder, portrait, layout)
-    pasted = place_portraits(picture, portraits) if request.paste_back else []
+    prepared = prepare_video(request, detector)
+    checkpoint = load_checkpoint(prepared.folder, prepared.device, request.dtype, prepared.adapter)
+    return make_video(prepared, checkpoint, on_progress)
 
-    pipeline = load_pipeline(folder, device, request.dtype)
-    pipeline.set_progress_bar_config(disable=True)
-    request = fill_defaults(request, pipeline, size)
-    request = fill_head_motion(request, pipeline, portraits)
-    style = load_styles(styles, pipeline)
+
+def make_video(
+    prepared: PreparedVideo,
+    checkpoint: LoadedCheckpoint,
+    on_progress: Progress = lambda task, done, total: None,
+) -> list[Path]:
+    """Make what was prepared, see `generate_video`; the checkpoint is as it was afterwards."""
+    pipeline = checkpoint.pipeline
+    if prepared.adapter is not None:
+        pipeline.set_style_adapter_scale(prepared.request.style_adapter_scale)
+    request = fill_defaults(prepared.request, pipeline, prepared.size)
+    request = fill_head_motion(request, pipeline, prepared.portraits)
+    style = load_styles(prepared.styles, pipeline)
     generator = torch.Generator().manual_seed(request.seed)
     latents: list[torch.Tensor] = []
-    for portrait, spoken in zip(portraits, voices.spoken, strict=True):
+    for portrait, head_pictures, spoken in zip(
+        prepared.portraits, prepared.head_pictures, prepared.voices.spoken, strict=True
+    ):
         with numbers_only():
-            latents += animate_portrait(
-                pipeline,
-                request,
-                portrait,
-                choose_head_pictures(portrait, motion, layout, size),
-                spoken,
+            made, _ = pipeline(
+                portrait.crop.image,
+                spoken.samples,
                 style,
-                fps,
-                generator,
-                on_progress,
+                head_keypoints=head_pictures,
+                portrait_keypoints=portrait.keypoints if head_pictures is None else None,
+                find_face=False,
+                head_motion=request.head_motion,
+                head_motion_scale=request.head_motion_scale,
+                height=prepared.size,
+                width=prepared.size,
+                fps=prepared.fps,
+                num_inference_steps=request.steps,
+                guidance_scale=request.guidance_scale,
+                audio_guidance_scale=request.audio_guidance_scale,
+                style_guidance_scale=request.style_guidance_scale,
+                reference_attention_scale=request.reference_attention_scale,
+                audio_attention_scale=request.audio_attention_scale,
+                style_attention_scale=request.style_attention_scale,
+                style_temperature=request.style_temperature,
+                num_videos_per_style=request.num_styles,
+                context_length=request.context_length,
+                context_overlap=request.context_overlap,
+                sampling_rate=spoken.sampling_rate,
+                generator=generator,
+                output_type="latent",
+                return_dict=False,
+                callback_on_step_end=_report_steps(on_progress),
             )
-    provenance = describe_run(request, styles, folder)
+        latents += made
+    provenance = describe_run(prepared.asked, request, prepared.styles, checkpoint.hashes)
     with numbers_only():
         write_outputs(
-            outputs, pipeline, latents, pasted, voices.heard, fps, provenance, on_progress
+            prepared.outputs,
+            pipeline,
+            latents,
+            prepared.pasted,
+            prepared.voices.heard,
+            prepared.fps,
+            provenance,
+            on_progress,
         )
-    return outputs
-
-
-def animate_portrait(
-    pipeline: SVPTalkingHeadPipeline,
-    request: GenerationRequest,
-    portrait: Portrait,
-    head_pictures: HeadPictures | None,
-    spoken: Recording,
-    style: Style,
-    fps: Fraction,
-    generator: torch.Generator,
-    on_progress: Progress,
-) -> list[torch.Tensor]:
-    """Let one portrait speak: the latents (channels, frames, h, w) of each performance."""
-    latents: list[torch.Tensor]
-    latents, _ = pipeline(
-        portrait.crop.image,
-        spoken.samples,
-        style,
-        head_keypoints=head_pictures,
-        portrait_keypoints=portrait.keypoints if head_pictures is None else None,
-        find_face=False,
-        head_motion=request.head_motion,
-        head_motion_scale=request.head_motion_scale,
-        height=request.size,
-        width=request.size,
-        fps=fps,
-        num_inference_steps=request.steps,
-        guidance_scale=request.guidance_scale,
-        audio_guidance_scale=request.audio_guidance_scale,
-        style_guidance_scale=request.style_guidance_scale,
-        reference_attention_scale=request.reference_attention_scale,
-        audio_attention_scale=request.audio_attention_scale,
-        style_attention_scale=request.style_attention_scale,
-        style_temperature=request.style_temperature,
-        num_videos_per_style=request.num_styles,
-        context_length=request.context_length,
-        context_overlap=request.context_overlap,
-        sampling_rate=spoken.sampling_rate,
-        generator=generator,
-        output_type="latent",
-        return_dict=False,
-        callback_on_step_end=_report_steps(on_progress),
-    )
-    return latents
+    return prepared.outputs
 
 
 @contextmanager
@@ -180,16 +144,6 @@ def numbers_only() -> Iterator[None]:
         yield
     except FloatingPointError as error:
         raise CheckpointError(f"{error} (--dtype)") from error
-
-
-def fill_context(request: GenerationRequest, defaults: CallDefaults) -> GenerationRequest:
-    """Put the checkpoint's windows where none were asked for."""
-    length, overlap = request.context_length, request.context_overlap
-    return replace(
-        request,
-        context_length=defaults.context_length if length is None else length,
-        context_overlap=defaults.context_overlap if overlap is None else overlap,
-    )
 
 
 def fill_defaults(
@@ -256,21 +210,6 @@ def write_outputs(
             frames = decode_side_by_side(pipeline, group)
         write_video(path, report(frames), fps, recording, {"title": path.stem})
         write_manifest(path, provenance)
-
-
-def describe_run(
-    request: GenerationRequest, styles: Sequence[StyleEntry], folder: Path
-) -> Provenance:
-    """What the manifest says of a request, all of whose values are filled in."""
-    files = [entry.file for entry in styles if entry.file is not None]
-    source = name_checkpoint(request.model)
-    return Provenance(
-        seed=request.seed,
-        arguments={**asdict(request), "model": source, "style": format_styles(styles)},
-        inputs={**request.files(), **({"style": files} if files else {})},
-        checkpoint={"source": source, "sha256": hash_folder(folder)},
-        machine={"device": str(request.device), "threads": torch.get_num_threads()},
-    )
 
 
 def decode_side_by_side(

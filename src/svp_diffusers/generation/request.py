@@ -77,6 +77,18 @@ class GenerationRequest:
     style_temperature: float = field(
         default=1.0, metadata={"help": "0 is the style's mean.", "panel": STYLE}
     )
+    style_adapter: str | None = field(
+        default=None,
+        metadata={
+            "help": "Folder or Hub id of a style adapter for the checkpoint, whose styles are "
+            "then meant.",
+            "panel": STYLE,
+        },
+    )
+    style_adapter_scale: float = field(
+        default=1.0,
+        metadata={"help": "Factor on what the adapter adds; 0 is none.", "panel": STYLE},
+    )
     num_styles: int = field(
         default=1,
         metadata={

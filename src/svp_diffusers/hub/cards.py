@@ -15,7 +15,7 @@ from jinja2.sandbox import ImmutableSandboxedEnvironment
 from svp_diffusers.errors import CheckpointError
 
 TEMPLATE = Path(__file__).with_name("card_template.md")
-KINDS = ("checkpoint", "lora", "style")
+KINDS = ("checkpoint", "lora", "style", "style-adapter")
 BIAS = (
     "MEAD has 60 acted speakers and HDTF politicians and presenters on video platforms. Models "
     "trained on them work less well for other ages, skin tones, languages and ways of speaking."
@@ -40,9 +40,9 @@ class CardDescription:
 
     Attributes:
         repo_id: of the repository that the card is for.
-        kind: "checkpoint", "lora" or "style".
+        kind: a name of `KINDS`.
         limits: what it cannot do: one sentence, the first thing to read.
-        base_model: the repository it was made from; a LoRA and a style need one.
+        base_model: the repository it was made from; all but a checkpoint need one.
         datasets: ids of the datasets it was trained on.
         license: SPDX-like id of the weights' licence; "other" needs `license_name`, `license_link`.
         license_name: name of another licence.
@@ -75,7 +75,7 @@ def render_card(description: CardDescription, template: Path = TEMPLATE) -> Mode
     The template runs in a sandbox, and what is described is put in as text, never rendered itself.
 
     Raises:
-        CheckpointError: for an unknown kind, a LoRA or a style without a base model, or a template
+        CheckpointError: for an unknown kind, a part without a base model, or a template
             that runs code or names what is not described.
     """
     if description.kind not in KINDS:
@@ -96,6 +96,8 @@ def render_card(description: CardDescription, template: Path = TEMPLATE) -> Mode
 def _card_data(description: CardDescription) -> ModelCardData:
     tags = ["talking-head", "portrait-animation", "audio-driven", "svp"]
     tags += [description.kind] if description.kind != "checkpoint" else []
+    # The Hub refuses a card whose base model is no repository: of a local one the text tells.
+    base_model = description.base_model if "/" in (description.base_model or "") else None
     others: dict[str, Any] = {}
     if description.evaluation:
         others["model_name"] = description.repo_id.split("/")[-1]
@@ -114,7 +116,7 @@ def _card_data(description: CardDescription) -> ModelCardData:
         library_name="diffusers",
         pipeline_tag="image-to-video",
         tags=tags,
-        base_model=description.base_model,
+        base_model=base_model,
         datasets=description.datasets or None,
         license=description.license,
         license_name=description.license_name,
@@ -176,6 +178,14 @@ CARDS = {
         base_model="svp-diffusers/svp",
         license="creativeml-openrail-m",
         licenses={"LoRA": "CreativeML OpenRAIL-M, as its base model"},
+    ),
+    "style-adapter": CardDescription(
+        "svp-diffusers/svp-style-adapter",
+        kind="style-adapter",
+        limits=f"{_UNTRAINED} It is for its base model alone, which refuses all others.",
+        base_model="svp-diffusers/svp",
+        license="creativeml-openrail-m",
+        licenses={"style adapter": "CreativeML OpenRAIL-M, as its base model"},
     ),
     "style": CardDescription(
         "svp-diffusers/svp-style-happy",

@@ -8,14 +8,27 @@ from safetensors import SafetensorError, safe_open
 
 from svp_diffusers.checkpoints.json_files import read_model_index
 from svp_diffusers.checkpoints.loading import check_components
+from svp_diffusers.checkpoints.style_adapters import find_adapter
 from svp_diffusers.errors import CheckpointError
+from svp_diffusers.hub.code import code_files
+from svp_diffusers.pipelines.style_adapter_svp import ADAPTER_CONFIG, ADAPTER_WEIGHTS
 
-PICKLES = {".bin", ".ckpt", ".pickle", ".pkl", ".pt", ".pth"}
+PICKLES = {
+    *(".bin", ".ckpt", ".cloudpickle", ".dill", ".h5", ".jbl", ".joblib", ".keras", ".mar"),
+    *(".nemo", ".pdparams", ".pickle", ".pkl", ".pt", ".pt2", ".pth", ".t7"),
+}
+"""Suffixes of files that run code when they are loaded."""
+PACKED = {".bz2", ".gz", ".tar", ".tgz", ".xz", ".zip", ".zst"}
 MARKERS = {
     "model_index.json": "checkpoint",
     "pytorch_lora_weights.safetensors": "lora",
     "style.safetensors": "style",
+    ADAPTER_WEIGHTS: "style-adapter",
 }
+DOCUMENTS = (ADAPTER_CONFIG, "README.md", "card.yaml", "evaluation.json", "training.yaml")
+LICENCES = ("LICENSE", "NOTICE")
+COMPONENT_SUFFIXES = (".json", ".md", ".model", ".py", ".safetensors", ".txt")
+SAMPLE_SUFFIXES = (".flac", ".gif", ".jpg", ".mp3", ".mp4", ".png", ".wav", ".webm", ".webp")
 
 
 def list_files(folder: Path) -> list[str]:
@@ -40,25 +53,68 @@ def check_names(names: Iterable[str], where: str) -> str:
     """Check the names of the files of a repository, before any of them is read.
 
     Returns:
-        "checkpoint", "lora" or "style".
+        "checkpoint", "lora", "style" or "style-adapter".
 
     Raises:
-        CheckpointError: for a pickle, a path that leaves the folder, or none of the three kinds.
+        CheckpointError: for a pickle, a path that leaves the folder, or none of the four kinds.
     """
     names = list(names)
     for name in names:
         path = PurePosixPath(name)
         if path.is_absolute() or ".." in path.parts or "\\" in name:
             raise CheckpointError(f"{where} has a file named {name!r}, which leaves its folder.")
-        if path.suffix in PICKLES:
+        suffixes = [suffix.lower() for suffix in path.suffixes]
+        while suffixes and suffixes[-1] in PACKED:  # as of weights.pth.tar
+            suffixes.pop()
+        if suffixes and suffixes[-1] in PICKLES:
             raise CheckpointError(
-                f"{where} has {name}, a pickle, which can run any code when it is loaded. Save the "
-                "weights as safetensors."
+                f"{where} has {name!r}, a pickle, which can run any code when it is loaded. Save "
+                "the weights as safetensors."
             )
     kinds = [kind for marker, kind in MARKERS.items() if marker in names]
     if not kinds:
-        raise CheckpointError(f"{where} holds no checkpoint, LoRA or style: {list(MARKERS)}.")
+        raise CheckpointError(
+            f"{where} holds no checkpoint, LoRA, style or style adapter: {list(MARKERS)}."
+        )
     return kinds[0]
+
+
+def choose_parts(folder: Path, names: Iterable[str]) -> tuple[list[str], list[str]]:
+    """Tell the files of a checkpoint, LoRA, style or style adapter from what lies beside them.
+
+    Parts are weights, configurations and code of components, the pipeline and its code, card and
+    licences, styles (`styles/`), and pictures, sound and video of `samples/`; not their manifests.
+
+    Returns:
+        Those, and the others.
+
+    Raises:
+        CheckpointError: if `model_index.json` is damaged.
+    """
+    names = list(names)
+    index = read_model_index(folder) if "model_index.json" in names else {}
+    components = {name for name, entry in index.items() if isinstance(entry, list)}
+    if ADAPTER_WEIGHTS in names:
+        components.add("style_encoder")
+    module = (index.get("_class_name") or [""])[0]
+    code = {name for name in code_files() if "/" not in name} | {f"{module}.py"}
+    if f"{module}.py" in names:
+        code |= {f"{each}.py" for each in get_relative_imports(folder / f"{module}.py")}
+
+    def is_part(name: str) -> bool:
+        path = PurePosixPath(name)
+        suffix = path.suffix.lower()
+        if len(path.parts) == 1:
+            known = name in {*MARKERS, *DOCUMENTS, *code} or path.stem in LICENCES
+            return known or name.endswith(".style.safetensors")
+        if path.parts[0] in components:
+            return suffix in COMPONENT_SUFFIXES or path.stem in LICENCES
+        if path.parts[0] == "styles":
+            return name.endswith(".style.safetensors")
+        return path.parts[0] == "samples" and suffix in SAMPLE_SUFFIXES
+
+    parts = [name for name in names if is_part(name)]
+    return parts, [name for name in names if name not in parts]
 
 
 def check_contents(folder: Path, names: Iterable[str]) -> None:
@@ -83,6 +139,8 @@ def check_contents(folder: Path, names: Iterable[str]) -> None:
     if "model_index.json" in names:
         check_components(folder)
         _check_code(folder, names)
+    if ADAPTER_WEIGHTS in names:
+        find_adapter(folder)
 
 
 def _check_code(folder: Path, names: list[str]) -> None:

@@ -14,13 +14,15 @@ from numpy.typing import NDArray
 
 from svp_diffusers.errors import MediaError
 from svp_diffusers.media.input import find_moving_pictures, open_container
-from svp_diffusers.pipelines.sound_svp import resample
+from svp_diffusers.pipelines.sound_svp import average_channels, check_rate, resample
 
 # Our choices. Room noise of a poor microphone lies near -50 dBFS, 16-bit dither near -96.
 SILENCE_DBFS = -60.0
 SILENCE_BLOCK_SECONDS = 0.04
 # Encoders pad and trim by some thousand samples; what is missing beyond this was cut off.
 TRUNCATION_TOLERANCE_SECONDS = 0.25
+MAXIMUM_VALUES = 2**27  # of sound in memory, half a gigabyte: 46 minutes of one channel at 48 kHz
+MAXIMUM_DELAY_SECONDS = 600
 LENGTH_IS_GUESSED = {"mp3", "aac", "ac3", "eac3", "amr"}
 
 
@@ -61,6 +63,10 @@ def read_audio(path: str | Path) -> Recording:
         if stream.codec_context is None:
             raise MediaError(f"{path} has sound of a kind that FFmpeg does not know; convert it")
         rate = stream.codec_context.sample_rate
+        try:
+            check_rate(rate)
+        except ValueError as error:
+            raise MediaError(f"{path}: {error}") from error
         declared = _declared_seconds(container, stream)
         # MP4 stores the last block whole, padding included, and states where the sound ends in it.
         is_padded = "mp4" in container.format.name.split(",")
@@ -68,9 +74,19 @@ def read_audio(path: str | Path) -> Recording:
         decoded = 0
         for frame in _decode(container, stream):
             if not chunks:
-                delay = round(_delay_after_first_picture(container, frame) * rate)
+                seconds = _delay_after_first_picture(container, frame)
+                if abs(seconds) > MAXIMUM_DELAY_SECONDS:
+                    raise MediaError(
+                        f"{path} has sound that begins {seconds:.0f} s after its pictures; cut it"
+                    )
+                delay = round(seconds * rate)
             chunks.append(frame.to_ndarray().astype(np.float32, copy=False))
             decoded += frame.samples
+            if decoded * len(chunks[0]) > MAXIMUM_VALUES:
+                raise MediaError(
+                    f"{path} has more sound than is read at once, {decoded / rate / 60:.0f} "
+                    "minutes at its rate; cut it"
+                )
     if not decoded:
         raise MediaError(f"{path} has an audio stream without a single sample; record it again")
     if declared is not None and decoded / rate < declared - TRUNCATION_TOLERANCE_SECONDS:
@@ -83,13 +99,21 @@ def read_audio(path: str | Path) -> Recording:
     return Recording(samples[:, max(0, -delay) :], rate, str(path))
 
 
+def average(recording: Recording) -> NDArray[np.float32]:
+    """The mean of the channels (n,) float32; raises `MediaError` if they cancel each other out."""
+    try:
+        mean: NDArray[np.float32] = average_channels(recording.samples)
+    except ValueError as error:
+        raise MediaError(f"{recording.source}: {error}") from error
+    return mean
+
+
 def to_mono(recording: Recording, sampling_rate: int = 16000) -> NDArray[np.float32]:
     """The mean of the channels, resampled by a zero-phase polyphase filter: (n,) float32.
 
     n = ceil(samples · sampling_rate / recording.sampling_rate), so the duration stays.
     """
-    mono = recording.samples.mean(axis=0, dtype=np.float32)
-    return resample(mono, recording.sampling_rate, sampling_rate)
+    return resample(average(recording), recording.sampling_rate, sampling_rate)
 
 
 def mix_recordings(recordings: Sequence[Recording]) -> Recording:
@@ -127,6 +151,7 @@ def check_speech(recording: Recording, fps: Fraction = Fraction(25)) -> None:
             f"{source} is silent (its loudest 40 ms have {loudest:.0f} dBFS, speech needs "
             f"{SILENCE_DBFS:.0f}); check the microphone or the channel"
         )
+    average(recording)
 
 
 def _decode(container: InputContainer, stream: AudioStream) -> Iterator[av.AudioFrame]:

@@ -6,7 +6,7 @@ whoever reads it adds the file's name and the kind of error.
 
 import json
 import math
-from typing import Any
+from typing import Any, TypeVar
 
 import yaml
 from pydantic import BaseModel, ConfigDict, ValidationError
@@ -19,6 +19,9 @@ class Description(BaseModel):
     """What a document must hold: subclasses name its keys; types are exact, other keys are free."""
 
     model_config = ConfigDict(strict=True, extra="ignore", allow_inf_nan=False)
+
+
+Described = TypeVar("Described", bound=Description)
 
 
 def parse_json(data: bytes) -> Any:
@@ -45,16 +48,28 @@ def parse_yaml(data: bytes) -> Any:
         raise ValueError(" ".join(str(error).split())) from error
 
 
+def parse_document(data: bytes, description: type[Described]) -> Described:
+    """Parse JSON into what it is described as; raises `ValueError` as `check_document`."""
+    try:
+        return description.model_validate_json(data)
+    except ValidationError as error:
+        raise ValueError(_name_first(error)) from error
+
+
 def check_document(content: Any, description: type[Description]) -> None:
     """Check a parsed document; raises `ValueError` that names the first key that is wrong."""
     try:
         description.model_validate(content)
     except ValidationError as error:
-        first = error.errors(include_url=False)[0]
-        where = ".".join(map(str, first["loc"])) or "it"
-        given = repr(first["input"])
-        given = given if len(given) <= 60 else f"{given[:57]}..."
-        raise ValueError(f"{where}: {first['msg']}, not {given}") from error
+        raise ValueError(_name_first(error)) from error
+
+
+def _name_first(error: ValidationError) -> str:
+    first = error.errors(include_url=False)[0]
+    where = ".".join(map(str, first["loc"])) or "it"
+    given = repr(first["input"])
+    given = given if len(given) <= 60 else f"{given[:57]}..."
+    return f"{where}: {first['msg']}, not {given}"
 
 
 class _PlainLoader(yaml.SafeLoader):

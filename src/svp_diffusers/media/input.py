@@ -11,6 +11,14 @@ from av.video.stream import VideoStream
 
 from svp_diffusers.errors import MediaError
 
+# Names of FFmpeg's demuxers. None of these opens another file: playlists and lists (hls, dash,
+# concat), scripts and devices are left out.
+CONTAINER_FORMATS = (
+    *("aac", "ac3", "aiff", "amr", "ape", "asf", "au", "avi", "caf", "eac3", "flac", "flv", "gif"),
+    *("h264", "hevc", "matroska", "mov", "mp3", "mpeg", "mpegts", "mxf", "nut", "ogg", "tta"),
+    *("voc", "w64", "wav", "webm", "wv"),
+)
+
 
 def check_input(path: str | Path) -> Path:
     """The path of a regular file that is not empty.
@@ -37,11 +45,21 @@ def check_input(path: str | Path) -> Path:
 
 @contextmanager
 def open_container(path: str | Path) -> Iterator[InputContainer]:
-    """Open whatever container FFmpeg reads; a failure to open *or to decode* is a `MediaError`."""
+    """Open a container of `CONTAINER_FORMATS` whose whole content lies in this one file.
+
+    FFmpeg is handed the open file, never its name, which it could take for an address
+    ("http:/host/a.wav", "concat:a|b"), and may follow no address that it finds in the content.
+
+    Raises `MediaError` for a failure to open *or to decode*.
+    """
     path = check_input(path)
+    options = {"format_whitelist": ",".join(CONTAINER_FORMATS), "protocol_whitelist": "none"}
     try:
         # Tags in an unknown encoding are no reason to refuse sound or pictures.
-        with av.open(str(path), metadata_errors="replace") as container:
+        with (
+            path.open("rb") as file,
+            av.open(file, "r", container_options=options, metadata_errors="replace") as container,
+        ):
             yield container
     except av.FFmpegError as error:
         raise MediaError(

@@ -22,6 +22,7 @@ class Provenance:
 
     Attributes:
         seed: of the `torch.Generator`.
+        request: the arguments as they were given: which video this is, values as for `arguments`.
         arguments: every argument of the run with the value used, defaults included: JSON values,
             paths and fractions. Of a path the manifest says the name only, not where it lay.
         inputs: the files that were read, by the role they played ("image", "audio", "style", ...).
@@ -30,6 +31,7 @@ class Provenance:
     """
 
     seed: int
+    request: Mapping[str, object]
     arguments: Mapping[str, object]
     inputs: Mapping[str, Path | Sequence[Path]]
     checkpoint: Mapping[str, str]
@@ -51,21 +53,39 @@ def write_manifest(video: str | Path, provenance: Provenance) -> Path:
         "machine": dict(provenance.machine),
         "checkpoint": dict(provenance.checkpoint),
         "seed": provenance.seed,
-        "arguments": dict(provenance.arguments),
-        "inputs": {
-            role: _describe(files) if isinstance(files, Path) else [_describe(f) for f in files]
-            for role, files in provenance.inputs.items()
-        },
+        "request": describe_values(provenance.request),
+        "arguments": describe_values(provenance.arguments),
+        "inputs": describe_files(provenance.inputs),
         "output": _describe(video),
     }
-    try:
-        text = json.dumps(content, indent=2, allow_nan=False, default=_to_json) + "\n"
-    except (TypeError, ValueError) as error:
-        raise ConfigurationError(f"the manifest of {video} cannot be written: {error}") from error
+    text = json.dumps(content, indent=2) + "\n"
     path = get_manifest_path(video)
     with atomic_path(path) as temporary:
         temporary.write_text(text, encoding="utf-8")
     return path
+
+
+def describe_values(values: Mapping[str, object]) -> dict[str, object]:
+    """Arguments as JSON gives them back, of a path the name only.
+
+    Raises:
+        ConfigurationError: JSON cannot hold one.
+    """
+    try:
+        described: dict[str, object] = json.loads(
+            json.dumps(values, allow_nan=False, default=_to_json)
+        )
+    except (TypeError, ValueError) as error:
+        raise ConfigurationError(f"the manifest cannot be written: {error}") from error
+    return described
+
+
+def describe_files(files: Mapping[str, Path | Sequence[Path]]) -> dict[str, object]:
+    """Name, size and SHA-256 of files, by their role."""
+    return {
+        role: _describe(each) if isinstance(each, Path) else [_describe(file) for file in each]
+        for role, each in files.items()
+    }
 
 
 def get_manifest_path(video: str | Path) -> Path:

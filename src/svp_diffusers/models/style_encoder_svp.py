@@ -11,6 +11,7 @@ The paper's figure gives this structure and no number: sizes, which side is the 
 pooling a standard deviation beside the mean, and how a missing modality is handled are our choices.
 """
 
+import difflib
 import hashlib
 import math
 import os
@@ -35,6 +36,7 @@ from torch.distributions import Independent, Normal, kl_divergence
 from torch.nn import functional as F
 
 STYLE_FILE_FORMAT = "svp-style"
+FEW_NAMES = 5  # that an error message lists
 STYLE_FILE = "style.safetensors"  # its name in a repository on the Hub
 STYLE_CARD = """---
 library_name: diffusers
@@ -552,7 +554,7 @@ class StyleEncoder(ModelMixin, ConfigMixin):
         """A style of the bank. Raises `UnknownStyleError` listing the known names."""
         names = list(self.config.style_names)
         if name not in names:
-            raise UnknownStyleError(f"unknown style {name!r}; this checkpoint has {names}.")
+            raise UnknownStyleError(describe_unknown(name, names))
         mean, std = self.bank[names.index(name)]
         return StyleDistribution(mean, std, name, encoder_id=self.config.encoder_id)
 
@@ -566,7 +568,7 @@ class StyleEncoder(ModelMixin, ConfigMixin):
         self._check_bank_is_here()
         names = list(self.config.style_names)
         if not name or name in names:
-            raise ValueError(f"cannot add style {name!r}: give a new name, other than {names}.")
+            raise ValueError(f"cannot add style {name!r}: give a name that no other style has.")
         self.check_style(style)
         if style.mean.ndim != 1:
             raise ValueError(f"one style is needed, got a batch {tuple(style.mean.shape)}.")
@@ -584,7 +586,7 @@ class StyleEncoder(ModelMixin, ConfigMixin):
         self._check_bank_is_here()
         names = list(self.config.style_names)
         if name not in names:
-            raise UnknownStyleError(f"unknown style {name!r}; this checkpoint has {names}.")
+            raise UnknownStyleError(describe_unknown(name, names))
         kept = [row for row, known in enumerate(names) if known != name]
         self.bank = self.bank[kept]
         self.register_to_config(style_names=[names[row] for row in kept])
@@ -645,6 +647,15 @@ def hash_style(mean: Tensor, std: Tensor) -> str:
     """SHA-256 of the bytes of a style's numbers."""
     data = torch.cat([part.detach().contiguous().view(torch.uint8).ravel() for part in (mean, std)])
     return hashlib.sha256(data.cpu().numpy().tobytes()).hexdigest()
+
+
+def describe_unknown(name: str, names: Sequence[str]) -> str:
+    """Say that a style is unknown, and which name may have been meant."""
+    if len(names) <= FEW_NAMES:
+        return f"unknown style {name!r}; known here: {', '.join(names) or 'none'}"
+    near = difflib.get_close_matches(name[:100].lower(), names, n=FEW_NAMES, cutoff=0.4)
+    guess = f"did you mean {', '.join(near)}?" if near else f"for instance {', '.join(names[:3])}."
+    return f"unknown style {name!r} among {len(names)}; {guess}"
 
 
 def check_input(name: str, values: Tensor, mask: Tensor | None, statistics: Tensor) -> Tensor:

@@ -10,10 +10,13 @@ from typing import Any, ClassVar
 
 import torch
 from diffusers import ModelMixin
+from diffusers.utils import logging
 
 from .guidance_svp import GuidancePass, plan_guidance
 from .images_svp import Portrait
 from .sound_svp import Audio
+
+logger = logging.get_logger(__name__)
 
 
 @dataclass(frozen=True)
@@ -49,6 +52,7 @@ class CallMixin:
     config: Any
     unet: ModelMixin
     vae_scale_factor: int
+    style_adapter_scale: float
     _callback_tensor_inputs: ClassVar[list[str]]
 
     def fill_guidance_scales(
@@ -89,7 +93,7 @@ class CallMixin:
         config = self.config
         size = (self.unet.config.sample_size or 64) * self.vae_scale_factor
         scales = self.fill_guidance_scales(*guidance_scales)
-        names = (f"{name}_attention_scale" for name in ("reference", "audio", "style"))
+        reference_scale, audio_scale, style_scale = attention_scales
         return CallSettings(
             height=height or size,
             width=width or size,
@@ -102,7 +106,11 @@ class CallMixin:
             shared_noise=config.shared_noise if shared_noise is None else shared_noise,
             context_length=config.context_length if context_length is None else context_length,
             context_overlap=config.context_overlap if context_overlap is None else context_overlap,
-            attention_scales=dict(zip(names, attention_scales, strict=True)),
+            attention_scales={
+                "reference_attention_scale": reference_scale,
+                "audio_attention_scale": audio_scale,
+                "style_attention_scale": style_scale * self.style_adapter_scale,
+            },
         )
 
     def check_inputs(
@@ -127,6 +135,12 @@ class CallMixin:
             raise ValueError(
                 f"`height` and `width` must be positive multiples of {self.vae_scale_factor}, got "
                 f"{height} and {width}."
+            )
+        trained = (self.unet.config.sample_size or 0) * self.vae_scale_factor
+        if trained and (height, width) != (trained, trained):
+            logger.warning(
+                f"This checkpoint was trained at {trained}x{trained} pixels; at {width}x{height} "
+                "faces may come out wrong. Make the video at that size, and enlarge it afterwards."
             )
         for name, value, least in (
             ("fps", settings.fps, 1),

@@ -12,7 +12,6 @@ import torch
 from diffusers import AutoencoderKL, ModelMixin
 from diffusers.utils import logging
 from diffusers.video_processor import VideoProcessor
-from PIL import Image
 from torch.nn import functional as F
 from transformers import FeatureExtractionMixin, PreTrainedModel
 
@@ -123,9 +122,9 @@ class ConditionsMixin:
         """Bring the portrait to what the VAE takes.
 
         Args:
-            image: a PIL image or the path of one, cropped about its centre to the requested aspect;
-                an array (height, width, 3) or a tensor (3, height, width), resized, of floats in
-                [0, 1] or of uint8.
+            image: a PIL image or the path of one, an array (height, width, 3) or a tensor
+                (3, height, width) of floats in [0, 1] or of uint8; cropped about its centre to the
+                requested aspect and resized, whatever it is given as.
             height: of the video.
             width: of the video.
 
@@ -135,9 +134,9 @@ class ConditionsMixin:
         Raises:
             ValueError: if the image cannot be read, or has another shape or range.
         """
-        image = read_portrait(image)
-        resize_mode = "crop" if isinstance(image, Image.Image) else "default"
-        pixels = self.video_processor.preprocess(image, height, width, resize_mode=resize_mode)
+        pixels = self.video_processor.preprocess(
+            read_portrait(image), height, width, resize_mode="crop"
+        )
         return pixels.to(self._execution_device, self.vae.dtype)
 
     def encode_image(self, image: Portrait, height: int, width: int) -> torch.Tensor:

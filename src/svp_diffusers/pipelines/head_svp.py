@@ -139,13 +139,13 @@ class HeadMixin:
 
     def find_heads(
         self,
-        portraits: list[Image.Image | torch.Tensor],
+        portraits: list[Image.Image],
         head_keypoints: HeadPictures | None,
         portrait_keypoints: Sequence[NDArray[np.floating]] | None,
         find_face: bool,
         height: int,
         width: int,
-    ) -> tuple[list[Image.Image | torch.Tensor], list[Head]]:
+    ) -> tuple[list[Image.Image], list[Head]]:
         """What a call shows of the heads, or where they are found; what is left of portraits."""
         if head_keypoints is not None:
             return portraits, [Head(head_keypoints)] * len(portraits)
@@ -225,14 +225,12 @@ class HeadMixin:
         driven = drive_keypoints(head.keypoints, poses, width, head_motion_scale)
         return DrawnKeypoints(driven, height, width)
 
-    def find_head(
-        self, image: Image.Image | torch.Tensor, height: int, width: int
-    ) -> tuple[Image.Image | torch.Tensor, Head]:
+    def find_head(self, image: Image.Image, height: int, width: int) -> tuple[Image.Image, Head]:
         """Find the largest face of the portrait, and draw what the head guider takes of its head.
 
         Args:
-            image: of `read_portrait`. A picture is cut to a square around the face, of two face
-                sizes as far as it reaches; pixels are taken whole.
+            image: of `read_portrait`. It is cut to a square around the face, of two face sizes as
+                far as it reaches.
             height: of the video.
             width: of the video.
 
@@ -243,15 +241,11 @@ class HeadMixin:
         Raises:
             ValueError: if no face is found.
         """
-        if isinstance(image, Image.Image):
-            box, points = self._locate_head(to_tensor(image))
-            side = max(height, width)
-            crop = crop_around_face(image, box, side)
-            image, points = crop.image, crop.map_points(points)
-            points -= np.array([side - width, side - height]) / 2  # `prepare_image` cuts it so
-        else:
-            pixels = self.video_processor.denormalize(self.prepare_image(image, height, width))
-            _, points = self._locate_head(pixels[0])
+        box, points = self._locate_head(to_tensor(image))
+        side = max(height, width)
+        crop = crop_around_face(image, box, side)
+        image, points = crop.image, crop.map_points(points)
+        points -= np.array([side - width, side - height]) / 2  # `prepare_image` cuts it so
         if self.head_guider.config.keypoint_layout == "face":
             place = (points / (width, height)).ravel().tolist()
             return image, Head(draw_face_rectangle(height, width, place))

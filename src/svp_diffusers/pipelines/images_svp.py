@@ -8,9 +8,16 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from PIL import Image, ImageCms, ImageOps
+from PIL import Image, ImageCms, ImageOps, UnidentifiedImageError
 
 BACKGROUND = "white"  # under what is transparent (our choice)
+
+IMAGE_FORMATS = ("AVIF", "BMP", "GIF", "JPEG", "PNG", "PPM", "TIFF", "WEBP")
+"""Those of photographs. Pillow knows others, and for some (EPS) starts another program."""
+MAXIMUM_PIXELS = 50_000_000  # beyond what telephones take unless told to
+MAXIMUM_FILE_BYTES = 2**28
+# Our choice: with fewer pixels a face has no eyes to speak of.
+MINIMUM_SIDE = 64
 
 Portrait = Image.Image | np.ndarray | torch.Tensor | str | Path
 """A picture or its path; or pixels, an array (height, width, 3) or a tensor (3, height, width)."""
@@ -20,14 +27,54 @@ def open_image(path: str | Path) -> Image.Image:
     """Open a file as `to_rgb` shows it.
 
     Raises:
-        ValueError: if it is no picture that Pillow reads, or damaged.
+        ValueError: if it is no picture of `IMAGE_FORMATS`, or damaged, animated, smaller than 64
+            pixels on a side, or larger than 50 million pixels or 256 MiB.
     """
+    Image.init()
+    formats = [each for each in IMAGE_FORMATS if each in Image.OPEN]  # AVIF is new
     try:
-        with Image.open(path) as image:
+        with Path(path).open("rb") as file:
+            data = file.read(MAXIMUM_FILE_BYTES + 1)
+        if len(data) > MAXIMUM_FILE_BYTES:
+            raise _NoPortraitError(f"{path} is too large: more than {MAXIMUM_FILE_BYTES >> 20} MiB")
+        with Image.open(io.BytesIO(data), formats=formats) as image:
+            _check_picture(image, path)
             image.load()
             return to_rgb(image)
-    except (OSError, SyntaxError, Image.DecompressionBombError) as error:
-        raise ValueError(f"The picture {path} cannot be read: {error}") from error
+    except UnidentifiedImageError as error:
+        known = ", ".join(formats)
+        raise ValueError(
+            f"{path} is not an image, whatever its name says, or not one of {known}; save it as "
+            "PNG or JPEG"
+        ) from error
+    except Image.DecompressionBombError as error:  # Pillow's own limit lies above ours
+        raise ValueError(f"{path} is too large: {error}; scale it down") from error
+    except _NoPortraitError:
+        raise
+    except Exception as error:  # of each of Pillow's plug-ins its own, where a file is damaged
+        reason = error.strerror if isinstance(error, OSError) and error.strerror else error
+        raise ValueError(
+            f"{path} cannot be read: {reason}; it is damaged or cut short, save it again"
+        ) from error
+
+
+class _NoPortraitError(ValueError):
+    """A sound picture of no use."""
+
+
+def _check_picture(image: Image.Image, path: str | Path) -> None:
+    size = f"{image.width}x{image.height} pixels"
+    # A phone's multi-picture JPEG holds the photograph first and its by-products after it.
+    if getattr(image, "is_animated", False) and image.format != "MPO":
+        raise _NoPortraitError(f"{path} is animated; save one of its pictures as PNG or JPEG")
+    if min(image.size) < MINIMUM_SIDE:
+        raise _NoPortraitError(
+            f"{path} has {size}; a portrait needs at least {MINIMUM_SIDE} on each side"
+        )
+    if image.width * image.height > MAXIMUM_PIXELS:
+        raise _NoPortraitError(
+            f"{path} is too large: {size}, of which it may have {MAXIMUM_PIXELS:,}; scale it down"
+        )
 
 
 def to_rgb(image: Image.Image) -> Image.Image:
@@ -61,7 +108,8 @@ def to_rgb(image: Image.Image) -> Image.Image:
 def _to_8_bits(values: np.ndarray) -> np.ndarray:
     """Grey of 16 bits, or of floats in [0, 1], as 8 bits."""
     scale = 255.0 if values.dtype.kind == "f" else 255 / 65535
-    return (values * scale).clip(0, 255).round().astype(np.uint8)
+    scaled = np.multiply(values, scale, dtype=np.float32)
+    return scaled.clip(0, 255, out=scaled).round(out=scaled).astype(np.uint8)
 
 
 def _to_srgb(image: Image.Image, profile: bytes) -> Image.Image:
@@ -96,11 +144,11 @@ def to_unit_range(name: str, pixels: torch.Tensor) -> torch.Tensor:
     return pixels
 
 
-def read_portrait(image: Portrait) -> Image.Image | torch.Tensor:
+def read_portrait(image: Portrait) -> Image.Image:
     """Read the portrait, and check its shape and range.
 
     Returns:
-        An RGB picture as a viewer shows it; pixels as a tensor (3, height, width) in [0, 1].
+        An RGB picture as a viewer shows it, whatever it was given as.
 
     Raises:
         ValueError: if it cannot be read, or has another shape or range.
@@ -124,7 +172,8 @@ def read_portrait(image: Portrait) -> Image.Image | torch.Tensor:
             "`image` must be an array (height, width, 3) or a tensor (3, height, width), got "
             f"{type(image).__name__} {tuple(image.shape)}."
         )
-    return to_unit_range("image", pixels)
+    levels = (255 * to_unit_range("image", pixels).float()).round().to(torch.uint8)
+    return Image.fromarray(levels.permute(1, 2, 0).contiguous().cpu().numpy())
 
 
 def to_tensor(image: Image.Image) -> torch.Tensor:

@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from diffusers import ModelMixin, SchedulerMixin
 from numpy.typing import NDArray
+from PIL import Image
 
 from .call_svp import CallSettings
 from .conditions_svp import Conditions
@@ -55,7 +56,7 @@ class StreamMixin:
     check_inputs: Callable[..., None]
     check_heads: Callable[..., None]
     check_head_keypoints: Callable[..., None]
-    find_heads: Callable[..., tuple[list[Any], list[Head]]]
+    find_heads: Callable[..., tuple[list[Image.Image], list[Head]]]
     choose_head_motion: Callable[..., HeadMotion]
     encode_style: Callable[..., torch.Tensor]
     encode_image: Callable[..., torch.Tensor]
@@ -167,7 +168,7 @@ class StreamMixin:
     @torch.no_grad()
     def _stream(
         self,
-        portrait: Any,
+        portrait: Image.Image,
         speech: SpeechFrames,
         style: Style,
         style_temperature: float,

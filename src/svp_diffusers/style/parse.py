@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from svp_diffusers.errors import StyleError
+from svp_diffusers.models.style_encoder_svp import describe_unknown
 from svp_diffusers.pipelines.style_schedule_svp import StyleSchedule
 from svp_diffusers.style.clip import AUDIO_SUFFIXES, COEFFICIENT_SUFFIXES
 
@@ -70,7 +71,7 @@ def _parse_entry(start: float, text: str, names: Collection[str]) -> StyleEntry:
         return StyleEntry(start, text, None)
     if text.lower().endswith((*CLIP_SUFFIXES, ".safetensors")):
         return StyleEntry(start, text, Path(text))
-    raise StyleError(f"unknown style {text!r}; known here: {', '.join([*names, 'prior'])}")
+    raise StyleError(describe_unknown(text, [*names, "prior"]))
 
 
 def format_styles(entries: Sequence[StyleEntry]) -> str | None:

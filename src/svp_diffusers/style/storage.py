@@ -8,7 +8,11 @@ from safetensors import SafetensorError
 from svp_diffusers.errors import StyleError
 from svp_diffusers.media.input import check_input
 from svp_diffusers.media.output import check_output
-from svp_diffusers.models.style_encoder_svp import StyleDistribution, StyleEncoder
+from svp_diffusers.models.style_encoder_svp import (
+    StyleDistribution,
+    StyleEncoder,
+    describe_unknown,
+)
 
 STYLE_SUFFIX = ".style.safetensors"
 
@@ -53,7 +57,7 @@ def find_style(text: str, encoder: StyleEncoder | None) -> StyleDistribution:
         )
     names = list(encoder.style_bank)
     if text not in names and text != "prior":
-        raise StyleError(f"unknown style {text!r}; known here: {', '.join([*names, 'prior'])}")
+        raise StyleError(describe_unknown(text, [*names, "prior"]))
     return encoder.get_style(text) if text in names else encoder.prior()
 
 

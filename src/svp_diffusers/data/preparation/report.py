@@ -1,6 +1,5 @@
 """What became of every input: `report.csv` for programs, `report.html` for people."""
 
-import csv
 import html
 from collections import Counter
 from collections.abc import Sequence
@@ -8,6 +7,7 @@ from pathlib import Path
 
 from svp_diffusers.data.preparation.recording import PartOutcome, VideoOutcome
 from svp_diffusers.media.output import atomic_path
+from svp_diffusers.media.tables import write_table
 
 # Of a file's name that is not in UTF-8, as `caf\\xe9.mp4`.
 _OTHER_BYTES = "backslashreplace"
@@ -53,34 +53,24 @@ def write_report(outcomes: Sequence[VideoOutcome], directory: Path) -> None:
     Raises:
         OutputError: they cannot be written.
     """
-    with (
-        atomic_path(directory / "report.csv") as path,
-        path.open("w", newline="", encoding="utf-8", errors=_OTHER_BYTES) as stream,
-    ):
-        table = csv.writer(stream)
-        table.writerow(COLUMNS)
-        for outcome in outcomes:
-            for part in _sort_parts(outcome):
-                table.writerow(
-                    [
-                        _quote_formula(outcome.path),
-                        "" if part.start is None else part.start,
-                        "" if part.stop is None else part.stop,
-                        "kept" if part.key else "rejected",
-                        part.key or "",
-                        part.reason,
-                        _quote_formula(part.detail),
-                        _quote_formula("; ".join(outcome.notes)),
-                        outcome.sha256,
-                    ]
-                )
+    rows = [
+        [
+            outcome.path,
+            "" if part.start is None else part.start,
+            "" if part.stop is None else part.stop,
+            "kept" if part.key else "rejected",
+            part.key or "",
+            part.reason,
+            part.detail,
+            "; ".join(outcome.notes),
+            outcome.sha256,
+        ]
+        for outcome in outcomes
+        for part in _sort_parts(outcome)
+    ]
+    write_table(directory / "report.csv", COLUMNS, rows)
     with atomic_path(directory / "report.html") as path:
         path.write_text(_draw_page(outcomes), encoding="utf-8", errors=_OTHER_BYTES)
-
-
-def _quote_formula(text: str) -> str:
-    """The text such that no table calculation takes it for a formula."""
-    return f"'{text}" if text.startswith(("=", "+", "-", "@", "\t", "\r")) else text
 
 
 def _draw_page(outcomes: Sequence[VideoOutcome]) -> str:

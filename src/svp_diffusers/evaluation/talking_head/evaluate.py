@@ -17,6 +17,7 @@ from svp_diffusers.evaluation.talking_head.generation import Sampler
 from svp_diffusers.evaluation.talking_head.interpolation import evaluate_interpolation
 from svp_diffusers.evaluation.talking_head.lip_sync import evaluate_lip_sync
 from svp_diffusers.evaluation.talking_head.measurements import Progress, measure_clips
+from svp_diffusers.evaluation.talking_head.portraits import evaluate_portraits
 from svp_diffusers.evaluation.talking_head.quality import evaluate_quality
 from svp_diffusers.evaluation.talking_head.reading import ExpressionReader
 from svp_diffusers.evaluation.talking_head.sheets import Sheet
@@ -26,7 +27,7 @@ from svp_diffusers.evaluation.talking_head.style_recovery import (
 )
 from svp_diffusers.evaluation.talking_head.table import PartResult
 
-PARTS = ("lip_sync", "style", "diversity", "interpolation", "quality", "cost")
+PARTS = ("lip_sync", "style", "diversity", "interpolation", "quality", "portrait", "cost")
 
 
 @dataclass(frozen=True)
@@ -37,7 +38,8 @@ class EvaluationSettings:
         parts: some of `PARTS`.
         clips: of the test split, for lips and pictures; each is made twice.
         style_clips: of the test split, each made in every style.
-        variation_clips: of the test split, for diversity (14 videos each) and interpolation (6).
+        variation_clips: of the test split, for diversity (14 videos each), interpolation (6) and
+            the portrait (3 of 3 frames).
         training_clips: of the train split, which define each style's expressions.
         seed: of styles and noise.
         options: of the pipeline's call; what is not given is the checkpoint's own default.
@@ -145,4 +147,6 @@ def evaluate_videos(
         )
     if "quality" in parts:
         results["quality"] = evaluate_quality(measured)
+    if "portrait" in parts:
+        results["portrait"] = evaluate_portraits(sampler, variation_clips, seed, on_progress)
     return Report(results, pictures, settings, sampler.sampling)

@@ -17,6 +17,8 @@ from svp_diffusers.models.style_encoder_svp import StyleDistribution
 from svp_diffusers.pipelines.pipeline_svp_talking_head import SVPTalkingHeadPipeline
 
 ENCODE_FRAMES = 8  # frames the VAE encodes at once
+STILL_FRAMES = 3  # of the clip's sound that a still head is made with
+SAMPLING_RATE = 16000  # Hz, of the clips
 
 
 @dataclass(frozen=True)
@@ -97,6 +99,40 @@ class Sampler:
                 f"clip {clip.key!r} has {len(clip.frames)} frames, and sound for {latents.shape[1]}"
             )
         return self._decode(latents)
+
+    def generate_still(self, clip: TrueClip, keypoints: str, seed: int) -> NDArray[np.uint8]:
+        """Animate the reference of a clip with its head still, and give the first frame.
+
+        Args:
+            clip: gives the reference, the sound's beginning, and the style.
+            keypoints: of the head: "true"; "found", by the checkpoint's own landmarker; or "none".
+            seed: of the style, then of the noise.
+
+        Returns:
+            (H, W, 3).
+
+        Raises:
+            ValueError: the landmarker finds no face.
+        """
+        arguments = call_arguments(clip) | dict(self.options)
+        del arguments["head_keypoints"]
+        if keypoints == "true":
+            arguments["portrait_keypoints"] = clip.head_keypoints[0]
+        (latents,), _ = self.pipeline(
+            **arguments
+            | {
+                "image": torch.from_numpy(clip.reference).permute(2, 0, 1),  # taken whole
+                "audio": clip.waveform[: round(STILL_FRAMES * SAMPLING_RATE / clip.fps)],
+            },
+            style=clip.emotion,
+            find_face=keypoints == "found",
+            head_motion="still",
+            generator=torch.Generator().manual_seed(seed),
+            output_type="latent",
+            return_dict=False,
+        )
+        frame: NDArray[np.uint8] = self._decode(latents[:, :1])[0]
+        return frame
 
     def reconstruct(self, frames: NDArray[np.uint8]) -> NDArray[np.uint8]:
         """What the VAE alone makes of `(f, H, W, 3)` frames: no video can be closer to them."""

@@ -34,7 +34,7 @@ class DenoisingBatches:
         dataset: cached clips.
         style_encoder: of the clips' styles.
         configuration: of the stage.
-        num_pad_frames: of the audio projector.
+        num_pad_frames: of the audio projector; None if the audio encoder cuts windows itself.
         consecutive: take neighbouring frames, else any of the clip.
 
     Raises:
@@ -48,7 +48,7 @@ class DenoisingBatches:
         dataset: ClipDataset,
         style_encoder: StyleEncoder,
         configuration: DenoisingConfiguration,
-        num_pad_frames: int,
+        num_pad_frames: int | None,
         consecutive: bool,
     ) -> None:
         self.dataset, self.configuration = dataset, configuration
@@ -70,6 +70,13 @@ class DenoisingBatches:
                     f"clip {entry.key!r} has {entry.header['frames']} frames, fewer than "
                     f"frames_per_clip {configuration.frames_per_clip}"
                 )
+        heard = "audio_windows" if num_pad_frames is None else "audio_embeddings"
+        for index, entry in enumerate(dataset.entries):
+            if not dataset.has_member(index, f"{heard}.npy"):
+                raise DatasetError(
+                    f"clip {entry.key!r} of {dataset.root} has no {heard}, which this pipeline "
+                    "hears: run `svp data cache` with it"
+                )
         self.styles = self._encode_styles(style_encoder)
         self._clips_of: dict[str, list[int]] = defaultdict(list)
         for index in range(len(dataset)):
@@ -83,7 +90,7 @@ class DenoisingBatches:
 
         Returns:
             `latents`, `noise` (b, c, f, h, w); `reference_latents` (b, c, h, w); `audio_windows`
-            (b, f, window, dim); `head_keypoints` (b, f, points, 2) and `reference_keypoints`
+            (b, f, ...); `head_keypoints` (b, f, points, 2) and `reference_keypoints`
             (b, points, 2) in pixels of the frames; `style` (b, style_dim); `expression` (b, f,
             expression_dim) if the data has it; `timesteps` (b,) in [0, 1); `keep_reference`,
             `keep_audio`, `keep_style`, `keep_head` (b,), 0 where the clip loses that condition.
@@ -172,7 +179,9 @@ class DenoisingBatches:
         return np.sort(generator.choice(length, number, replace=False))
 
     def _window_audio(self, index: int, frames: NDArray[np.int64]) -> Tensor:
-        """What `window_audio` gives these frames (n, window, dim), of the embeddings they need."""
+        """What the audio projector is given for these frames (n, ...), of what they need."""
+        if self.num_pad_frames is None:
+            return torch.from_numpy(self._read_rows(index, "audio_windows", frames)).float()
         length, window = self._length(index), 2 * self.num_pad_frames
         stored = self.dataset.open_array(index, "audio_embeddings")
         number, dim = stored.shape

@@ -10,9 +10,9 @@ from svp_diffusers.data.clips import SAMPLING_RATE
 from svp_diffusers.generation.generate import decode_side_by_side
 from svp_diffusers.media.audio import Recording
 from svp_diffusers.media.keypoints import retarget
-from svp_diffusers.pipelines.head_pictures_svp import draw_keypoints
 from svp_diffusers.pipelines.pipeline_svp_talking_head import SVPTalkingHeadPipeline
 from svp_diffusers.training.denoiser.batches import DenoisingBatches
+from svp_diffusers.training.denoiser.head_pictures import draw_clip
 from svp_diffusers.training.loop.validation_video import ValidationVideo
 
 SAMPLED_FRAMES = 24
@@ -57,6 +57,7 @@ class ClipSampler:
         assert clip.latents is not None
         latents = torch.from_numpy(clip.latents).float().transpose(0, 1)  # (c, f, h, w)
         height, width = (pipeline.vae_scale_factor * side for side in latents.shape[-2:])
+        layout = pipeline.head_guider.config.keypoint_layout
         frozen = (pipeline.vae, pipeline.audio_encoder, pipeline.style_encoder)
         for module in frozen:
             module.to(device)
@@ -67,7 +68,7 @@ class ClipSampler:
                 portrait,
                 clip.waveform,
                 self.style,
-                head_keypoints=draw_keypoints(self.head_keypoints, height, width),
+                head_keypoints=draw_clip(layout, self.head_keypoints, height, width),
                 height=height,
                 width=width,
                 fps=clip.fps,

@@ -33,7 +33,9 @@ class DenoisingConfiguration(LoopConfiguration):
             second new audio tokens, which are noise to the net, are made all alike before it does.
 
     Guidance: how often a clip loses a condition, so that each has a guidance scale of its own.
-        reference_dropout, audio_dropout, style_dropout, head_dropout: that one alone.
+        reference_dropout, audio_dropout, style_dropout, head_dropout: that one alone. A
+            style_dropout of 1 trains a model without style: what style adds is set to zero, and
+            stays so, for a style adapter to be trained later.
         joint_dropout: all of them.
 
     Memory:
@@ -70,6 +72,11 @@ class DenoisingConfiguration(LoopConfiguration):
     lora_rank: int = 0
     validation_clips: int = 16
     learning_rate: float = 1e-4
+
+    @property
+    def result(self) -> str:
+        """The folder of `output_dir` that what was trained is saved in."""
+        return "lora" if self.lora_rank else "pipeline"
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -113,3 +120,34 @@ class VideoTrainingConfiguration(DenoisingConfiguration):
     def __post_init__(self) -> None:
         super().__post_init__()
         require(self.parts in ("motion", "all"), "parts must be motion or all")
+
+
+@dataclass(frozen=True, kw_only=True)
+class StyleAdapterTrainingConfiguration(DenoisingConfiguration):
+    """Options of `svp train style-adapter`: the style of a frozen checkpoint.
+
+    Frames are consecutive where the checkpoint's motion modules are enabled. A frozen checkpoint
+    has learned to do without portrait, audio and head, so that only the style is left out at times.
+
+    style_encoder: folder or Hub id of a trained style encoder, or of a pipeline that has one, of
+        as many numbers as the UNet takes; by default that of `pipeline`.
+    """
+
+    frames_per_clip: int = 12
+    clips_per_batch: int = 4
+    reference_dropout: float = 0.0
+    audio_dropout: float = 0.0
+    style_dropout: float = 0.1
+    head_dropout: float = 0.0
+    joint_dropout: float = 0.0
+    style_encoder: str | None = None
+
+    @property
+    def result(self) -> str:
+        """The folder of `output_dir` that the adapter is saved in."""
+        return "style_adapter"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        require(self.style_dropout < 1, "style_dropout 1 would leave nothing to train")
+        require(self.lora_rank == 0, "a style adapter is no LoRA: leave lora_rank away")

@@ -11,17 +11,17 @@ from svp_diffusers.errors import ConfigurationError
 from svp_diffusers.expression.arkit import ARKIT_BLENDSHAPES
 from svp_diffusers.measures.correlation import correlate
 from svp_diffusers.measures.face_regions import weigh_face
-from svp_diffusers.media.keypoints import draw_v3_keypoints
 from svp_diffusers.models.expression_encoder_svp import ExpressionEncoder
 from svp_diffusers.models.temporal_unet_svp import (
     MotionModule,
     PortraitTransformerBlock,
     TemporalUNet,
 )
-from svp_diffusers.pipelines.head_pictures_svp import draw_dots
 from svp_diffusers.pipelines.pipeline_svp_talking_head import SVPTalkingHeadPipeline
+from svp_diffusers.pipelines.style_adapter_svp import CONDITION_LAYER, get_style_weights
 from svp_diffusers.training.denoiser.clip_sampler import ClipSampler
 from svp_diffusers.training.denoiser.configuration import DenoisingConfiguration
+from svp_diffusers.training.denoiser.head_pictures import draw_heads
 from svp_diffusers.training.loop.loop import Objective
 from svp_diffusers.training.loop.validation_video import ValidationVideo
 
@@ -51,6 +51,7 @@ class DenoisingObjective(Objective):
     """
 
     sync_weights: Tensor
+    audio_columns: Tensor | None = None
 
     def __init__(
         self,
@@ -188,6 +189,21 @@ class DenoisingObjective(Objective):
             metrics["validation_jaw"] = sum(correlations) / len(correlations)
         return metrics
 
+    def keep_audio(self) -> None:
+        """Leave what audio does to adaptive norms as it is now, whatever their layer learns."""
+        if self.unet.condition_embedding is not None:
+            columns = self.unet.config.cross_attention_dim
+            weight = self.unet.get_parameter(CONDITION_LAYER)
+            self.audio_columns = weight[:, :columns].detach().clone()
+
+    @torch.no_grad()
+    def after_step(self) -> None:
+        """Put back the columns of `keep_audio`."""
+        if self.audio_columns is not None:
+            weight = self.unet.get_parameter(CONDITION_LAYER)
+            kept = self.audio_columns.to(weight.device)
+            weight[:, : kept.shape[1]] = kept
+
     def sample(self) -> ValidationVideo | None:
         """The clip of `sampler`."""
         return None if self.sampler is None else self.sampler.sample(self.unet.device)
@@ -195,10 +211,8 @@ class DenoisingObjective(Objective):
     def _draw_heads(self, keypoints: Tensor, latents: Tensor) -> Tensor:
         """Pictures (b, 3, f, H, W) of keypoints (b, f, points, 2)."""
         height, width = (self.scale_factor * side for side in latents.shape[-2:])
-        points = keypoints.flatten(0, 1)
-        draw = draw_dots if points.shape[1] == 8 else _draw_v3_dots
-        drawn: Tensor = draw(points, height, width)
-        return drawn.to(latents.device).unflatten(0, keypoints.shape[:2]).transpose(1, 2)
+        layout = self.head_guider.config.keypoint_layout
+        return draw_heads(layout, keypoints, height, width).to(latents.device)
 
     def _target(self, latents: Tensor, noise: Tensor, timesteps: Tensor) -> Tensor:
         kind = self.scheduler.config.prediction_type
@@ -257,19 +271,6 @@ class DenoisingObjective(Objective):
         return (error * self.sync_weights).mean()
 
 
-@torch.library.custom_op("svp_diffusers::draw_v3_dots", mutates_args=())
-def _draw_v3_dots(points: Tensor, height: int, width: int) -> Tensor:
-    """V-Express's pictures (n, 3, height, width) of keypoints (n, 3, 2); an operator, as NumPy
-    draws them, which tensors without values have to pass."""
-    drawn = draw_v3_keypoints(points.cpu().numpy(), height, width)
-    return torch.from_numpy(drawn).to(points.device)
-
-
-@_draw_v3_dots.register_fake
-def _(points: Tensor, height: int, width: int) -> Tensor:
-    return points.new_empty(len(points), 3, height, width)
-
-
 def weigh_coefficients(names: list[str]) -> Tensor:
     """Weights of mean 1 of ARKit coefficients in the sync loss."""
     weights = [_weigh_coefficient(name) for name in names]
@@ -296,6 +297,23 @@ def select_motion_parts(unet: TemporalUNet) -> list[nn.Parameter]:
             parts += [module.attn2, module.norm2, module.attn_style, module.norm_style]
             parts.append(module.modulation)
     return [weight for part in parts if part is not None for weight in part.parameters()]
+
+
+def select_style_parts(unet: TemporalUNet) -> list[nn.Parameter]:
+    """Weights of a style adapter; of adaptive norms the whole layer that style shares with audio,
+    whose other columns `DenoisingObjective.keep_audio` leaves as they are."""
+    names = get_style_weights(unet)
+    return [weight for name, weight in unet.named_parameters() if name in names]
+
+
+def leave_style_out(unet: TemporalUNet) -> None:
+    """Set what style adds to zero, and freeze it; the layer that it shares with audio, whose own
+    columns get no gradient, is trained on."""
+    for name, weight in get_style_weights(unet).items():
+        if ".to_out." in name or name == CONDITION_LAYER:
+            weight.zero_()
+        if name != CONDITION_LAYER:
+            unet.get_parameter(name).requires_grad_(False)
 
 
 def check_sync(configuration: DenoisingConfiguration, batch: dict[str, Tensor]) -> None:

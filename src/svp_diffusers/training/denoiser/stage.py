@@ -12,19 +12,25 @@ from peft import get_peft_model_state_dict
 from svp_diffusers.checkpoints.loading import (
     DTYPES,
     find_checkpoint,
+    load_style_encoder,
     name_checkpoint,
     save_checkpoint,
 )
 from svp_diffusers.data.loader import ClipDataset
+from svp_diffusers.errors import ConfigurationError
 from svp_diffusers.media.output import atomic_folder
 from svp_diffusers.models.expression_encoder_svp import ExpressionEncoder
 from svp_diffusers.pipelines.pipeline_svp_talking_head import SVPTalkingHeadPipeline
 from svp_diffusers.training.denoiser.batches import DenoisingBatches
 from svp_diffusers.training.denoiser.clip_sampler import ClipSampler
-from svp_diffusers.training.denoiser.configuration import DenoisingConfiguration
+from svp_diffusers.training.denoiser.configuration import (
+    DenoisingConfiguration,
+    StyleAdapterTrainingConfiguration,
+)
 from svp_diffusers.training.denoiser.objective import (
     DenoisingObjective,
     check_sync,
+    leave_style_out,
 )
 from svp_diffusers.training.loop.estimate import GIB, estimate_step, measure_peak, trace_step
 from svp_diffusers.training.loop.loop import make_accelerator, train
@@ -58,7 +64,8 @@ def train_denoiser(
         dry_run: print what a step will take, take one, print what it took, and keep nothing.
 
     Returns:
-        The folder `pipeline` (or `lora`, of the LoRA alone) of `output_dir`; None of a dry run.
+        The folder `pipeline` of `output_dir`, or `lora` or `style_adapter` with what was trained
+        alone; None of a dry run.
 
     Raises:
         SVPError: see `RunFolder`, `find_checkpoint` and `DenoisingBatches`; before any training.
@@ -85,6 +92,8 @@ def train_denoiser(
     enabled = pipeline.unet.config.motion_modules_enabled
     pipeline.unet.enable_motion_modules(consecutive)
     prepare(objective)
+    if configuration.style_dropout == 1:
+        leave_style_out(pipeline.unet)
     traced = trace_step(objective, example)
     for weight in traced.unused:  # processes that train together would wait for their gradients
         weight.requires_grad_(False)
@@ -99,7 +108,7 @@ def train_denoiser(
         accelerator.print(f"measured: {peak:.2f} GiB at the peak, {seconds:.2g} s")
         return None
     pipeline.unet.enable_motion_modules(consecutive or enabled)
-    folder = run.path / ("lora" if configuration.lora_rank else "pipeline")
+    folder = run.path / configuration.result
     if not accelerator.is_main_process:
         return folder
     if configuration.lora_rank:
@@ -109,7 +118,10 @@ def train_denoiser(
         pipeline = _rebuild(pipeline, configuration, weights)
     else:
         objective.to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]
-    save_checkpoint(pipeline, folder)
+    if isinstance(configuration, StyleAdapterTrainingConfiguration):
+        _save_style_adapter(pipeline, configuration, folder)
+    else:
+        save_checkpoint(pipeline, folder)
     return folder
 
 
@@ -120,6 +132,15 @@ def _load(configuration: DenoisingConfiguration) -> SVPTalkingHeadPipeline:
         dtype={"default": DTYPES[configuration.weights_dtype], "style_encoder": torch.float32},
         disable_mmap=True,  # else what is copied to another layout stays in memory as a file too
     )
+    if isinstance(configuration, StyleAdapterTrainingConfiguration) and configuration.style_encoder:
+        encoder = load_style_encoder(configuration.style_encoder)
+        given, taken = encoder.config.style_dim, pipeline.unet.config.style_dim
+        if given != taken:
+            raise ConfigurationError(
+                f"the style encoder {configuration.style_encoder} gives {given} numbers, the UNet "
+                f"of {configuration.pipeline} takes {taken}; train one with style_dim {taken}"
+            )
+        pipeline.register_modules(style_encoder=encoder)
     return pipeline
 
 
@@ -136,7 +157,7 @@ def read_batches(
     Raises:
         SVPError: see `DenoisingBatches`.
     """
-    pad_frames = pipeline.audio_projector.config.num_pad_frames
+    pad_frames = pipeline.audio_projector.config.get("num_pad_frames")
     training, judging = (
         DenoisingBatches(
             ClipDataset(configuration.data, split),
@@ -184,6 +205,19 @@ def _save_lora(
     }
     with atomic_folder(folder) as temporary:
         pipeline.save_lora_weights(temporary, unet_lora_layers=layers)
+        (temporary / "card.yaml").write_text(yaml.safe_dump(card), encoding="utf-8")
+
+
+def _save_style_adapter(
+    pipeline: SVPTalkingHeadPipeline,
+    configuration: StyleAdapterTrainingConfiguration,
+    folder: Path,
+) -> None:
+    """Save the adapter, and beside it what its card says (see `CardDescription`)."""
+    base = name_checkpoint(configuration.pipeline)
+    card = {"training": f"the style of a frozen checkpoint, {configuration.steps} steps."}
+    with atomic_folder(folder) as temporary:
+        pipeline.save_style_adapter(temporary, base_model=base)
         (temporary / "card.yaml").write_text(yaml.safe_dump(card), encoding="utf-8")
 
 

@@ -1,0 +1,88 @@
+"""A whole batch: its lines shared by workers, resumable after any interruption."""
+
+import shutil
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+
+from svp_diffusers.errors import OutputError
+from svp_diffusers.generation.batch.lines import Line, read_lines
+from svp_diffusers.generation.batch.report import FAILED, Outcome, write_report
+from svp_diffusers.generation.batch.worker import WORK_NAME, Job, move_files
+from svp_diffusers.media.output import check_output
+
+Execute = Callable[[Sequence[Job]], Iterator[Outcome]]
+"""Makes all jobs, and yields what became of each as soon as it is known."""
+
+
+def make_batch(
+    manifest: Path,
+    folder: Path,
+    execute: Execute,
+    on_outcome: Callable[[Sequence[Outcome], int], None] = lambda outcomes, total: None,
+) -> list[Outcome]:
+    """Make the videos of a manifest, and `report.csv`, which has a row for each line.
+
+    A video is written in a hidden folder and moved to its place when it is complete. Called again
+    after an interruption, videos that are there with a manifest of the same request, the same
+    inputs and the same checkpoint are kept.
+
+    Args:
+        manifest: see `read_lines`.
+        folder: of the videos.
+        execute: makes them: `in_processes(...)` or `on_ray(...)`.
+        on_outcome: called with the outcomes so far and the number of lines, at first and after
+            each line.
+
+    Returns:
+        What became of each line, in order.
+
+    Raises:
+        MediaError, ConfigurationError: the manifest cannot be read.
+        OutputError: the folder cannot be written, or another batch is writing there.
+    """
+    folder = folder.absolute()
+    check_output(folder / "report.csv")
+    lines = read_lines(manifest, folder)
+    with lock_folder(folder):
+        finish_moves(folder)
+        outcomes = [_refuse(line) for line in lines if line.request is None]
+        jobs = [Job(line.number, line.request, folder) for line in lines if line.request]
+        jobs.sort(key=lambda job: (job.request.model or "", job.request.dtype))  # a model once
+        on_outcome(outcomes, len(lines))
+        for outcome in execute(jobs):
+            outcomes.append(outcome)
+            on_outcome(outcomes, len(lines))
+        write_report(outcomes, folder)
+        shutil.rmtree(folder / WORK_NAME, ignore_errors=True)
+    return sorted(outcomes, key=lambda each: each.line)
+
+
+@contextmanager
+def lock_folder(folder: Path) -> Iterator[None]:
+    """Keep other batches out of a folder; the lock of a process that was killed is gone with it.
+
+    Raises:
+        OutputError: another batch is at work in it.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        with FileLock(folder / ".lock", blocking=False):
+            yield
+    except Timeout as error:
+        raise OutputError(f"{folder}: another `svp batch` is at work there; wait for it") from error
+
+
+def finish_moves(folder: Path) -> None:
+    """Do what a batch that was killed left undone: move complete videos, delete incomplete ones."""
+    for path in (folder / WORK_NAME).glob("*"):
+        if path.name.startswith("."):
+            shutil.rmtree(path)
+        else:
+            move_files(path, folder)
+
+
+def _refuse(line: Line) -> Outcome:
+    return Outcome(line.number, "", FAILED, 0.0, "ConfigurationError", line.problem)

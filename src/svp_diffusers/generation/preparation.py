@@ -1,0 +1,157 @@
+"""A request checked to the end, and all that is read for it, before a weight is loaded."""
+
+from dataclasses import dataclass, replace
+from fractions import Fraction
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from svp_diffusers.checkpoints.json_files import read_config
+from svp_diffusers.checkpoints.loading import (
+    CallDefaults,
+    find_checkpoint,
+    outline_style_encoder,
+    read_call_defaults,
+    select_device,
+)
+from svp_diffusers.checkpoints.style_adapters import find_adapter
+from svp_diffusers.generation.checks import check_overwritten, check_request, choose_size
+from svp_diffusers.generation.head_motion import (
+    check_generated_motion,
+    choose_head_pictures,
+    prepare_head_motion,
+    warn_of_large_motion,
+)
+from svp_diffusers.generation.portrait import Portrait, prepare_portraits
+from svp_diffusers.generation.request import GenerationRequest
+from svp_diffusers.generation.styles import check_styles
+from svp_diffusers.generation.voices import Voices, read_voices
+from svp_diffusers.generation.whole_picture import place_portraits
+from svp_diffusers.media.faces import FaceDetector
+from svp_diffusers.media.image import read_image
+from svp_diffusers.media.landmarks import LandmarkFaceDetector
+from svp_diffusers.media.paste_back import PastedCrop, trim_to_even
+from svp_diffusers.media.video import parse_fps
+from svp_diffusers.pipelines.head_pictures_svp import HeadPictures
+from svp_diffusers.style.parse import StyleEntry, parse_style
+
+
+@dataclass(frozen=True)
+class PreparedVideo:
+    """A video that can be made, given the checkpoint's weights.
+
+    Attributes:
+        asked: the request as it was given.
+        request: the same with the checkpoint's windows filled in.
+        outputs: the videos to write.
+        folder: of the checkpoint.
+        adapter: of the style adapter, if there is one.
+        device: to make it on.
+        fps: of the video.
+        size: its side in pixels.
+        voices: what is heard, and what each face says.
+        styles: one, several for a schedule, or none for the prior.
+        portraits: the faces that speak.
+        head_pictures: what the pipeline is shown of each portrait's head; None if it moves it.
+        pasted: where the portraits are put back into the picture, if they are.
+    """
+
+    asked: GenerationRequest
+    request: GenerationRequest
+    outputs: list[Path]
+    folder: Path
+    adapter: Path | None
+    device: torch.device
+    fps: Fraction
+    size: int
+    voices: Voices
+    styles: list[StyleEntry]
+    portraits: list[Portrait]
+    head_pictures: list[HeadPictures | None]
+    pasted: list[PastedCrop]
+
+
+def prepare_video(
+    request: GenerationRequest, detector: FaceDetector | None = None
+) -> PreparedVideo:
+    """Check a request and read its files.
+
+    Args:
+        request: what to make.
+        detector: finds the portrait's face; the package's own networks by default.
+
+    Raises:
+        SVPError: of the kind that fits.
+    """
+    outputs = check_request(request)
+    given_fps = None if request.fps is None else parse_fps(request.fps)
+    picture = read_image(request.image)
+    device = select_device(request.device)
+    folder = find_checkpoint(request.model)
+    adapter = None if request.style_adapter is None else find_adapter(request.style_adapter)
+    defaults = read_call_defaults(folder)
+    filled = fill_context(request, defaults)
+    fps = defaults.fps if given_fps is None else given_fps
+    voices = read_voices(filled, fps)
+    layout = read_config(folder, "head_guider")["keypoint_layout"]
+    unet = read_config(folder, "unet")
+    size = choose_size(filled, unet["sample_size"], unet["motion_max_seq_length"])
+    outline = outline_style_encoder(adapter or folder)
+    styles = parse_style(filled.style, outline.style_bank)
+    check_styles(styles, outline, voices.heard.duration)
+    style_files = [each.file for each in styles if each.file is not None]
+    check_overwritten([*filled.files().values(), *style_files], outputs)
+    detector = detector or LandmarkFaceDetector()
+    if filled.paste_back:
+        picture = trim_to_even(picture)
+    portraits = prepare_portraits(filled, voices.faces, picture, size, layout, detector)
+    motion = _take_over_motion(filled, portraits, voices, fps, folder, layout, size, detector)
+    return PreparedVideo(
+        asked=request,
+        request=filled,
+        outputs=outputs,
+        folder=folder,
+        adapter=adapter,
+        device=device,
+        fps=fps,
+        size=size,
+        voices=voices,
+        styles=styles,
+        portraits=portraits,
+        head_pictures=[choose_head_pictures(each, motion, layout, size) for each in portraits],
+        pasted=place_portraits(picture, portraits) if filled.paste_back else [],
+    )
+
+
+def fill_context(request: GenerationRequest, defaults: CallDefaults) -> GenerationRequest:
+    """Put the checkpoint's windows where none were asked for."""
+    length, overlap = request.context_length, request.context_overlap
+    return replace(
+        request,
+        context_length=defaults.context_length if length is None else length,
+        context_overlap=defaults.context_overlap if overlap is None else overlap,
+    )
+
+
+def _take_over_motion(
+    request: GenerationRequest,
+    portraits: list[Portrait],
+    voices: Voices,
+    fps: Fraction,
+    folder: Path,
+    layout: str,
+    size: int,
+    detector: FaceDetector,
+) -> NDArray[np.float32] | None:
+    """The motion of the driver, if there is one; else check that what was asked for can be."""
+    landmarker = detector.landmarker if isinstance(detector, LandmarkFaceDetector) else None
+    num_frames = voices.count_frames(fps)
+    motion = prepare_head_motion(request, portraits[0], fps, num_frames, layout, landmarker)
+    if motion is not None:
+        warn_of_large_motion(folder, motion, size)
+    if request.head_motion == "generated":
+        for portrait in portraits:
+            check_generated_motion(folder, portrait, layout)
+    return motion

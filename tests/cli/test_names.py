@@ -1,0 +1,106 @@
+"""What the command line prints, and how it understands and refuses names."""
+
+import sys
+import warnings
+from pathlib import Path
+
+import pytest
+
+import svp_diffusers
+from svp_diffusers.checkpoints.loading import SVP_TINY, find_checkpoint, load_style_encoder
+from svp_diffusers.cli.main import main
+from svp_diffusers.cli.printing import say
+from svp_diffusers.errors import CheckpointError, StyleError
+from svp_diffusers.style.parse import parse_style
+from svp_diffusers.style.storage import find_style
+
+ESCAPES = "\x1b[2J\x1b]0;owned\x07\x9b31m\u202e"
+
+
+def run(monkeypatch: pytest.MonkeyPatch, *arguments: object) -> int:
+    monkeypatch.setattr(sys, "argv", ["svp", *map(str, arguments)])
+    try:
+        main()
+    except SystemExit as ended:
+        return int(ended.code or 0)
+    return 0
+
+
+def test_no_name_commands_the_terminal(capsys: pytest.CaptureFixture[str]) -> None:
+    say(f"a{ESCAPES}b\tc\nd é [bold]\udce9")
+    assert capsys.readouterr().out == (
+        "a\\x1b[2J\\x1b]0;owned\\x07\\x9b31m\\u202eb\tc\nd é [bold]\\udce9\n"
+    )
+
+
+def test_an_error_shows_a_name_and_does_not_obey_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    name = tmp_path / f"{ESCAPES}.png"
+    assert run(monkeypatch, "generate", name, "no.wav", "-o", tmp_path / "v.mp4") == 1
+    said = capsys.readouterr().err.lstrip("\n")  # of the progress that did not begin
+    assert said.startswith("error: ")
+    assert "\\x1b[2J" in said
+    assert said.rstrip("\n").isprintable()
+
+
+def test_the_source_that_a_style_file_names_is_shown_and_not_obeyed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    style = find_style("happy", load_style_encoder(SVP_TINY))
+    style.save(tmp_path / "a.style.safetensors")
+    output = tmp_path / f"{ESCAPES}.style.safetensors"
+    command = ["style", "mix", tmp_path / "a.style.safetensors", "prior", "-o", output]
+    assert run(monkeypatch, *command, "--checkpoint", SVP_TINY) == 0
+    assert capsys.readouterr().out.rstrip("\n").isprintable()
+
+
+def test_a_warning_is_one_line(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("svp_diffusers.cli.main.app", lambda: warnings.warn(ESCAPES, stacklevel=1))
+    assert run(monkeypatch) == 0
+    said = capsys.readouterr().err
+    assert said.startswith("warning: \\x1b[2J")
+    assert said.rstrip("\n").isprintable()
+
+
+def test_the_version(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(monkeypatch, "--version") == 0
+    assert capsys.readouterr().out == f"svp-diffusers {svp_diffusers.__version__}\n"
+
+
+@pytest.mark.parametrize(
+    "name", ["./gone", "gone", "/tmp/gone/model", "~/gone", "a/b/c", "../org/x", "gone.safetensors"]
+)
+def test_a_folder_that_is_not_there_is_not_looked_for_on_the_hub(
+    monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    def ask(*_: object, **__: object) -> None:
+        raise AssertionError("the Hub was asked")
+
+    monkeypatch.setattr("svp_diffusers.checkpoints.loading.snapshot_download", ask)
+    monkeypatch.setattr("svp_diffusers.checkpoints.loading._download", ask)
+    for find in (find_checkpoint, load_style_encoder):
+        with pytest.raises(CheckpointError, match="there is no folder"):
+            find(name)
+
+
+def test_a_wrong_style_name_brings_the_nearest_and_not_all() -> None:
+    names = [f"{emotion}-{person}" for emotion in ("happy", "angry", "sad") for person in range(14)]
+    with pytest.raises(
+        StyleError, match=r"unknown style 'hapy-3' among 43; did you mean"
+    ) as caught:
+        parse_style("hapy-3", names)
+    assert "happy-3" in str(caught.value)
+    assert len(str(caught.value)) < 120
+    with pytest.raises(StyleError, match=r"for instance happy-0"):
+        parse_style("0:qqqqqqqq", names)
+
+
+def test_the_python_door_says_it_alike() -> None:
+    encoder = load_style_encoder(SVP_TINY)
+    names = list(encoder.style_bank)
+    wrong = names[0][:-1]
+    with pytest.raises(ValueError, match=f"did you mean.*{names[0]}"):
+        encoder.get_style(wrong)

@@ -1,0 +1,95 @@
+"""Guidance: what each prediction of a step is shown, and how the predictions are weighed."""
+
+from typing import Any
+
+import torch
+
+from svp_diffusers.pipelines.conditions_svp import Conditions
+from svp_diffusers.pipelines.guidance_svp import GuidancePass, plan_guidance
+from svp_diffusers.pipelines.pipeline_svp_talking_head import SVPTalkingHeadPipeline
+
+FRAMES = 3
+SCALES = {
+    "reference_attention_scale": 0.5,
+    "audio_attention_scale": 0.6,
+    "style_attention_scale": 0.7,
+}
+NAMES = ("audio", "style", "reference_features", "reference_latents", "head_features")
+
+
+def draw(*shape: int, seed: int) -> torch.Tensor:
+    return torch.randn(shape, generator=torch.Generator().manual_seed(seed))
+
+
+def make_conditions(pipeline: SVPTalkingHeadPipeline) -> Conditions:
+    reference = draw(1, 4, 8, 8, seed=1)
+    with torch.no_grad():
+        features = pipeline.reference_unet(reference)
+    return Conditions(
+        draw(FRAMES, 5, pipeline.unet.config.cross_attention_dim, seed=2),
+        draw(pipeline.unet.config.style_dim, seed=3),
+        reference,
+        features,
+        draw(1, pipeline.unet.config.block_out_channels[0], FRAMES, 8, 8, seed=4),
+    )
+
+
+def watch(
+    pipeline: SVPTalkingHeadPipeline, passes: list[GuidancePass]
+) -> tuple[torch.Tensor, list[dict[str, Any]], list[torch.Tensor]]:
+    """The guided prediction, what the UNet was given each time, and what it said."""
+    given: list[dict[str, Any]] = []
+    said: list[torch.Tensor] = []
+
+    def note(module: Any, arguments: tuple[Any, ...], named: dict[str, Any], output: Any) -> None:
+        given.append({**named, "audio": arguments[2]})
+        said.append(output[0])
+
+    hook = pipeline.unet.register_forward_hook(note, with_kwargs=True)
+    try:
+        with torch.no_grad():
+            guided = pipeline.predict(
+                draw(1, 4, FRAMES, 8, 8, seed=5),
+                torch.tensor(500),
+                make_conditions(pipeline),
+                passes,
+                (0, FRAMES),
+                SCALES,
+            )
+    finally:
+        hook.remove()
+    return guided, given, said
+
+
+def list_shown(given: dict[str, Any]) -> set[str]:
+    """The conditions that a prediction was not without."""
+    return {
+        name for name in NAMES if given[name] is not None and (name != "audio" or given[name].any())
+    }
+
+
+def test_each_prediction_is_shown_one_condition_more(tiny_pipeline: SVPTalkingHeadPipeline) -> None:
+    _, given, _ = watch(tiny_pipeline, plan_guidance(3.5, 2.0, 1.5))
+    portrait = {"reference_features", "reference_latents", "head_features"}
+    assert [list_shown(each) for each in given] == [
+        set(),
+        portrait,
+        {*portrait, "audio"},
+        {*portrait, "audio", "style"},
+    ]
+    for each in given:
+        assert {name: each[name] for name in SCALES} == SCALES
+
+
+def test_each_condition_is_amplified_by_its_scale(tiny_pipeline: SVPTalkingHeadPipeline) -> None:
+    guided, _, said = watch(tiny_pipeline, plan_guidance(3.5, 2.0, 1.5))
+    nothing, portrait, heard, styled = said
+    expected = (
+        nothing + 3.5 * (portrait - nothing) + 2.0 * (heard - portrait) + 1.5 * (styled - heard)
+    )
+    torch.testing.assert_close(guided, expected, atol=1e-5, rtol=1e-5)
+
+
+def test_style_may_be_guided_alone() -> None:
+    shown = [(p.weight, p.portrait, p.audio, p.style) for p in plan_guidance(3.0, None, 2.0)]
+    assert shown == [(-2.0, False, False, False), (1.0, True, True, False), (2.0, True, True, True)]

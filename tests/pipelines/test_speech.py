@@ -1,0 +1,26 @@
+"""A frame hears its own moment of the speech, and as much before it as after it."""
+
+import pytest
+import torch
+
+from svp_diffusers.pipelines.speech_svp import window_audio
+
+
+@pytest.mark.parametrize("around", [0, 2])
+def test_a_frame_hears_its_own_moment_and_as_much_before_as_after(around: int) -> None:
+    """Of two embeddings a frame, numbered from 1; 0 is beyond the ends."""
+    frames = 12
+    windows = window_audio(torch.arange(1.0, 2 * frames + 1)[:, None], frames, around)
+    assert windows.shape == (frames, 2 * (2 * around + 1), 1)
+    for frame, window in enumerate(windows[..., 0].tolist()):
+        heard = range(2 * (frame - around), 2 * (frame + around + 1))
+        assert window == [i + 1 if 0 <= i < 2 * frames else 0 for i in heard]
+
+
+def test_a_click_is_heard_by_the_frame_that_shows_it_at_any_frame_rate() -> None:
+    """50 embeddings a second; the frame that shows the moment 1.05 s hears it in its middle."""
+    embeddings = torch.zeros(100, 1)
+    embeddings[52] = 1
+    for fps in (24, 25, 30, 50):
+        windows = window_audio(embeddings, 2 * fps, 2)[..., 0]
+        assert windows[:, 4:6].sum(1).argmax() == int(1.05 * fps)
