@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 from diffusers import MotionAdapter, UNet2DConditionModel
+from half_precision import check_half_precision
 from transformers import Wav2Vec2Config, Wav2Vec2FeatureExtractor, Wav2Vec2Model
 
 from svp_diffusers.checkpoints.description import describe_checkpoint
@@ -87,6 +88,7 @@ def test_v_express(
     assert description.layout == "v3"
     assert description.size == 128
     assert make_a_video(tmp_path / "converted").shape == (8, 3, 128, 128)
+    check_half_precision(tmp_path / "converted")
     assert svp(monkeypatch, "convert", "v-express", *arguments) == 1  # never overwrites
     assert svp(monkeypatch, "info", tmp_path / "converted") == 0
 
@@ -97,6 +99,7 @@ def test_starts_from_stable_diffusion(
     arguments = [parts, "-o", tmp_path / "start", "--audio-encoder", parts / "speech"]
     assert svp(monkeypatch, "convert", "sd15", *arguments) == 0
     assert make_a_video(tmp_path / "start").shape == (8, 3, 128, 128)
+    check_half_precision(tmp_path / "start")
 
 
 def test_starts_from_animatediff(

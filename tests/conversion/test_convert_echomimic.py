@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 import soundfile
 import torch
+from half_precision import check_half_precision
 from parity import RUN_TOLERANCE, difference
 from safetensors.torch import load_file
 
@@ -163,6 +164,8 @@ def test_half_precision(
         return sum(file.stat().st_size for file in folder.rglob("*.safetensors"))
 
     assert size(half) < 0.55 * size(converted)
+    # 33.2 dB in bfloat16: its published guidance amplifies what random weights make of rounding.
+    check_half_precision(converted, least_in_bfloat16=31)
     assert (
         convert(monkeypatch, tmp_path / "x", parity, parity / "echomimic", "--dtype", "int8") == 1
     )
