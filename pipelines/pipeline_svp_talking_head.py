@@ -12,6 +12,7 @@ import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
+from itertools import product
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -41,6 +42,8 @@ from .head_pose_svp import HeadMotion
 from .head_svp import HeadMixin
 from .images_svp import Portrait, read_portrait
 from .noise_svp import NoiseMixin, check_finite
+from .numbers_svp import MOST_FPS, MOST_SCALE, MOST_STEPS, check_number
+from .regional_svp import RegionalMixin
 from .sound_svp import Audio, prepare_waveform
 from .speech_svp import count_frames
 from .style_adapter_svp import StyleAdapterMixin
@@ -73,7 +76,13 @@ class SVPTalkingHeadPipelineOutput(BaseOutput):
 
 
 class SVPTalkingHeadPipeline(
-    CheckpointMixin, StyleAdapterMixin, ConditionsMixin, HeadMixin, NoiseMixin, DiffusionPipeline
+    CheckpointMixin,
+    StyleAdapterMixin,
+    ConditionsMixin,
+    HeadMixin,
+    RegionalMixin,
+    NoiseMixin,
+    DiffusionPipeline,
 ):
     """Makes a portrait speak, in a style that is sampled from a probability distribution.
 
@@ -92,6 +101,7 @@ class SVPTalkingHeadPipeline(
         face_landmarker: `FaceLandmarker`, finds the portrait's face where a call gives no head
             keypoints. Optional.
         head_motion: `HeadMotionModel`, speech and style to the motion of the head. Optional.
+        face_projector: `FaceProjector`, of a UNet that attends to the identity of a face. Optional.
         num_inference_steps: the default of a call, as are the next seven: they depend on how a
             checkpoint was trained, so it carries them.
         guidance_scale: the default of a call.
@@ -110,11 +120,12 @@ class SVPTalkingHeadPipeline(
     """
 
     model_cpu_offload_seq = (
-        "face_landmarker->audio_encoder->style_encoder->audio_projector->reference_unet"
+        "face_landmarker->audio_encoder->style_encoder->audio_projector->face_projector"
+        "->reference_unet"
         "->head_motion->head_guider->unet->vae"
     )
     _callback_tensor_inputs: ClassVar = ["latents"]
-    _optional_components: ClassVar = ["face_landmarker", "head_motion"]
+    _optional_components: ClassVar = ["face_landmarker", "head_motion", "face_projector"]
 
     def __init__(
         self,
@@ -129,6 +140,7 @@ class SVPTalkingHeadPipeline(
         scheduler: SchedulerMixin,
         face_landmarker: ModelMixin | None = None,
         head_motion: ModelMixin | None = None,
+        face_projector: ModelMixin | None = None,
         num_inference_steps: int = 25,
         guidance_scale: float = 3.5,
         audio_guidance_scale: float | None = None,
@@ -155,6 +167,7 @@ class SVPTalkingHeadPipeline(
             scheduler=scheduler,
             face_landmarker=face_landmarker,
             head_motion=head_motion,
+            face_projector=face_projector,
         )
         self.register_to_config(
             num_inference_steps=num_inference_steps,
@@ -235,6 +248,8 @@ class SVPTalkingHeadPipeline(
         Raises:
             ValueError: saying which argument is wrong, and what is expected.
         """
+        check_number("height", height, self.vae_scale_factor, 4096, whole=True)
+        check_number("width", width, self.vae_scale_factor, 4096, whole=True)
         if height % self.vae_scale_factor or width % self.vae_scale_factor or height * width <= 0:
             raise ValueError(
                 f"`height` and `width` must be positive multiples of {self.vae_scale_factor}, got "
@@ -246,19 +261,14 @@ class SVPTalkingHeadPipeline(
                 f"This checkpoint was trained at {trained}x{trained} pixels; at {width}x{height} "
                 "faces may come out wrong. Make the video at that size, and enlarge it afterwards."
             )
-        for name, value, least in (
-            ("fps", fps, 1),
-            ("num_inference_steps", num_inference_steps, 1),
-            ("num_videos_per_style", num_videos_per_style, 1),
-            ("sampling_rate", sampling_rate, 1),
-            ("style_temperature", style_temperature, 0),
-            ("context_overlap", context_overlap, 0),
-        ):
-            if not least <= value < float("inf"):
-                raise ValueError(f"`{name}` must be {least} or more, got {value}.")
-        if not 0 <= shared_noise <= 1:
-            raise ValueError(f"`shared_noise` must be from 0 to 1, got {shared_noise}.")
-        longest = self.unet.config.motion_max_seq_length
+        check_number("fps", fps, 1, MOST_FPS)
+        check_number("style_temperature", style_temperature, 0, MOST_SCALE)
+        check_number("shared_noise", shared_noise, 0, 1)
+        check_number("num_inference_steps", num_inference_steps, 1, MOST_STEPS, whole=True)
+        check_number("num_videos_per_style", num_videos_per_style, 1, 1000, whole=True)
+        check_number("context_overlap", context_overlap, 0, 10_000, whole=True)
+        config = self.unet.config
+        longest = config.motion_max_seq_length - config.get("num_context_frames", 0)
         if not context_overlap < context_length <= longest:
             raise ValueError(
                 f"`context_length` must be above `context_overlap` ({context_overlap}) and at most "
@@ -308,17 +318,8 @@ class SVPTalkingHeadPipeline(
         shown = conditions.cut(*window)
         prediction = torch.zeros_like(latents)
         for each in passes:
-            predicted = self.unet(
-                latents,
-                timestep,
-                shown.audio_tokens if each.audio else torch.zeros_like(shown.audio_tokens),
-                style=shown.style[None] if each.style else None,
-                reference_features=shown.reference_features if each.portrait else None,
-                reference_latents=shown.reference_latents if each.portrait else None,
-                head_features=shown.head_features if each.portrait else None,
-                **attention_scales,
-                return_dict=False,
-            )[0]
+            given = shown.give(each, attention_scales)
+            predicted = self.unet(latents, timestep, **given, return_dict=False)[0]
             prediction = prediction + each.weight * predicted
         return prediction
 
@@ -375,6 +376,7 @@ class SVPTalkingHeadPipeline(
         head_keypoints: HeadPictures | None = None,
         portrait_keypoints: np.ndarray | list[np.ndarray] | None = None,
         find_face: bool = True,
+        face_embedding: torch.Tensor | np.ndarray | None = None,
         head_motion: HeadMotion = None,
         head_motion_scale: float = 1.0,
         height: int | None = None,
@@ -424,6 +426,8 @@ class SVPTalkingHeadPipeline(
                 checkpoint has a `face_landmarker`: the portrait is cut around it. Else the head is
                 left to the model, which seldom ends well; where the checkpoint is given the face's
                 place, that is the portrait's middle.
+            face_embedding: whose face it is, (512,), as ArcFace says, of a checkpoint that has a
+                `face_projector`; None is nobody's. All portraits of a batch have it.
             head_motion: "generated" from speech and style, where the checkpoint has the component
                 `head_motion`; "still"; or poses (frames, 6), see `head_pose_svp`, whose difference
                 from the first moves the head. By default generated, if that is possible and the
@@ -487,6 +491,17 @@ class SVPTalkingHeadPipeline(
             context_overlap = self.config.context_overlap
 
         # 1. Check everything that can be checked before a model runs
+        for name, scale in (
+            ("guidance_scale", scales[0]),
+            ("audio_guidance_scale", scales[1]),
+            ("style_guidance_scale", scales[2]),
+            ("reference_attention_scale", reference_attention_scale),
+            ("audio_attention_scale", audio_attention_scale),
+            ("style_attention_scale", style_attention_scale),
+            ("head_motion_scale", head_motion_scale),
+        ):
+            if scale is not None:
+                check_number(name, scale, 0, MOST_SCALE)
         self.check_inputs(
             image,
             audio,
@@ -521,6 +536,7 @@ class SVPTalkingHeadPipeline(
         if head_keypoints is not None:
             for frames in num_frames:
                 self.check_head_keypoints(head_keypoints, frames, height, width)
+        self.check_face_embedding(face_embedding)
         self._guidance_scale = scales[0]
         self._interrupt = False
 
@@ -535,7 +551,8 @@ class SVPTalkingHeadPipeline(
         for portrait, head, waveform, frames in each_portrait:
             head_features = None if head.pictures is None else self.encode_heads(head.pictures)
             motion = self.choose_head_motion(head_motion, head_motion_scale, head)
-            audio_tokens, embeddings = self.encode_audio_tokens(waveform, frames, fps)
+            made = self.fill_clips(frames, context_length)
+            audio_tokens, embeddings = self.encode_audio_tokens(waveform, made, fps)
             audio_tokens = audio_tokens.to(self.unet.dtype)
             portrait_latents = self.encode_image(portrait, height, width)
             if self.config.min_portrait_psnr:
@@ -550,15 +567,17 @@ class SVPTalkingHeadPipeline(
                         *(frames, fps, height, width, drawn),
                     )
                     head_features = self.encode_heads(moved)
-                conditions.append(
-                    Conditions(audio_tokens, vector, portrait_latents, features, head_features)
-                )
+                all_of = Conditions(audio_tokens, vector, portrait_latents, features, head_features)
+                if self.makes_clips and head.pictures is not None:
+                    all_of = self.add_regions(all_of, head.pictures, face_embedding)
+                conditions.append(all_of)
 
         # 3. Prepare timesteps, noise, windows and guidance
         self.scheduler.set_timesteps(num_inference_steps, device=self._execution_device)
         timesteps = self.scheduler.timesteps
-        self._num_timesteps = len(timesteps)
         lengths = [each.num_frames for each in conditions]
+        clips = self.plan_clips(max(lengths), context_length)
+        self._num_timesteps = len(timesteps) * len(clips)
         latents = self.prepare_latents(lengths, height, width, generators, latents, shared_noise)
         passes = plan_guidance(*scales)
         attention_scales = {
@@ -566,18 +585,22 @@ class SVPTalkingHeadPipeline(
             "audio_attention_scale": audio_attention_scale,
             "style_attention_scale": style_attention_scale * self.style_adapter_scale,
         }
-        # Schedulers remember what they stepped: each video has its own, and its length.
-        schedulers = [copy.deepcopy(self.scheduler) for _ in conditions]
         takes_generator = "generator" in inspect.signature(self.scheduler.step).parameters
 
         # 4. Denoise each video: predict every window, blend, and take one step on the whole
-        with self.progress_bar(total=len(timesteps)) as progress_bar:
-            for step, timestep in enumerate(timesteps):
+        with self.progress_bar(total=self._num_timesteps) as progress_bar:
+            for number, ((start, stop), step) in enumerate(product(clips, range(len(timesteps)))):
                 if self.interrupt:
                     break
-                stepped = torch.zeros_like(latents)
-                for row, (scheduler, each) in enumerate(zip(schedulers, conditions, strict=True)):
-                    noisy = latents[row : row + 1, :, : each.num_frames]
+                if step == 0:
+                    rows = [row for row, length in enumerate(lengths) if length > start]
+                    shown = [self.start_clip(conditions[r], latents[r], start, stop) for r in rows]
+                    # Schedulers remember what they stepped: each video has its own, and its length.
+                    schedulers = [copy.deepcopy(self.scheduler) for _ in rows]
+                timestep, stepped = timesteps[step], latents.clone()
+                for row, scheduler, each in zip(rows, schedulers, shown, strict=True):
+                    span = slice(start, start + each.num_frames)
+                    noisy = latents[row : row + 1, :, span]
                     prediction = self.predict_video(
                         scheduler.scale_model_input(noisy, timestep)[0],
                         timestep,
@@ -589,22 +612,22 @@ class SVPTalkingHeadPipeline(
                         step,
                     )
                     own = {"generator": generators[row]} if takes_generator else {}
-                    stepped[row : row + 1, :, : each.num_frames] = scheduler.step(
+                    stepped[row : row + 1, :, span] = scheduler.step(
                         prediction[None], timestep, noisy, **own, return_dict=False
                     )[0]
-                check_finite(stepped, f"the latents of step {step + 1}", self.unet.dtype)
+                check_finite(stepped, f"the latents of step {number + 1}", self.unet.dtype)
                 latents = stepped
                 if callback_on_step_end is not None:
                     offered = {"latents": latents}
                     tensors = {name: offered[name] for name in callback_on_step_end_tensor_inputs}
-                    returned = callback_on_step_end(self, step, timestep, tensors)
+                    returned = callback_on_step_end(self, number, timestep, tensors)
                     latents = returned.pop("latents", latents)
                 progress_bar.update()
 
         # 5. Decode each video at its own length
         frames_of_all = [
-            self._to_output(latents[row, :, : each.num_frames], output_type)
-            for row, each in enumerate(conditions)
+            self._to_output(latents[row, :, : num_frames[row // num_videos_per_style]], output_type)
+            for row in range(num_videos)
         ]
         styles = [each.style for each in conditions]
         self.maybe_free_model_hooks()

@@ -99,6 +99,7 @@ def make_video(
                 head_keypoints=head_pictures,
                 portrait_keypoints=portrait.keypoints if head_pictures is None else None,
                 find_face=False,
+                face_embedding=prepared.face_embedding,
                 head_motion=request.head_motion,
                 head_motion_scale=request.head_motion_scale,
                 height=prepared.size,
