@@ -164,11 +164,15 @@ def test_half_precision(
         return sum(file.stat().st_size for file in folder.rglob("*.safetensors"))
 
     assert size(half) < 0.55 * size(converted)
-    # 33.2 dB in bfloat16: its published guidance amplifies what random weights make of rounding.
-    check_half_precision(converted, least_in_bfloat16=31)
     assert (
         convert(monkeypatch, tmp_path / "x", parity, parity / "echomimic", "--dtype", "int8") == 1
     )
+
+
+@pytest.mark.slow
+def test_half_precision_makes_the_same_video(converted: Path) -> None:
+    # 33.2 dB in bfloat16: published guidance amplifies what random weights make of rounding.
+    check_half_precision(converted, least_in_bfloat16=31)
 
 
 def rewrite(path: Path, change: Callable[[dict[str, torch.Tensor]], object]) -> None:
