@@ -42,7 +42,7 @@ def watch(
     said: list[torch.Tensor] = []
 
     def note(module: Any, arguments: tuple[Any, ...], named: dict[str, Any], output: Any) -> None:
-        given.append({**named, "audio": arguments[2]})
+        given.append({**named, "audio": named["encoder_hidden_states"]})
         said.append(output[0])
 
     hook = pipeline.unet.register_forward_hook(note, with_kwargs=True)
