@@ -26,6 +26,7 @@ from svp_diffusers.generation.head_motion import (
 )
 from svp_diffusers.generation.portrait import Portrait, prepare_portraits
 from svp_diffusers.generation.request import GenerationRequest
+from svp_diffusers.generation.streaming import choose_streaming
 from svp_diffusers.generation.styles import check_styles
 from svp_diffusers.generation.voices import Voices, read_voices
 from svp_diffusers.generation.whole_picture import place_portraits
@@ -56,6 +57,7 @@ class PreparedVideo:
         portraits: the faces that speak.
         head_pictures: what the pipeline is shown of each portrait's head; None if it moves it.
         pasted: where the portraits are put back into the picture, if they are.
+        streamed: whether frames are written as they are finished.
     """
 
     asked: GenerationRequest
@@ -71,6 +73,7 @@ class PreparedVideo:
     portraits: list[Portrait]
     head_pictures: list[HeadPictures | None]
     pasted: list[PastedCrop]
+    streamed: bool
 
 
 def prepare_video(
@@ -122,6 +125,7 @@ def prepare_video(
         portraits=portraits,
         head_pictures=[choose_head_pictures(each, motion, layout, size) for each in portraits],
         pasted=place_portraits(picture, portraits) if filled.paste_back else [],
+        streamed=choose_streaming(filled, styles, folder, voices),
     )
 
 
