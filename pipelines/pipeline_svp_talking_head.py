@@ -12,6 +12,7 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
+from itertools import product
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -43,6 +44,7 @@ from .head_pose_svp import HeadMotion
 from .head_svp import HeadMixin
 from .images_svp import Portrait, read_portrait
 from .noise_svp import NoiseMixin, check_finite
+from .regional_svp import RegionalMixin
 from .sound_svp import Audio, Piece, StoredSound, open_sound, prepare_waveform
 from .speech_frames_svp import LiveSpeech, RecordedSpeech, SpeechEncoder, SpeechFrames
 from .speech_svp import count_frames
@@ -80,6 +82,7 @@ class SVPTalkingHeadPipeline(
     StyleAdapterMixin,
     ConditionsMixin,
     HeadMixin,
+    RegionalMixin,
     HeadFramesMixin,
     NoiseMixin,
     StreamMixin,
@@ -102,6 +105,7 @@ class SVPTalkingHeadPipeline(
         face_landmarker: `FaceLandmarker`, finds the portrait's face where a call gives no head
             keypoints. Optional.
         head_motion: `HeadMotionModel`, speech and style to the motion of the head. Optional.
+        face_projector: `FaceProjector`, of a UNet that attends to the identity of a face. Optional.
         num_inference_steps: the default of a call, as are the next seven: they depend on how a
             checkpoint was trained, so it carries them.
         guidance_scale: the default of a call.
@@ -120,11 +124,12 @@ class SVPTalkingHeadPipeline(
     """
 
     model_cpu_offload_seq = (
-        "face_landmarker->audio_encoder->style_encoder->audio_projector->reference_unet"
+        "face_landmarker->audio_encoder->style_encoder->audio_projector->face_projector"
+        "->reference_unet"
         "->head_motion->head_guider->unet->vae"
     )
     _callback_tensor_inputs: ClassVar = ["latents"]
-    _optional_components: ClassVar = ["face_landmarker", "head_motion"]
+    _optional_components: ClassVar = ["face_landmarker", "head_motion", "face_projector"]
 
     def __init__(
         self,
@@ -139,6 +144,7 @@ class SVPTalkingHeadPipeline(
         scheduler: SchedulerMixin,
         face_landmarker: ModelMixin | None = None,
         head_motion: ModelMixin | None = None,
+        face_projector: ModelMixin | None = None,
         num_inference_steps: int = 25,
         guidance_scale: float = 3.5,
         audio_guidance_scale: float | None = None,
@@ -165,6 +171,7 @@ class SVPTalkingHeadPipeline(
             scheduler=scheduler,
             face_landmarker=face_landmarker,
             head_motion=head_motion,
+            face_projector=face_projector,
         )
         self.register_to_config(
             num_inference_steps=num_inference_steps,
@@ -232,17 +239,8 @@ class SVPTalkingHeadPipeline(
         shown = conditions.cut(*window)
         prediction = torch.zeros_like(latents)
         for each in passes:
-            predicted = self.unet(
-                latents,
-                timestep,
-                shown.audio_tokens if each.audio else torch.zeros_like(shown.audio_tokens),
-                style=shown.style[None] if each.style else None,
-                reference_features=shown.reference_features if each.portrait else None,
-                reference_latents=shown.reference_latents if each.portrait else None,
-                head_features=shown.head_features if each.portrait else None,
-                **attention_scales,
-                return_dict=False,
-            )[0]
+            given = shown.give(each, attention_scales)
+            predicted = self.unet(latents, timestep, **given, return_dict=False)[0]
             prediction = prediction + each.weight * predicted
         return prediction
 
@@ -364,6 +362,7 @@ class SVPTalkingHeadPipeline(
         head_keypoints: HeadPictures | None = None,
         portrait_keypoints: np.ndarray | list[np.ndarray] | None = None,
         find_face: bool = True,
+        face_embedding: torch.Tensor | np.ndarray | None = None,
         head_motion: HeadMotion = None,
         head_motion_scale: float = 1.0,
         height: int | None = None,
@@ -413,6 +412,8 @@ class SVPTalkingHeadPipeline(
                 checkpoint has a `face_landmarker`: the portrait is cut around it. Else the head is
                 left to the model, which seldom ends well; where the checkpoint is given the face's
                 place, that is the portrait's middle.
+            face_embedding: whose face it is, (512,), as ArcFace says, of a checkpoint that has a
+                `face_projector`; None is nobody's. All portraits of a batch have it.
             head_motion: "generated" from speech and style, where the checkpoint has the component
                 `head_motion`; "still"; or poses (frames, 6), see `head_pose_svp`, whose difference
                 from the first moves the head. By default generated, if that is possible and the
@@ -497,6 +498,7 @@ class SVPTalkingHeadPipeline(
         if head_keypoints is not None:
             for frames in num_frames:
                 self.check_head_keypoints(head_keypoints, frames, height, width)
+        self.check_face_embedding(face_embedding)
         self._guidance_scale = settings.guidance_scale
         self._interrupt = False
 
@@ -511,7 +513,8 @@ class SVPTalkingHeadPipeline(
         for portrait, head, waveform, frames in each_portrait:
             head_features = None if head.pictures is None else self.encode_heads(head.pictures)
             motion = self.choose_head_motion(head_motion, head_motion_scale, head)
-            audio_tokens, embeddings = self.encode_audio_tokens(waveform, frames, fps)
+            made = self.fill_clips(frames, settings.context_length)
+            audio_tokens, embeddings = self.encode_audio_tokens(waveform, made, fps)
             audio_tokens = audio_tokens.to(self.unet.dtype)
             portrait_latents = self.encode_image(portrait, height, width)
             if self.config.min_portrait_psnr:
@@ -526,45 +529,50 @@ class SVPTalkingHeadPipeline(
                         *(frames, fps, height, width, drawn),
                     )
                     head_features = self.encode_heads(moved)
-                conditions.append(
-                    Conditions(audio_tokens, vector, portrait_latents, features, head_features)
-                )
+                all_of = Conditions(audio_tokens, vector, portrait_latents, features, head_features)
+                if self.makes_clips and head.pictures is not None:
+                    all_of = self.add_regions(all_of, head.pictures, face_embedding)
+                conditions.append(all_of)
 
         # 3. Prepare timesteps and noise
         self.scheduler.set_timesteps(settings.num_inference_steps, device=self._execution_device)
         timesteps = self.scheduler.timesteps
-        self._num_timesteps = len(timesteps)
         lengths = [each.num_frames for each in conditions]
+        clips = self.plan_clips(max(lengths), settings.context_length)
+        self._num_timesteps = len(timesteps) * len(clips)
         latents = self.prepare_latents(
             lengths, height, width, generators, latents, settings.shared_noise
         )
-        # Schedulers remember what they stepped: each video has its own, and its length.
-        schedulers = [copy.deepcopy(self.scheduler) for _ in conditions]
 
         # 4. Denoise each video: predict every window, blend, and take one step on the whole
-        with self.progress_bar(total=len(timesteps)) as progress_bar:
-            for step in range(len(timesteps)):
+        with self.progress_bar(total=self._num_timesteps) as progress_bar:
+            for number, ((start, stop), step) in enumerate(product(clips, range(len(timesteps)))):
                 if self.interrupt:
                     break
-                stepped = torch.zeros_like(latents)
-                for row, (scheduler, each) in enumerate(zip(schedulers, conditions, strict=True)):
-                    noisy = latents[row, :, : each.num_frames]
-                    stepped[row, :, : each.num_frames] = self.denoise_step(
-                        scheduler, step, noisy, each, settings, generators[row]
+                if step == 0:
+                    rows = [row for row, length in enumerate(lengths) if length > start]
+                    shown = [self.start_clip(conditions[r], latents[r], start, stop) for r in rows]
+                    # Schedulers remember what they stepped: each video has its own, and its length.
+                    schedulers = [copy.deepcopy(self.scheduler) for _ in rows]
+                stepped = latents.clone()
+                for row, scheduler, each in zip(rows, schedulers, shown, strict=True):
+                    span = slice(start, start + each.num_frames)
+                    stepped[row, :, span] = self.denoise_step(
+                        scheduler, step, latents[row, :, span], each, settings, generators[row]
                     )
-                check_finite(stepped, f"the latents of step {step + 1}", self.unet.dtype)
+                check_finite(stepped, f"the latents of step {number + 1}", self.unet.dtype)
                 latents = stepped
                 if callback_on_step_end is not None:
                     offered = {"latents": latents}
                     tensors = {name: offered[name] for name in callback_on_step_end_tensor_inputs}
-                    returned = callback_on_step_end(self, step, timesteps[step], tensors)
+                    returned = callback_on_step_end(self, number, timesteps[step], tensors)
                     latents = returned.pop("latents", latents)
                 progress_bar.update()
 
         # 5. Decode each video at its own length
         frames_of_all = [
-            self._to_output(latents[row, :, : each.num_frames], output_type)
-            for row, each in enumerate(conditions)
+            self._to_output(latents[row, :, : num_frames[row // num_videos_per_style]], output_type)
+            for row in range(num_videos)
         ]
         styles = [each.style for each in conditions]
         self.maybe_free_model_hooks()

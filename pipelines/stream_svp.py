@@ -280,8 +280,14 @@ class StreamMixin:
         """Check what only a stream cannot do.
 
         Raises:
-            ValueError: for what needs speech that is still to come.
+            ValueError: for what needs speech that is still to come, and of checkpoints that make
+                clips.
         """
+        if self.unet.config.get("num_context_frames"):
+            raise ValueError(
+                "This checkpoint makes a video clip after clip, each from the frames of the one "
+                "before, and cannot be streamed: call the pipeline."
+            )
         named = [each for _, each in style] if isinstance(style, (list, tuple)) else [style]
         if any(isinstance(each, str) and each == "from_audio" for each in named):
             raise ValueError(

@@ -99,6 +99,7 @@ def make_video(
                 latents, _ = pipeline(
                     audio=voice.samples,
                     **call_arguments(prepared, request, number, style, generator),
+                    face_embedding=prepared.face_embedding,
                     sampling_rate=voice.sampling_rate,
                     num_videos_per_style=request.num_styles,
                     return_dict=False,

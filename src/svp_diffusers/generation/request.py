@@ -142,6 +142,14 @@ class GenerationRequest:
             "panel": PORTRAIT,
         },
     )
+    face_embedding: Path | None = field(
+        default=None,
+        metadata={
+            "help": "Whose face it is: .npy (512,) of ArcFace, for a checkpoint converted from "
+            "Hallo. Default: nobody's.",
+            "panel": PORTRAIT,
+        },
+    )
     head_motion: str | None = field(
         default=None,
         metadata={
@@ -242,6 +250,7 @@ class GenerationRequest:
             "head_video": self.head_video,
             "head_keypoints": self.head_keypoints,
             "portrait_keypoints": self.portrait_keypoints,
+            "face_embedding": self.face_embedding,
         }
         files |= {f"speaker {face}": path for face, path in (self.speakers or {}).items()}
         return {role: path for role, path in files.items() if path is not None}

@@ -26,13 +26,19 @@ def choose_streaming(
     """Whether a video is streamed: if it is to be, or is long and its frames are the same.
 
     Raises:
-        ConfigurationError: if it was asked for, and the style is taken from all of the speech.
+        ConfigurationError: if it was asked for, and the style is taken from all of the speech, or
+            the checkpoint makes clips.
     """
     hears_all = any(entry.text == "from_audio" for entry in styles)
     if request.stream and hears_all:
         raise ConfigurationError(
             "--style from_audio needs all of the speech before the first frame: leave out "
             "--stream, or take the style first with `svp style encode`."
+        )
+    if request.stream and read_config(folder, "unet").get("num_context_frames", 0):
+        raise ConfigurationError(
+            f"{folder.name} makes a video clip after clip, each from the frames of the one before: "
+            "leave out --stream."
         )
     if request.stream:
         return True
@@ -47,6 +53,7 @@ def has_independent_frames(folder: Path) -> bool:
     return not (
         unet.get("motion_modules_enabled", True)
         or unet.get("clip_group_norm", False)
+        or unet.get("num_context_frames", 0)
         or index.get("cyclic_windows", False)
         or index["audio_encoder"][0] != "transformers"
     )

@@ -14,7 +14,8 @@ from diffusers.utils import logging
 
 from .guidance_svp import GuidancePass, plan_guidance
 from .images_svp import Portrait
-from .sound_svp import Audio
+from .numbers_svp import MOST_FPS, MOST_SCALE, MOST_STEPS, check_number
+from .sound_svp import Audio, check_rate
 
 logger = logging.get_logger(__name__)
 
@@ -89,11 +90,24 @@ class CallMixin:
             attention_scales: reference, audio and style.
 
         The others are those of `__call__`.
+
+        Raises:
+            ValueError: if a scale is not a number of its range.
         """
         config = self.config
         size = (self.unet.config.sample_size or 64) * self.vae_scale_factor
         scales = self.fill_guidance_scales(*guidance_scales)
         reference_scale, audio_scale, style_scale = attention_scales
+        for name, scale in (
+            ("guidance_scale", scales[0]),
+            ("audio_guidance_scale", scales[1]),
+            ("style_guidance_scale", scales[2]),
+            ("reference_attention_scale", reference_scale),
+            ("audio_attention_scale", audio_scale),
+            ("style_attention_scale", style_scale),
+        ):
+            if scale is not None:
+                check_number(name, scale, 0, MOST_SCALE)
         return CallSettings(
             height=height or size,
             width=width or size,
@@ -131,6 +145,8 @@ class CallMixin:
             ValueError: saying which argument is wrong, and what is expected.
         """
         height, width = settings.height, settings.width
+        check_number("height", height, self.vae_scale_factor, 4096, whole=True)
+        check_number("width", width, self.vae_scale_factor, 4096, whole=True)
         if height % self.vae_scale_factor or width % self.vae_scale_factor or height * width <= 0:
             raise ValueError(
                 f"`height` and `width` must be positive multiples of {self.vae_scale_factor}, got "
@@ -142,19 +158,15 @@ class CallMixin:
                 f"This checkpoint was trained at {trained}x{trained} pixels; at {width}x{height} "
                 "faces may come out wrong. Make the video at that size, and enlarge it afterwards."
             )
-        for name, value, least in (
-            ("fps", settings.fps, 1),
-            ("num_inference_steps", settings.num_inference_steps, 1),
-            ("num_videos_per_style", num_videos_per_style, 1),
-            ("sampling_rate", sampling_rate, 1),
-            ("style_temperature", style_temperature, 0),
-            ("context_overlap", settings.context_overlap, 0),
-        ):
-            if not least <= value < float("inf"):
-                raise ValueError(f"`{name}` must be {least} or more, got {value}.")
-        if not 0 <= settings.shared_noise <= 1:
-            raise ValueError(f"`shared_noise` must be from 0 to 1, got {settings.shared_noise}.")
-        longest = self.unet.config.motion_max_seq_length
+        check_number("fps", settings.fps, 1, MOST_FPS)
+        check_number("style_temperature", style_temperature, 0, MOST_SCALE)
+        check_number("shared_noise", settings.shared_noise, 0, 1)
+        check_number("num_inference_steps", settings.num_inference_steps, 1, MOST_STEPS, whole=True)
+        check_number("num_videos_per_style", num_videos_per_style, 1, 1000, whole=True)
+        check_number("context_overlap", settings.context_overlap, 0, 10_000, whole=True)
+        check_rate(sampling_rate)
+        config = self.unet.config
+        longest = config.motion_max_seq_length - config.get("num_context_frames", 0)
         if not settings.context_overlap < settings.context_length <= longest:
             raise ValueError(
                 f"`context_length` must be above `context_overlap` ({settings.context_overlap}) "

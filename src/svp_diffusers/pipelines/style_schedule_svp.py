@@ -7,10 +7,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from itertools import pairwise
+from numbers import Real
 from typing import Protocol, runtime_checkable
 
 import torch
 
+MOST_STYLES = 1000  # of a schedule
 STYLE_FADE_SECONDS = 0.4  # between the styles of a schedule (our choice)
 
 
@@ -54,15 +56,23 @@ class StyleSchedule:
     def __post_init__(self) -> None:
         if not self.keys or not all(isinstance(key, tuple) and len(key) == 2 for key in self.keys):
             raise ValueError(
-                f"A style schedule is a list of (seconds, style), of one at least; got {self.keys}."
+                "A style schedule is a list of (seconds, style), of one at least; got "
+                f"{str(self.keys)[:60]}."
             )
+        if len(self.keys) > MOST_STYLES:
+            raise ValueError(
+                f"A style schedule has at most {MOST_STYLES} styles, got {len(self.keys)}."
+            )
+        if not all(isinstance(start, Real) for start, _ in self.keys):
+            raise ValueError(f"A style begins at a number of seconds, not at {self.keys[-1][0]!r}.")
         if self.seconds[0] != 0:
             raise ValueError(
                 "A style schedule begins at 0 seconds, as in 0:neutral,2.5:happy or "
                 f'[(0.0, "neutral"), (2.5, "happy")]; got {self.seconds[0]:g}.'
             )
         if not all(before < after for before, after in pairwise(self.seconds)):
-            raise ValueError(f"The times of a style schedule must increase; got {self.seconds}.")
+            times = ", ".join(f"{start:g}" for start in self.seconds[:10])
+            raise ValueError(f"The times of a style schedule must increase; got {times}.")
         if not self.fade > 0:
             raise ValueError(f"A cross-fade takes more than 0 seconds; got {self.fade:g}.")
 

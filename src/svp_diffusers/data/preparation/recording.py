@@ -8,6 +8,7 @@ from itertools import islice
 from pathlib import Path
 
 import numpy as np
+from pydantic import TypeAdapter, ValidationError
 
 from svp_diffusers.data.clips import SAMPLING_RATE, ClipSample, encode_clip
 from svp_diffusers.data.preparation.analysis import (
@@ -77,13 +78,15 @@ class VideoOutcome:
 
 
 def read_outcome(directory: Path) -> VideoOutcome | None:
-    """Read the outcome that `prepare_video` left in a directory; None if it did not finish."""
+    """Read the outcome that `prepare_video` left in a directory; None if it did not finish, or was
+    damaged since, so that the video is prepared anew."""
     path = directory / OUTCOME_NAME
-    if not path.exists():
+    if not path.is_file():
         return None
-    content = json.loads(path.read_text())
-    parts = tuple(PartOutcome(**part) for part in content.pop("parts"))
-    return VideoOutcome(**content | {"notes": tuple(content["notes"]), "parts": parts})
+    try:
+        return TypeAdapter(VideoOutcome).validate_json(path.read_bytes())
+    except (ValidationError, OSError):
+        return None
 
 
 def prepare_video(
