@@ -122,6 +122,16 @@ def test_a_neighbours_face_is_left_alone(other: tuple[int, int, int, int]) -> No
     assert (weights <= alone).all()
 
 
+def test_faces_that_overlap_share_the_border_in_their_middle() -> None:
+    picture, face, other = draw_picture(), (200, 120, 250, 170), (240, 120, 290, 170)
+    for mine, theirs, own, foreign in ((face, other, 235, 255), (other, face, 255, 235)):
+        pasted = place_crop(picture, cut(picture, mine), mine, [theirs])
+        weights = np.zeros((320, 480))
+        weights[pasted.place] = pasted.weights[..., 0]
+        assert weights[145, own] > 0.9
+        assert weights[145, foreign] == 0
+
+
 def test_an_odd_picture_is_refused() -> None:
     picture = draw_picture(481, 320)
     with pytest.raises(ConfigurationError, match="481x320"):
