@@ -68,6 +68,10 @@ def check_request(request: GenerationRequest) -> list[Path]:
             "--no-detect-face takes the picture's middle: leave out --face-index and --bbox."
         )
     check_speakers(request)
+    if request.stream and (request.num_styles > 1 or request.speakers):
+        raise ConfigurationError(
+            "--stream makes one performance of one face: leave out --num-styles and --speaker."
+        )
     if request.output.suffix.lower() != ".mp4":
         raise ConfigurationError(f"The output must end in .mp4; got {request.output.name!r}.")
     for path in request.files().values():

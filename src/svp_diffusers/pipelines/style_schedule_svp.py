@@ -94,22 +94,24 @@ class StyleSchedule:
             )
 
     def blend(
-        self, vectors: Sequence[torch.Tensor], num_frames: int, fps: float | Fraction
+        self, vectors: Sequence[torch.Tensor], frames: range, fps: float | Fraction
     ) -> torch.Tensor:
         """Fade from one style to the next, linearly: the Wasserstein-2 geodesic of Gaussians.
 
         Args:
-            vectors: one a key, each (style_dim,) or (num_frames, style_dim): what is drawn from the
-                styles, or their means, or their standard deviations.
-            num_frames: of the video.
+            vectors: one a key, each (style_dim,), or (frames of the video, style_dim): what is
+                drawn from the styles, or their means, or their standard deviations.
+            frames: of the video, whose styles are wanted.
             fps: its frames a second.
 
         Returns:
-            (num_frames, style_dim).
+            (len(frames), style_dim).
         """
-        seconds = torch.arange(num_frames, device=vectors[0].device) / float(fps)
-        blended = vectors[0].expand(num_frames, -1)
-        for start, vector in zip(self.seconds[1:], vectors[1:], strict=True):
+        numbers = torch.arange(frames.start, frames.stop, device=vectors[0].device)
+        seconds = numbers / float(fps)
+        shown = [each if each.ndim == 1 else each[numbers] for each in vectors]
+        blended = shown[0].expand(len(frames), -1)
+        for start, vector in zip(self.seconds[1:], shown[1:], strict=True):
             fade = ((seconds - start) / self.fade).clamp(0, 1).to(vector.dtype)
-            blended = torch.lerp(blended, vector.expand(num_frames, -1), fade[:, None])
+            blended = torch.lerp(blended, vector.expand(len(frames), -1), fade[:, None])
         return blended
