@@ -124,8 +124,12 @@ class ConditionsMixin:
             windows = window_audio(embeddings, num_frames, num_pad_frames)
         else:
             windows = encode_windows(waveform, encoder, extractor, num_frames, fps, device)
+        return self.project_audio(windows), embeddings
+
+    def project_audio(self, windows: torch.Tensor) -> torch.Tensor:
+        """Turn windows (num_frames, ...) of speech into audio tokens (num_frames, tokens, dim)."""
         parts = windows.to(self.audio_projector.dtype).split(PROJECTED_WINDOWS)
-        return torch.cat([self.audio_projector(part) for part in parts]), embeddings
+        return torch.cat([self.audio_projector(part) for part in parts])
 
     def prepare_image(self, image: Portrait, height: int, width: int) -> torch.Tensor:
         """Bring the portrait to what the VAE takes.
@@ -266,7 +270,7 @@ class ConditionsMixin:
             schedule.check_end(num_frames, fps)
             rest = (embeddings, num_frames, fps, temperature, generator)
             vectors = [self.encode_style(each, *rest) for _, each in schedule.keys]
-            return schedule.blend(vectors, num_frames, fps)
+            return schedule.blend(vectors, range(num_frames), fps)
         style_dim = self.style_encoder.config.style_dim
         if isinstance(style, torch.Tensor):
             if style.shape not in ((style_dim,), (num_frames, style_dim)):

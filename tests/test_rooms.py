@@ -33,7 +33,7 @@ LEVELS = (
         for stage in ("style", "denoiser", "vae", "audio", "expression", "head_motion")
     ),
     ("training.svp_tiny",),
-    ("conversion", "evaluation", "hub"),
+    ("conversion", "evaluation", "hub", "app"),
     ("cli",),
     ("__init__", "__main__"),
 )

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from half_precision import check_half_precision
 from parity import RUN_TOLERANCE, TOLERANCE, difference
 from safetensors.torch import load_file
 
@@ -100,6 +101,12 @@ def run_golden(
     assert len(made) == 6
     assert torch.equal(made[-1][0, :, :23], frames)
     return made[-1]
+
+
+@pytest.mark.slow
+def test_half_precision_makes_the_same_video(converted: Path, io: dict[str, torch.Tensor]) -> None:
+    face = {"face_embedding": io["face_embedding"][0], "head_keypoints": io["face_region"]}
+    check_half_precision(converted, **face)
 
 
 def test_a_call_makes_what_the_published_pipeline_makes(

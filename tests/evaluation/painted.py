@@ -15,6 +15,7 @@ from torch import nn
 from svp_diffusers.data.clips import ClipSample, encode_clip
 from svp_diffusers.data.shards import ShardWriter
 from svp_diffusers.evaluation.talking_head.clips import TrueClip
+from svp_diffusers.evaluation.talking_head.generation import StillHead
 from svp_diffusers.evaluation.talking_head.reading import ExpressionReader
 from svp_diffusers.expression.arkit import ARKIT_BLENDSHAPES
 from svp_diffusers.models.style_encoder_svp import StyleDistribution
@@ -132,9 +133,9 @@ class Painter:
         sound = clip.waveform if waveform is None else waveform
         return paint(express(np.roll(sound, self.late * SAMPLES), vector))
 
-    def generate_still(self, clip: TrueClip, keypoints: str, seed: int) -> np.ndarray:
-        spoilt = {"true": 0, "found": 1, "none": 16}[keypoints]
-        return clip.reference ^ np.uint8(spoilt)
+    def generate_still(self, clip: TrueClip, keypoints: str, seed: int) -> StillHead:
+        spoilt = np.uint8({"true": 0, "found": 1, "none": 16}[keypoints])
+        return StillHead(clip.reference ^ spoilt, clip.reference, clip.head_keypoints[0])
 
     def reconstruct(self, frames: np.ndarray) -> np.ndarray:
         return frames

@@ -22,12 +22,13 @@ def demo(
     """Let the samples speak: a video, one line in four styles, and a sheet of pictures."""
     from svp_diffusers.cli.progress import show_progress
     from svp_diffusers.generation.demo import STYLES, make_demo, request_demo
+    from svp_diffusers.generation.spoken_line import speak_line
     from svp_diffusers.samples import SPEECH
 
     audio = SPEECH[0]
     if text is not None:
         audio = output.with_name(f"{output.stem}_speech.wav")
-        _speak(text, audio)
+        speak_line(text, audio)
     request = request_demo(output, audio, model, seed)
     with show_progress() as on_progress:
         video, styles, sheet = make_demo(request, on_progress)
@@ -39,16 +40,3 @@ def demo(
         f"  svp generate {request.image} {request.audio} --style {request.style} \\\n"
         f"    --portrait-keypoints {request.portrait_keypoints} --seed {seed} -o {video}"
     )
-
-
-def _speak(text: str, path: Path) -> None:
-    import soundfile
-
-    from svp_diffusers.media.output import atomic_path
-    from svp_diffusers.samples.make import LINES
-    from svp_diffusers.talkers.manner import SpeakingStyle
-    from svp_diffusers.talkers.utterance import say
-
-    utterance = say(text, SpeakingStyle(LINES[0][0], "neutral"))
-    with atomic_path(path) as temporary:
-        soundfile.write(temporary, utterance.waveform, 16000)

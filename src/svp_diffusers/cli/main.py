@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from svp_diffusers.cli import data, evaluate, style, train
+from svp_diffusers.cli.app import app as serve
 from svp_diffusers.cli.batch import batch
 from svp_diffusers.cli.convert import app as convert
 from svp_diffusers.cli.demo import demo
@@ -27,6 +28,7 @@ app = typer.Typer(
 
 app.command()(generate)
 app.command()(batch)
+app.command("app")(serve)
 app.command()(demo)
 app.command()(info)
 app.add_typer(convert, name="convert")

@@ -27,6 +27,7 @@ from svp_diffusers.generation.head_motion import (
 )
 from svp_diffusers.generation.portrait import Portrait, prepare_portraits
 from svp_diffusers.generation.request import GenerationRequest
+from svp_diffusers.generation.streaming import choose_streaming
 from svp_diffusers.generation.styles import check_styles
 from svp_diffusers.generation.voices import Voices, read_voices
 from svp_diffusers.generation.whole_picture import place_portraits
@@ -58,6 +59,7 @@ class PreparedVideo:
         head_pictures: what the pipeline is shown of each portrait's head; None if it moves it.
         face_embedding: whose face it is, if that is known.
         pasted: where the portraits are put back into the picture, if they are.
+        streamed: whether frames are written as they are finished.
     """
 
     asked: GenerationRequest
@@ -74,6 +76,7 @@ class PreparedVideo:
     head_pictures: list[HeadPictures | None]
     face_embedding: NDArray[np.float32] | None
     pasted: list[PastedCrop]
+    streamed: bool
 
 
 def prepare_video(
@@ -127,6 +130,7 @@ def prepare_video(
         head_pictures=[choose_head_pictures(each, motion, layout, size) for each in portraits],
         face_embedding=face_embedding,
         pasted=place_portraits(picture, portraits) if filled.paste_back else [],
+        streamed=choose_streaming(filled, styles, folder, voices),
     )
 
 

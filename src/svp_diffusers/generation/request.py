@@ -230,6 +230,18 @@ class GenerationRequest:
         default="float32", metadata={"help": "float32, bfloat16 or float16.", "panel": MACHINE}
     )
 
+    stream: bool = field(
+        default=False,
+        metadata={
+            "help": "Write frames as they are finished, in memory that does not grow with the "
+            "length. Speech of over 3 minutes is streamed by itself where the frames are the same: "
+            "one performance by a checkpoint without motion modules, as svp-tiny is. With motion "
+            "modules they differ: each window holds what it shares with the one before, and "
+            "follows it. from_audio and --speaker cannot be streamed.",
+            "panel": MACHINE,
+        },
+    )
+
     def files(self) -> dict[str, Path]:
         """List the files that are read, by the role they play; those of the style are not here."""
         files = {

@@ -68,6 +68,27 @@ def open_container(path: str | Path) -> Iterator[InputContainer]:
         ) from error
 
 
+def check_length(path: str | Path, most_seconds: float) -> None:
+    """Refuse sound or pictures that last longer, by their packets; nothing is decoded.
+
+    Raises:
+        MediaError: if they do, or the file is no media.
+    """
+    first: dict[int, float] = {}
+    total: dict[int, float] = {}
+    with open_container(path) as container:
+        for packet in container.demux():
+            if packet.time_base is None or not packet.size:
+                continue
+            number, time = packet.stream.index, float((packet.dts or 0) * packet.time_base)
+            length = float((packet.duration or 0) * packet.time_base)
+            total[number] = total.get(number, 0.0) + length
+            if max(total[number], time - first.setdefault(number, time)) > most_seconds:
+                raise MediaError(
+                    f"{path} lasts longer than {most_seconds:g} s; cut out what is needed"
+                )
+
+
 def find_moving_pictures(container: InputContainer) -> VideoStream | None:
     """The first video stream that is not a cover picture."""
     for stream in container.streams.video:

@@ -9,7 +9,7 @@ import copy
 import importlib
 import inspect
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from itertools import product
@@ -19,7 +19,7 @@ from typing import Any, ClassVar
 import numpy as np
 import torch
 from diffusers import AutoencoderKL, DiffusionPipeline, ModelMixin, SchedulerMixin
-from diffusers.utils import BaseOutput, logging
+from diffusers.utils import BaseOutput
 from diffusers.video_processor import VideoProcessor
 from transformers import FeatureExtractionMixin, PreTrainedModel
 
@@ -34,17 +34,21 @@ if not __name__.startswith("svp_diffusers."):
     importlib.invalidate_caches()
 
 # diffusers copies what this very file imports, and not what those files import in turn.
+from .call_svp import CallMixin, CallSettings
 from .checkpoint_svp import CheckpointMixin
-from .conditions_svp import Conditions, ConditionsMixin
-from .guidance_svp import GuidancePass, plan_guidance
+from .conditions_svp import PROJECTED_WINDOWS, Conditions, ConditionsMixin
+from .guidance_svp import GuidancePass
+from .head_frames_svp import HeadFramesMixin
 from .head_pictures_svp import HeadPictures
 from .head_pose_svp import HeadMotion
 from .head_svp import HeadMixin
 from .images_svp import Portrait, read_portrait
 from .noise_svp import NoiseMixin, check_finite
 from .regional_svp import RegionalMixin
-from .sound_svp import Audio, prepare_waveform
+from .sound_svp import Audio, Piece, StoredSound, open_sound, prepare_waveform
+from .speech_frames_svp import LiveSpeech, RecordedSpeech, SpeechEncoder, SpeechFrames
 from .speech_svp import count_frames
+from .stream_svp import StreamMixin
 from .style_adapter_svp import StyleAdapterMixin
 from .style_schedule_svp import Style
 from .windows_svp import (
@@ -54,8 +58,6 @@ from .windows_svp import (
     divide_frames,
     take_frames,
 )
-
-logger = logging.get_logger(__name__)
 
 
 @dataclass
@@ -75,12 +77,15 @@ class SVPTalkingHeadPipelineOutput(BaseOutput):
 
 
 class SVPTalkingHeadPipeline(
+    CallMixin,
     CheckpointMixin,
     StyleAdapterMixin,
     ConditionsMixin,
     HeadMixin,
     RegionalMixin,
+    HeadFramesMixin,
     NoiseMixin,
+    StreamMixin,
     DiffusionPipeline,
 ):
     """Makes a portrait speak, in a style that is sampled from a probability distribution.
@@ -209,93 +214,6 @@ class SVPTalkingHeadPipeline(
         """Set `pipe._interrupt = True` in a callback to stop denoising."""
         return self._interrupt
 
-    def fill_guidance_scales(
-        self,
-        guidance_scale: float | None = None,
-        audio_guidance_scale: float | None = None,
-        style_guidance_scale: float | None = None,
-    ) -> tuple[float, float | None, float | None]:
-        """The three scales that a call uses, joint, audio and style, where some are not given."""
-        if guidance_scale is not None:
-            return guidance_scale, audio_guidance_scale, style_guidance_scale
-        if audio_guidance_scale is None:
-            audio_guidance_scale = self.config.get("audio_guidance_scale")
-        if style_guidance_scale is None:
-            style_guidance_scale = self.config.get("style_guidance_scale")
-        return self.config.guidance_scale, audio_guidance_scale, style_guidance_scale
-
-    def check_inputs(
-        self,
-        image: Sequence[Portrait],
-        audio: Sequence[Audio],
-        height: int,
-        width: int,
-        fps: float | Fraction,
-        num_inference_steps: int,
-        shared_noise: float,
-        style_temperature: float,
-        num_videos_per_style: int,
-        context_length: int,
-        context_overlap: int,
-        sampling_rate: int,
-        generator: torch.Generator | list[torch.Generator] | None,
-        output_type: str,
-        callback_on_step_end_tensor_inputs: Sequence[str],
-    ) -> None:
-        """Check what the caller handed in, before any model runs.
-
-        Raises:
-            ValueError: saying which argument is wrong, and what is expected.
-        """
-        if height % self.vae_scale_factor or width % self.vae_scale_factor or height * width <= 0:
-            raise ValueError(
-                f"`height` and `width` must be positive multiples of {self.vae_scale_factor}, got "
-                f"{height} and {width}."
-            )
-        trained = (self.unet.config.sample_size or 0) * self.vae_scale_factor
-        if trained and (height, width) != (trained, trained):
-            logger.warning(
-                f"This checkpoint was trained at {trained}x{trained} pixels; at {width}x{height} "
-                "faces may come out wrong. Make the video at that size, and enlarge it afterwards."
-            )
-        for name, value, least in (
-            ("fps", fps, 1),
-            ("num_inference_steps", num_inference_steps, 1),
-            ("num_videos_per_style", num_videos_per_style, 1),
-            ("sampling_rate", sampling_rate, 1),
-            ("style_temperature", style_temperature, 0),
-            ("context_overlap", context_overlap, 0),
-        ):
-            if not least <= value < float("inf"):
-                raise ValueError(f"`{name}` must be {least} or more, got {value}.")
-        if not 0 <= shared_noise <= 1:
-            raise ValueError(f"`shared_noise` must be from 0 to 1, got {shared_noise}.")
-        config = self.unet.config
-        longest = config.motion_max_seq_length - config.get("num_context_frames", 0)
-        if not context_overlap < context_length <= longest:
-            raise ValueError(
-                f"`context_length` must be above `context_overlap` ({context_overlap}) and at most "
-                f"{longest}, the longest clip of this checkpoint's motion modules; got "
-                f"{context_length}."
-            )
-        if len(image) != len(audio) or not image:
-            raise ValueError(
-                f"As many images as recordings are needed, got {len(image)} and {len(audio)}."
-            )
-        num_videos = len(image) * num_videos_per_style
-        if isinstance(generator, list) and len(generator) != num_videos:
-            raise ValueError(
-                f"A list of generators must have one a video, {num_videos}, got {len(generator)}."
-            )
-        if output_type not in ("pil", "np", "pt", "latent"):
-            raise ValueError(f"`output_type` must be pil, np, pt or latent, got {output_type!r}.")
-        unknown = set(callback_on_step_end_tensor_inputs) - set(self._callback_tensor_inputs)
-        if unknown:
-            raise ValueError(
-                f"`callback_on_step_end_tensor_inputs` may hold {self._callback_tensor_inputs}, "
-                f"got {sorted(unknown)}."
-            )
-
     def predict(
         self,
         latents: torch.Tensor,
@@ -368,6 +286,71 @@ class SVPTalkingHeadPipeline(
             predicted = self.predict(noisy, timestep, conditions, passes, window, attention_scales)
             blended.add(*window, predicted[0])
         return blended.mean()
+
+    def denoise_step(
+        self,
+        scheduler: SchedulerMixin,
+        step: int,
+        latents: torch.Tensor,
+        conditions: Conditions,
+        settings: CallSettings,
+        generator: torch.Generator | None,
+    ) -> torch.Tensor:
+        """Take one step of the diffusion of one video.
+
+        Args:
+            scheduler: the video's own, with its timesteps.
+            step: number of the step, from 0.
+            latents: (channels, frames, height, width).
+            conditions: of the video.
+            settings: of the call.
+            generator: of the noise that some schedulers add.
+
+        Returns:
+            The latents of the next step.
+        """
+        timestep = scheduler.timesteps[step]
+        noisy = latents[None]
+        prediction = self.predict_video(
+            scheduler.scale_model_input(noisy, timestep)[0],
+            timestep,
+            conditions,
+            settings.passes,
+            settings.context_length,
+            settings.context_overlap,
+            settings.attention_scales,
+            step,
+        )
+        takes_generator = "generator" in inspect.signature(scheduler.step).parameters
+        own = {"generator": generator} if takes_generator else {}
+        stepped: torch.Tensor = scheduler.step(
+            prediction[None], timestep, noisy, **own, return_dict=False
+        )[0]
+        return stepped[0]
+
+    def open_speech(
+        self,
+        audio: Audio | StoredSound | Iterator[Piece],
+        sampling_rate: int,
+        settings: CallSettings,
+    ) -> SpeechFrames:
+        """Open speech to be read frame by frame: a recording, or an iterator of pieces, live.
+
+        Raises:
+            ValueError: as `prepare_waveform`, of a recording.
+        """
+        encoder = SpeechEncoder(
+            encoder=self.audio_encoder,
+            extractor=self.feature_extractor,
+            project=self.project_audio,
+            at_once=PROJECTED_WINDOWS,
+            num_pad_frames=self.audio_projector.config.get("num_pad_frames", 0),
+            fps=Fraction(settings.fps),
+            device=self._execution_device,
+        )
+        if isinstance(audio, Iterator):
+            return LiveSpeech(audio, sampling_rate, encoder)
+        return RecordedSpeech(open_sound(audio, sampling_rate), encoder)
 
     @torch.no_grad()
     def __call__(
@@ -478,34 +461,21 @@ class SVPTalkingHeadPipeline(
         """
         image = image if isinstance(image, list) else [image]
         audio = audio if isinstance(audio, list) else [audio]
-        size = (self.unet.config.sample_size or 64) * self.vae_scale_factor
-        height, width = height or size, width or size
-        if num_inference_steps is None:
-            num_inference_steps = self.config.num_inference_steps
-        scales = self.fill_guidance_scales(
-            guidance_scale, audio_guidance_scale, style_guidance_scale
+        settings = self.fill_settings(
+            *(height, width, fps, num_inference_steps),
+            (guidance_scale, audio_guidance_scale, style_guidance_scale),
+            (reference_attention_scale, audio_attention_scale, style_attention_scale),
+            *(shared_noise, context_length, context_overlap),
         )
-        if shared_noise is None:
-            shared_noise = self.config.shared_noise
-        fps = self.config.fps if fps is None else fps
-        if context_length is None:
-            context_length = self.config.context_length
-        if context_overlap is None:
-            context_overlap = self.config.context_overlap
+        height, width, fps = settings.height, settings.width, settings.fps
 
         # 1. Check everything that can be checked before a model runs
         self.check_inputs(
             image,
             audio,
-            height,
-            width,
-            fps,
-            num_inference_steps,
-            shared_noise,
+            settings,
             style_temperature,
             num_videos_per_style,
-            context_length,
-            context_overlap,
             sampling_rate,
             generator,
             output_type,
@@ -529,7 +499,7 @@ class SVPTalkingHeadPipeline(
             for frames in num_frames:
                 self.check_head_keypoints(head_keypoints, frames, height, width)
         self.check_face_embedding(face_embedding)
-        self._guidance_scale = scales[0]
+        self._guidance_scale = settings.guidance_scale
         self._interrupt = False
 
         # 2. Prepare the conditions of each video
@@ -543,7 +513,7 @@ class SVPTalkingHeadPipeline(
         for portrait, head, waveform, frames in each_portrait:
             head_features = None if head.pictures is None else self.encode_heads(head.pictures)
             motion = self.choose_head_motion(head_motion, head_motion_scale, head)
-            made = self.fill_clips(frames, context_length)
+            made = self.fill_clips(frames, settings.context_length)
             audio_tokens, embeddings = self.encode_audio_tokens(waveform, made, fps)
             audio_tokens = audio_tokens.to(self.unet.dtype)
             portrait_latents = self.encode_image(portrait, height, width)
@@ -564,20 +534,15 @@ class SVPTalkingHeadPipeline(
                     all_of = self.add_regions(all_of, head.pictures, face_embedding)
                 conditions.append(all_of)
 
-        # 3. Prepare timesteps, noise, windows and guidance
-        self.scheduler.set_timesteps(num_inference_steps, device=self._execution_device)
+        # 3. Prepare timesteps and noise
+        self.scheduler.set_timesteps(settings.num_inference_steps, device=self._execution_device)
         timesteps = self.scheduler.timesteps
         lengths = [each.num_frames for each in conditions]
-        clips = self.plan_clips(max(lengths), context_length)
+        clips = self.plan_clips(max(lengths), settings.context_length)
         self._num_timesteps = len(timesteps) * len(clips)
-        latents = self.prepare_latents(lengths, height, width, generators, latents, shared_noise)
-        passes = plan_guidance(*scales)
-        attention_scales = {
-            "reference_attention_scale": reference_attention_scale,
-            "audio_attention_scale": audio_attention_scale,
-            "style_attention_scale": style_attention_scale * self.style_adapter_scale,
-        }
-        takes_generator = "generator" in inspect.signature(self.scheduler.step).parameters
+        latents = self.prepare_latents(
+            lengths, height, width, generators, latents, settings.shared_noise
+        )
 
         # 4. Denoise each video: predict every window, blend, and take one step on the whole
         with self.progress_bar(total=self._num_timesteps) as progress_bar:
@@ -589,30 +554,18 @@ class SVPTalkingHeadPipeline(
                     shown = [self.start_clip(conditions[r], latents[r], start, stop) for r in rows]
                     # Schedulers remember what they stepped: each video has its own, and its length.
                     schedulers = [copy.deepcopy(self.scheduler) for _ in rows]
-                timestep, stepped = timesteps[step], latents.clone()
+                stepped = latents.clone()
                 for row, scheduler, each in zip(rows, schedulers, shown, strict=True):
                     span = slice(start, start + each.num_frames)
-                    noisy = latents[row : row + 1, :, span]
-                    prediction = self.predict_video(
-                        scheduler.scale_model_input(noisy, timestep)[0],
-                        timestep,
-                        each,
-                        passes,
-                        context_length,
-                        context_overlap,
-                        attention_scales,
-                        step,
+                    stepped[row, :, span] = self.denoise_step(
+                        scheduler, step, latents[row, :, span], each, settings, generators[row]
                     )
-                    own = {"generator": generators[row]} if takes_generator else {}
-                    stepped[row : row + 1, :, span] = scheduler.step(
-                        prediction[None], timestep, noisy, **own, return_dict=False
-                    )[0]
                 check_finite(stepped, f"the latents of step {number + 1}", self.unet.dtype)
                 latents = stepped
                 if callback_on_step_end is not None:
                     offered = {"latents": latents}
                     tensors = {name: offered[name] for name in callback_on_step_end_tensor_inputs}
-                    returned = callback_on_step_end(self, number, timestep, tensors)
+                    returned = callback_on_step_end(self, number, timesteps[step], tensors)
                     latents = returned.pop("latents", latents)
                 progress_bar.update()
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,6 +11,9 @@ from svp_diffusers.errors import MissingDependencyError, StyleError
 from svp_diffusers.media.output import atomic_path
 from svp_diffusers.models.style_encoder_svp import StyleDistribution
 from svp_diffusers.style.storage import check_same_space
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 
 def project_styles(
@@ -44,22 +48,13 @@ def plot_styles(styles: Sequence[StyleDistribution], path: str | Path) -> None:
     means, covariances, shares = project_styles(styles)
     try:
         from matplotlib.figure import Figure
-        from matplotlib.patches import Ellipse
     except ImportError as error:
         raise MissingDependencyError(
             "plots need matplotlib: pip install 'svp-diffusers[plot]'"
         ) from error
     figure = Figure(figsize=(7, 6), layout="constrained")
     axes = figure.add_subplot()
-    names = sorted({style.name or "unnamed" for style in styles})
-    for style, mean, covariance in zip(styles, means, covariances, strict=True):
-        name = style.name or "unnamed"
-        colour = f"C{names.index(name) % 10}"
-        values, vectors = np.linalg.eigh(covariance)
-        width, height = 2 * np.sqrt(values)
-        angle = float(np.degrees(np.arctan2(vectors[1, 0], vectors[0, 0])))
-        axes.add_patch(Ellipse(tuple(mean), width, height, angle=angle, color=colour, alpha=0.15))
-        axes.plot(*mean, "o", color=colour, label=name)
+    draw_styles(axes, [style.name or "unnamed" for style in styles], means, covariances)
     handles = dict(zip(*reversed(axes.get_legend_handles_labels()), strict=True))
     axes.legend(handles.values(), handles.keys(), fontsize="small")
     axes.set_xlabel(f"first component ({shares[0]:.0%} of the variance of the means)")
@@ -68,3 +63,29 @@ def plot_styles(styles: Sequence[StyleDistribution], path: str | Path) -> None:
     axes.set_title("Styles: means and one-sigma ellipses")
     with atomic_path(path) as temporary:
         figure.savefig(temporary, dpi=110)
+
+
+def draw_styles(
+    axes: "Axes",
+    names: Sequence[str],
+    means: NDArray[np.float64],
+    covariances: NDArray[np.float64],
+) -> None:
+    """Draw projected styles as points with one-sigma ellipses, those of a name in one colour.
+
+    Args:
+        axes: of matplotlib.
+        names: one for each style.
+        means: (n, 2).
+        covariances: (n, 2, 2).
+    """
+    from matplotlib.patches import Ellipse
+
+    known = sorted(set(names))
+    for name, mean, covariance in zip(names, means, covariances, strict=True):
+        colour = f"C{known.index(name) % 10}"
+        values, vectors = np.linalg.eigh(covariance)
+        width, height = 2 * np.sqrt(values)
+        angle = float(np.degrees(np.arctan2(vectors[1, 0], vectors[0, 0])))
+        axes.add_patch(Ellipse(tuple(mean), width, height, angle=angle, color=colour, alpha=0.15))
+        axes.plot(*mean, "o", color=colour, label=name)

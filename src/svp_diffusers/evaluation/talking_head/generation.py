@@ -22,6 +22,21 @@ SAMPLING_RATE = 16000  # Hz, of the clips
 
 
 @dataclass(frozen=True)
+class StillHead:
+    """The first frame of a still head, and what it was made from.
+
+    Args:
+        frame: `(H, W, 3)` uint8.
+        portrait: `(H, W, 3)` uint8.
+        keypoints: `(8, 2)`, the portrait's, in pixels.
+    """
+
+    frame: NDArray[np.uint8]
+    portrait: NDArray[np.uint8]
+    keypoints: NDArray[np.float32]
+
+
+@dataclass(frozen=True)
 class Sampler:
     """A pipeline with the options it is measured with.
 
@@ -100,39 +115,42 @@ class Sampler:
             )
         return self._decode(latents)
 
-    def generate_still(self, clip: TrueClip, keypoints: str, seed: int) -> NDArray[np.uint8]:
-        """Animate the reference of a clip with its head still, and give the first frame.
+    def generate_still(self, clip: TrueClip, keypoints: str, seed: int) -> StillHead:
+        """Animate the reference of a clip with its head still.
 
         Args:
             clip: gives the reference, the sound's beginning, and the style.
-            keypoints: of the head: "true"; "found", by the checkpoint's own landmarker; or "none".
+            keypoints: of the head: "true"; "found", with the portrait cut around the face, by the
+                checkpoint's own landmarker; or "none".
             seed: of the style, then of the noise.
-
-        Returns:
-            (H, W, 3).
 
         Raises:
             ValueError: the landmarker finds no face.
         """
+        height, width = clip.reference.shape[:2]
+        portrait, points = Image.fromarray(clip.reference), clip.head_keypoints[0]
+        if keypoints == "found":
+            portrait, head = self.pipeline.find_head(portrait, height, width)
+            assert head.keypoints is not None  # the guider is shown points
+            points = head.keypoints.astype(np.float32)
         arguments = call_arguments(clip) | dict(self.options)
         del arguments["head_keypoints"]
-        if keypoints == "true":
-            arguments["portrait_keypoints"] = clip.head_keypoints[0]
         (latents,), _ = self.pipeline(
             **arguments
             | {
-                "image": torch.from_numpy(clip.reference).permute(2, 0, 1),  # taken whole
+                "image": portrait,
                 "audio": clip.waveform[: round(STILL_FRAMES * SAMPLING_RATE / clip.fps)],
             },
             style=clip.emotion,
-            find_face=keypoints == "found",
+            portrait_keypoints=None if keypoints == "none" else points,
+            find_face=False,
             head_motion="still",
             generator=torch.Generator().manual_seed(seed),
             output_type="latent",
             return_dict=False,
         )
-        frame: NDArray[np.uint8] = self._decode(latents[:, :1])[0]
-        return frame
+        shown = np.asarray(portrait.resize((width, height), Image.Resampling.LANCZOS))
+        return StillHead(self._decode(latents[:, :1])[0], shown, points)
 
     def reconstruct(self, frames: NDArray[np.uint8]) -> NDArray[np.uint8]:
         """What the VAE alone makes of `(f, H, W, 3)` frames: no video can be closer to them."""

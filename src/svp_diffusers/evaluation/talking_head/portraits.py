@@ -6,12 +6,10 @@ from svp_diffusers.errors import DatasetError
 from svp_diffusers.evaluation.talking_head.clips import TrueClips
 from svp_diffusers.evaluation.talking_head.generation import Sampler
 from svp_diffusers.evaluation.talking_head.measurements import Progress
-from svp_diffusers.evaluation.talking_head.table import Aim, PartResult, Row
+from svp_diffusers.evaluation.talking_head.table import PartResult, Row
 from svp_diffusers.measures.face_regions import locate_eyes
 from svp_diffusers.measures.intervals import estimate_mean
 from svp_diffusers.measures.pictures import measure_psnr
-
-_AIMS = {"found": Aim(low=22)}
 
 
 def evaluate_portraits(
@@ -29,21 +27,20 @@ def evaluate_portraits(
     kept: dict[str, list[float]] = {source: [] for source in sources}
     for number in range(len(clips)):
         clip = clips[number]
-        keypoints = torch.from_numpy(clip.head_keypoints[:1])
-        eyes = locate_eyes(keypoints, *clip.reference.shape[:2])[0, 0].numpy()
         for source, values in kept.items():
             try:
-                frame = sampler.generate_still(clip, source, seed + number)
+                still = sampler.generate_still(clip, source, seed + number)
             except ValueError as error:
                 raise DatasetError(f"the reference of clip {clip.key!r}: {error}") from error
-            values.append(measure_psnr(frame[eyes], clip.reference[eyes], 255))
+            keypoints = torch.from_numpy(still.keypoints)[None]
+            eyes = locate_eyes(keypoints, *still.frame.shape[:2])[0, 0].numpy()
+            values.append(measure_psnr(still.frame[eyes], still.portrait[eyes], 255))
         on_progress("portraits", number + 1, len(clips))
     rows = [
         Row(
             "portrait",
             f"PSNR around the eyes of a still head, keypoints {source} (dB)",
             generated=estimate_mean(values, clips.people),
-            aim=_AIMS.get(source),
         )
         for source, values in kept.items()
     ]
