@@ -36,6 +36,7 @@ if not __name__.startswith("svp_diffusers."):
 from .checkpoint_svp import CheckpointMixin
 from .conditions_svp import Conditions, ConditionsMixin
 from .guidance_svp import GuidancePass, plan_guidance
+from .handler_svp import EndpointHandler  # noqa: F401, which a checkpoint carries by this import
 from .head_pictures_svp import HeadPictures
 from .head_pose_svp import HeadMotion
 from .head_svp import HeadMixin
