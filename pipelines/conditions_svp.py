@@ -6,7 +6,7 @@ A checkpoint on the Hub carries this file beside its pipeline, which imports it.
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from fractions import Fraction
-from typing import Any
+from typing import Any, Self
 
 import torch
 from diffusers import AutoencoderKL, ModelMixin
@@ -15,6 +15,7 @@ from diffusers.video_processor import VideoProcessor
 from torch.nn import functional as F
 from transformers import FeatureExtractionMixin, PreTrainedModel
 
+from .guidance_svp import GuidancePass
 from .head_pictures_svp import HeadPictures, stack_head_pictures
 from .images_svp import Portrait, read_portrait
 from .noise_svp import check_finite
@@ -45,7 +46,19 @@ class Conditions:
         """Length of the video."""
         return len(self.audio_tokens)
 
-    def cut(self, start: int, stop: int) -> "Conditions":
+    def give(self, shown: GuidancePass, scales: dict[str, float]) -> dict[str, Any]:
+        """What the UNet is given in one pass of guidance, with its attention scales."""
+        tokens = self.audio_tokens
+        return {
+            "encoder_hidden_states": tokens if shown.audio else torch.zeros_like(tokens),
+            "style": self.style[None] if shown.style else None,
+            "reference_features": self.reference_features if shown.portrait else None,
+            "reference_latents": self.reference_latents if shown.portrait else None,
+            "head_features": self.head_features if shown.portrait else None,
+            **scales,
+        }
+
+    def cut(self, start: int, stop: int) -> Self:
         """Those of a window of frames, which may run over the end to the beginning."""
         head_features = self.head_features
         if head_features is not None:
@@ -111,8 +124,12 @@ class ConditionsMixin:
             windows = window_audio(embeddings, num_frames, num_pad_frames)
         else:
             windows = encode_windows(waveform, encoder, extractor, num_frames, fps, device)
+        return self.project_audio(windows), embeddings
+
+    def project_audio(self, windows: torch.Tensor) -> torch.Tensor:
+        """Turn windows (num_frames, ...) of speech into audio tokens (num_frames, tokens, dim)."""
         parts = windows.to(self.audio_projector.dtype).split(PROJECTED_WINDOWS)
-        return torch.cat([self.audio_projector(part) for part in parts]), embeddings
+        return torch.cat([self.audio_projector(part) for part in parts])
 
     def prepare_image(self, image: Portrait, height: int, width: int) -> torch.Tensor:
         """Bring the portrait to what the VAE takes.
@@ -253,7 +270,7 @@ class ConditionsMixin:
             schedule.check_end(num_frames, fps)
             rest = (embeddings, num_frames, fps, temperature, generator)
             vectors = [self.encode_style(each, *rest) for _, each in schedule.keys]
-            return schedule.blend(vectors, num_frames, fps)
+            return schedule.blend(vectors, range(num_frames), fps)
         style_dim = self.style_encoder.config.style_dim
         if isinstance(style, torch.Tensor):
             if style.shape not in ((style_dim,), (num_frames, style_dim)):

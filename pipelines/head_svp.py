@@ -24,6 +24,7 @@ from .head_pictures_svp import (
 )
 from .head_pose_svp import HEAD_MOTIONS, HeadMotion, check_poses, drive_keypoints, find_head
 from .images_svp import to_tensor
+from .numbers_svp import MOST_SCALE, check_number
 
 # Our choice: the head with hair and a little of the shoulders around a detector's face box.
 CROP_MARGIN = 2.0
@@ -94,8 +95,7 @@ class HeadMixin:
                 "`head_keypoints` show where the head is in every frame: leave out `head_motion` "
                 "and `portrait_keypoints`."
             )
-        if not 0 <= head_motion_scale < float("inf"):
-            raise ValueError(f"`head_motion_scale` must be 0 or more, got {head_motion_scale}.")
+        check_number("head_motion_scale", head_motion_scale, 0, MOST_SCALE)
         if portrait_keypoints is not None:
             wanted = (POINTS.get(layout), 2)
             fits = [

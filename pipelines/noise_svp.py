@@ -3,12 +3,15 @@
 A checkpoint on the Hub carries this file beside its pipeline, which imports it.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from itertools import count
 from typing import Any
 
 import torch
 from diffusers import ModelMixin, SchedulerMixin
 from diffusers.utils.torch_utils import randn_tensor
+
+NOISE_FRAMES = 768  # whose noise is drawn at once
 
 
 def share_noise(own: torch.Tensor, common: torch.Tensor, share: float) -> torch.Tensor:
@@ -17,26 +20,42 @@ def share_noise(own: torch.Tensor, common: torch.Tensor, share: float) -> torch.
 
 
 def draw_noise(
-    shape: Sequence[int],
+    size: Sequence[int],
+    num_frames: int | None,
     share: float,
     generator: torch.Generator | None,
     device: torch.device,
     dtype: torch.dtype,
-) -> torch.Tensor:
+) -> Iterator[torch.Tensor]:
     """Draw the noise of a video: unit variance for every frame, of which all may share some.
 
     Args:
-        shape: (channels, frames, height, width).
+        size: of a frame, (channels, height, width).
+        num_frames: of the video, or None for one without end.
         share: of the variance, that all frames have in common, from 0 to 1.
         generator: of the draw.
         device: of the result.
         dtype: of the result.
+
+    Yields:
+        (channels, at most 768 frames, height, width).
     """
-    own = randn_tensor(tuple(shape), generator, device=device, dtype=dtype)
-    if not share:
-        return own
-    common = randn_tensor((shape[0], 1, *shape[2:]), generator, device=device, dtype=dtype)
-    return share_noise(own, common, share)
+    common: torch.Tensor | None = None
+    for start in count(0, NOISE_FRAMES):
+        frames = NOISE_FRAMES if num_frames is None else min(NOISE_FRAMES, num_frames - start)
+        if frames <= 0:
+            return
+        shape = (size[0], frames, *size[1:])
+        if common is not None and share == 1:
+            yield common.expand(shape)
+            continue
+        own = randn_tensor(shape, generator, device=device, dtype=dtype)
+        if not share:
+            yield own
+            continue
+        if common is None:
+            common = randn_tensor((size[0], 1, *size[1:]), generator, device=device, dtype=dtype)
+        yield share_noise(own, common, share)
 
 
 def check_finite(tensor: torch.Tensor, name: str, dtype: torch.dtype) -> None:
@@ -63,6 +82,25 @@ class NoiseMixin:
     scheduler: SchedulerMixin
     vae_scale_factor: int
     _execution_device: torch.device
+
+    def draw_noise(
+        self,
+        num_frames: int | None,
+        height: int,
+        width: int,
+        generator: torch.Generator | None,
+        shared_noise: float,
+    ) -> Iterator[torch.Tensor]:
+        """Draw the noise of a video of this size in pixels; see `noise_svp.draw_noise`.
+
+        Yields:
+            (channels, at most 768 frames, height / 8, width / 8), within the checkpoint's limit.
+        """
+        scale, limit = self.vae_scale_factor, self.config.get("noise_limit")
+        size = (self.unet.config.in_channels, height // scale, width // scale)
+        device, dtype = self._execution_device, self.unet.dtype
+        for noise in draw_noise(size, num_frames, shared_noise, generator, device, dtype):
+            yield noise if limit is None else noise.clamp(-limit, limit)
 
     def prepare_latents(
         self,
@@ -97,10 +135,8 @@ class NoiseMixin:
         if latents is None:
             latents = torch.zeros(shape, device=device, dtype=dtype)
             for row, (frames, generator) in enumerate(zip(num_frames, generators, strict=True)):
-                own_shape = (channels, frames, *shape[3:])
-                noise = draw_noise(own_shape, shared_noise, generator, device, dtype)
-                limit = self.config.get("noise_limit")
-                latents[row, :, :frames] = noise if limit is None else noise.clamp(-limit, limit)
+                noise = self.draw_noise(frames, height, width, generator, shared_noise)
+                latents[row, :, :frames] = torch.cat(list(noise), dim=1)
         elif tuple(latents.shape) != shape:
             raise ValueError(f"`latents` must have the shape {shape}, got {tuple(latents.shape)}.")
         return latents.to(device, dtype) * self.scheduler.init_noise_sigma

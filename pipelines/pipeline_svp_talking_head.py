@@ -9,16 +9,17 @@ import copy
 import importlib
 import inspect
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
+from itertools import product
 from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
 import torch
 from diffusers import AutoencoderKL, DiffusionPipeline, ModelMixin, SchedulerMixin
-from diffusers.utils import BaseOutput, logging
+from diffusers.utils import BaseOutput
 from diffusers.video_processor import VideoProcessor
 from transformers import FeatureExtractionMixin, PreTrainedModel
 
@@ -33,17 +34,22 @@ if not __name__.startswith("svp_diffusers."):
     importlib.invalidate_caches()
 
 # diffusers copies what this very file imports, and not what those files import in turn.
+from .call_svp import CallMixin, CallSettings
 from .checkpoint_svp import CheckpointMixin
-from .conditions_svp import Conditions, ConditionsMixin
-from .guidance_svp import GuidancePass, plan_guidance
+from .conditions_svp import PROJECTED_WINDOWS, Conditions, ConditionsMixin
+from .guidance_svp import GuidancePass
 from .handler_svp import EndpointHandler  # noqa: F401, which a checkpoint carries by this import
+from .head_frames_svp import HeadFramesMixin
 from .head_pictures_svp import HeadPictures
 from .head_pose_svp import HeadMotion
 from .head_svp import HeadMixin
 from .images_svp import Portrait, read_portrait
 from .noise_svp import NoiseMixin, check_finite
-from .sound_svp import Audio, prepare_waveform
+from .regional_svp import RegionalMixin
+from .sound_svp import Audio, Piece, StoredSound, open_sound, prepare_waveform
+from .speech_frames_svp import LiveSpeech, RecordedSpeech, SpeechEncoder, SpeechFrames
 from .speech_svp import count_frames
+from .stream_svp import StreamMixin
 from .style_adapter_svp import StyleAdapterMixin
 from .style_schedule_svp import Style
 from .windows_svp import (
@@ -53,8 +59,6 @@ from .windows_svp import (
     divide_frames,
     take_frames,
 )
-
-logger = logging.get_logger(__name__)
 
 
 @dataclass
@@ -74,7 +78,16 @@ class SVPTalkingHeadPipelineOutput(BaseOutput):
 
 
 class SVPTalkingHeadPipeline(
-    CheckpointMixin, StyleAdapterMixin, ConditionsMixin, HeadMixin, NoiseMixin, DiffusionPipeline
+    CallMixin,
+    CheckpointMixin,
+    StyleAdapterMixin,
+    ConditionsMixin,
+    HeadMixin,
+    RegionalMixin,
+    HeadFramesMixin,
+    NoiseMixin,
+    StreamMixin,
+    DiffusionPipeline,
 ):
     """Makes a portrait speak, in a style that is sampled from a probability distribution.
 
@@ -93,6 +106,7 @@ class SVPTalkingHeadPipeline(
         face_landmarker: `FaceLandmarker`, finds the portrait's face where a call gives no head
             keypoints. Optional.
         head_motion: `HeadMotionModel`, speech and style to the motion of the head. Optional.
+        face_projector: `FaceProjector`, of a UNet that attends to the identity of a face. Optional.
         num_inference_steps: the default of a call, as are the next seven: they depend on how a
             checkpoint was trained, so it carries them.
         guidance_scale: the default of a call.
@@ -111,11 +125,12 @@ class SVPTalkingHeadPipeline(
     """
 
     model_cpu_offload_seq = (
-        "face_landmarker->audio_encoder->style_encoder->audio_projector->reference_unet"
+        "face_landmarker->audio_encoder->style_encoder->audio_projector->face_projector"
+        "->reference_unet"
         "->head_motion->head_guider->unet->vae"
     )
     _callback_tensor_inputs: ClassVar = ["latents"]
-    _optional_components: ClassVar = ["face_landmarker", "head_motion"]
+    _optional_components: ClassVar = ["face_landmarker", "head_motion", "face_projector"]
 
     def __init__(
         self,
@@ -130,6 +145,7 @@ class SVPTalkingHeadPipeline(
         scheduler: SchedulerMixin,
         face_landmarker: ModelMixin | None = None,
         head_motion: ModelMixin | None = None,
+        face_projector: ModelMixin | None = None,
         num_inference_steps: int = 25,
         guidance_scale: float = 3.5,
         audio_guidance_scale: float | None = None,
@@ -156,6 +172,7 @@ class SVPTalkingHeadPipeline(
             scheduler=scheduler,
             face_landmarker=face_landmarker,
             head_motion=head_motion,
+            face_projector=face_projector,
         )
         self.register_to_config(
             num_inference_steps=num_inference_steps,
@@ -198,92 +215,6 @@ class SVPTalkingHeadPipeline(
         """Set `pipe._interrupt = True` in a callback to stop denoising."""
         return self._interrupt
 
-    def fill_guidance_scales(
-        self,
-        guidance_scale: float | None = None,
-        audio_guidance_scale: float | None = None,
-        style_guidance_scale: float | None = None,
-    ) -> tuple[float, float | None, float | None]:
-        """The three scales that a call uses, joint, audio and style, where some are not given."""
-        if guidance_scale is not None:
-            return guidance_scale, audio_guidance_scale, style_guidance_scale
-        if audio_guidance_scale is None:
-            audio_guidance_scale = self.config.get("audio_guidance_scale")
-        if style_guidance_scale is None:
-            style_guidance_scale = self.config.get("style_guidance_scale")
-        return self.config.guidance_scale, audio_guidance_scale, style_guidance_scale
-
-    def check_inputs(
-        self,
-        image: Sequence[Portrait],
-        audio: Sequence[Audio],
-        height: int,
-        width: int,
-        fps: float | Fraction,
-        num_inference_steps: int,
-        shared_noise: float,
-        style_temperature: float,
-        num_videos_per_style: int,
-        context_length: int,
-        context_overlap: int,
-        sampling_rate: int,
-        generator: torch.Generator | list[torch.Generator] | None,
-        output_type: str,
-        callback_on_step_end_tensor_inputs: Sequence[str],
-    ) -> None:
-        """Check what the caller handed in, before any model runs.
-
-        Raises:
-            ValueError: saying which argument is wrong, and what is expected.
-        """
-        if height % self.vae_scale_factor or width % self.vae_scale_factor or height * width <= 0:
-            raise ValueError(
-                f"`height` and `width` must be positive multiples of {self.vae_scale_factor}, got "
-                f"{height} and {width}."
-            )
-        trained = (self.unet.config.sample_size or 0) * self.vae_scale_factor
-        if trained and (height, width) != (trained, trained):
-            logger.warning(
-                f"This checkpoint was trained at {trained}x{trained} pixels; at {width}x{height} "
-                "faces may come out wrong. Make the video at that size, and enlarge it afterwards."
-            )
-        for name, value, least in (
-            ("fps", fps, 1),
-            ("num_inference_steps", num_inference_steps, 1),
-            ("num_videos_per_style", num_videos_per_style, 1),
-            ("sampling_rate", sampling_rate, 1),
-            ("style_temperature", style_temperature, 0),
-            ("context_overlap", context_overlap, 0),
-        ):
-            if not least <= value < float("inf"):
-                raise ValueError(f"`{name}` must be {least} or more, got {value}.")
-        if not 0 <= shared_noise <= 1:
-            raise ValueError(f"`shared_noise` must be from 0 to 1, got {shared_noise}.")
-        longest = self.unet.config.motion_max_seq_length
-        if not context_overlap < context_length <= longest:
-            raise ValueError(
-                f"`context_length` must be above `context_overlap` ({context_overlap}) and at most "
-                f"{longest}, the longest clip of this checkpoint's motion modules; got "
-                f"{context_length}."
-            )
-        if len(image) != len(audio) or not image:
-            raise ValueError(
-                f"As many images as recordings are needed, got {len(image)} and {len(audio)}."
-            )
-        num_videos = len(image) * num_videos_per_style
-        if isinstance(generator, list) and len(generator) != num_videos:
-            raise ValueError(
-                f"A list of generators must have one a video, {num_videos}, got {len(generator)}."
-            )
-        if output_type not in ("pil", "np", "pt", "latent"):
-            raise ValueError(f"`output_type` must be pil, np, pt or latent, got {output_type!r}.")
-        unknown = set(callback_on_step_end_tensor_inputs) - set(self._callback_tensor_inputs)
-        if unknown:
-            raise ValueError(
-                f"`callback_on_step_end_tensor_inputs` may hold {self._callback_tensor_inputs}, "
-                f"got {sorted(unknown)}."
-            )
-
     def predict(
         self,
         latents: torch.Tensor,
@@ -309,17 +240,8 @@ class SVPTalkingHeadPipeline(
         shown = conditions.cut(*window)
         prediction = torch.zeros_like(latents)
         for each in passes:
-            predicted = self.unet(
-                latents,
-                timestep,
-                shown.audio_tokens if each.audio else torch.zeros_like(shown.audio_tokens),
-                style=shown.style[None] if each.style else None,
-                reference_features=shown.reference_features if each.portrait else None,
-                reference_latents=shown.reference_latents if each.portrait else None,
-                head_features=shown.head_features if each.portrait else None,
-                **attention_scales,
-                return_dict=False,
-            )[0]
+            given = shown.give(each, attention_scales)
+            predicted = self.unet(latents, timestep, **given, return_dict=False)[0]
             prediction = prediction + each.weight * predicted
         return prediction
 
@@ -366,6 +288,71 @@ class SVPTalkingHeadPipeline(
             blended.add(*window, predicted[0])
         return blended.mean()
 
+    def denoise_step(
+        self,
+        scheduler: SchedulerMixin,
+        step: int,
+        latents: torch.Tensor,
+        conditions: Conditions,
+        settings: CallSettings,
+        generator: torch.Generator | None,
+    ) -> torch.Tensor:
+        """Take one step of the diffusion of one video.
+
+        Args:
+            scheduler: the video's own, with its timesteps.
+            step: number of the step, from 0.
+            latents: (channels, frames, height, width).
+            conditions: of the video.
+            settings: of the call.
+            generator: of the noise that some schedulers add.
+
+        Returns:
+            The latents of the next step.
+        """
+        timestep = scheduler.timesteps[step]
+        noisy = latents[None]
+        prediction = self.predict_video(
+            scheduler.scale_model_input(noisy, timestep)[0],
+            timestep,
+            conditions,
+            settings.passes,
+            settings.context_length,
+            settings.context_overlap,
+            settings.attention_scales,
+            step,
+        )
+        takes_generator = "generator" in inspect.signature(scheduler.step).parameters
+        own = {"generator": generator} if takes_generator else {}
+        stepped: torch.Tensor = scheduler.step(
+            prediction[None], timestep, noisy, **own, return_dict=False
+        )[0]
+        return stepped[0]
+
+    def open_speech(
+        self,
+        audio: Audio | StoredSound | Iterator[Piece],
+        sampling_rate: int,
+        settings: CallSettings,
+    ) -> SpeechFrames:
+        """Open speech to be read frame by frame: a recording, or an iterator of pieces, live.
+
+        Raises:
+            ValueError: as `prepare_waveform`, of a recording.
+        """
+        encoder = SpeechEncoder(
+            encoder=self.audio_encoder,
+            extractor=self.feature_extractor,
+            project=self.project_audio,
+            at_once=PROJECTED_WINDOWS,
+            num_pad_frames=self.audio_projector.config.get("num_pad_frames", 0),
+            fps=Fraction(settings.fps),
+            device=self._execution_device,
+        )
+        if isinstance(audio, Iterator):
+            return LiveSpeech(audio, sampling_rate, encoder)
+        return RecordedSpeech(open_sound(audio, sampling_rate), encoder)
+
     @torch.no_grad()
     def __call__(
         self,
@@ -376,6 +363,7 @@ class SVPTalkingHeadPipeline(
         head_keypoints: HeadPictures | None = None,
         portrait_keypoints: np.ndarray | list[np.ndarray] | None = None,
         find_face: bool = True,
+        face_embedding: torch.Tensor | np.ndarray | None = None,
         head_motion: HeadMotion = None,
         head_motion_scale: float = 1.0,
         height: int | None = None,
@@ -425,6 +413,8 @@ class SVPTalkingHeadPipeline(
                 checkpoint has a `face_landmarker`: the portrait is cut around it. Else the head is
                 left to the model, which seldom ends well; where the checkpoint is given the face's
                 place, that is the portrait's middle.
+            face_embedding: whose face it is, (512,), as ArcFace says, of a checkpoint that has a
+                `face_projector`; None is nobody's. All portraits of a batch have it.
             head_motion: "generated" from speech and style, where the checkpoint has the component
                 `head_motion`; "still"; or poses (frames, 6), see `head_pose_svp`, whose difference
                 from the first moves the head. By default generated, if that is possible and the
@@ -472,34 +462,21 @@ class SVPTalkingHeadPipeline(
         """
         image = image if isinstance(image, list) else [image]
         audio = audio if isinstance(audio, list) else [audio]
-        size = (self.unet.config.sample_size or 64) * self.vae_scale_factor
-        height, width = height or size, width or size
-        if num_inference_steps is None:
-            num_inference_steps = self.config.num_inference_steps
-        scales = self.fill_guidance_scales(
-            guidance_scale, audio_guidance_scale, style_guidance_scale
+        settings = self.fill_settings(
+            *(height, width, fps, num_inference_steps),
+            (guidance_scale, audio_guidance_scale, style_guidance_scale),
+            (reference_attention_scale, audio_attention_scale, style_attention_scale),
+            *(shared_noise, context_length, context_overlap),
         )
-        if shared_noise is None:
-            shared_noise = self.config.shared_noise
-        fps = self.config.fps if fps is None else fps
-        if context_length is None:
-            context_length = self.config.context_length
-        if context_overlap is None:
-            context_overlap = self.config.context_overlap
+        height, width, fps = settings.height, settings.width, settings.fps
 
         # 1. Check everything that can be checked before a model runs
         self.check_inputs(
             image,
             audio,
-            height,
-            width,
-            fps,
-            num_inference_steps,
-            shared_noise,
+            settings,
             style_temperature,
             num_videos_per_style,
-            context_length,
-            context_overlap,
             sampling_rate,
             generator,
             output_type,
@@ -522,7 +499,8 @@ class SVPTalkingHeadPipeline(
         if head_keypoints is not None:
             for frames in num_frames:
                 self.check_head_keypoints(head_keypoints, frames, height, width)
-        self._guidance_scale = scales[0]
+        self.check_face_embedding(face_embedding)
+        self._guidance_scale = settings.guidance_scale
         self._interrupt = False
 
         # 2. Prepare the conditions of each video
@@ -536,7 +514,8 @@ class SVPTalkingHeadPipeline(
         for portrait, head, waveform, frames in each_portrait:
             head_features = None if head.pictures is None else self.encode_heads(head.pictures)
             motion = self.choose_head_motion(head_motion, head_motion_scale, head)
-            audio_tokens, embeddings = self.encode_audio_tokens(waveform, frames, fps)
+            made = self.fill_clips(frames, settings.context_length)
+            audio_tokens, embeddings = self.encode_audio_tokens(waveform, made, fps)
             audio_tokens = audio_tokens.to(self.unet.dtype)
             portrait_latents = self.encode_image(portrait, height, width)
             if self.config.min_portrait_psnr:
@@ -551,61 +530,50 @@ class SVPTalkingHeadPipeline(
                         *(frames, fps, height, width, drawn),
                     )
                     head_features = self.encode_heads(moved)
-                conditions.append(
-                    Conditions(audio_tokens, vector, portrait_latents, features, head_features)
-                )
+                all_of = Conditions(audio_tokens, vector, portrait_latents, features, head_features)
+                if self.makes_clips and head.pictures is not None:
+                    all_of = self.add_regions(all_of, head.pictures, face_embedding)
+                conditions.append(all_of)
 
-        # 3. Prepare timesteps, noise, windows and guidance
-        self.scheduler.set_timesteps(num_inference_steps, device=self._execution_device)
+        # 3. Prepare timesteps and noise
+        self.scheduler.set_timesteps(settings.num_inference_steps, device=self._execution_device)
         timesteps = self.scheduler.timesteps
-        self._num_timesteps = len(timesteps)
         lengths = [each.num_frames for each in conditions]
-        latents = self.prepare_latents(lengths, height, width, generators, latents, shared_noise)
-        passes = plan_guidance(*scales)
-        attention_scales = {
-            "reference_attention_scale": reference_attention_scale,
-            "audio_attention_scale": audio_attention_scale,
-            "style_attention_scale": style_attention_scale * self.style_adapter_scale,
-        }
-        # Schedulers remember what they stepped: each video has its own, and its length.
-        schedulers = [copy.deepcopy(self.scheduler) for _ in conditions]
-        takes_generator = "generator" in inspect.signature(self.scheduler.step).parameters
+        clips = self.plan_clips(max(lengths), settings.context_length)
+        self._num_timesteps = len(timesteps) * len(clips)
+        latents = self.prepare_latents(
+            lengths, height, width, generators, latents, settings.shared_noise
+        )
 
         # 4. Denoise each video: predict every window, blend, and take one step on the whole
-        with self.progress_bar(total=len(timesteps)) as progress_bar:
-            for step, timestep in enumerate(timesteps):
+        with self.progress_bar(total=self._num_timesteps) as progress_bar:
+            for number, ((start, stop), step) in enumerate(product(clips, range(len(timesteps)))):
                 if self.interrupt:
                     break
-                stepped = torch.zeros_like(latents)
-                for row, (scheduler, each) in enumerate(zip(schedulers, conditions, strict=True)):
-                    noisy = latents[row : row + 1, :, : each.num_frames]
-                    prediction = self.predict_video(
-                        scheduler.scale_model_input(noisy, timestep)[0],
-                        timestep,
-                        each,
-                        passes,
-                        context_length,
-                        context_overlap,
-                        attention_scales,
-                        step,
+                if step == 0:
+                    rows = [row for row, length in enumerate(lengths) if length > start]
+                    shown = [self.start_clip(conditions[r], latents[r], start, stop) for r in rows]
+                    # Schedulers remember what they stepped: each video has its own, and its length.
+                    schedulers = [copy.deepcopy(self.scheduler) for _ in rows]
+                stepped = latents.clone()
+                for row, scheduler, each in zip(rows, schedulers, shown, strict=True):
+                    span = slice(start, start + each.num_frames)
+                    stepped[row, :, span] = self.denoise_step(
+                        scheduler, step, latents[row, :, span], each, settings, generators[row]
                     )
-                    own = {"generator": generators[row]} if takes_generator else {}
-                    stepped[row : row + 1, :, : each.num_frames] = scheduler.step(
-                        prediction[None], timestep, noisy, **own, return_dict=False
-                    )[0]
-                check_finite(stepped, f"the latents of step {step + 1}", self.unet.dtype)
+                check_finite(stepped, f"the latents of step {number + 1}", self.unet.dtype)
                 latents = stepped
                 if callback_on_step_end is not None:
                     offered = {"latents": latents}
                     tensors = {name: offered[name] for name in callback_on_step_end_tensor_inputs}
-                    returned = callback_on_step_end(self, step, timestep, tensors)
+                    returned = callback_on_step_end(self, number, timesteps[step], tensors)
                     latents = returned.pop("latents", latents)
                 progress_bar.update()
 
         # 5. Decode each video at its own length
         frames_of_all = [
-            self._to_output(latents[row, :, : each.num_frames], output_type)
-            for row, each in enumerate(conditions)
+            self._to_output(latents[row, :, : num_frames[row // num_videos_per_style]], output_type)
+            for row in range(num_videos)
         ]
         styles = [each.style for each in conditions]
         self.maybe_free_model_hooks()

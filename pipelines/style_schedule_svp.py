@@ -7,10 +7,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from itertools import pairwise
+from numbers import Real
 from typing import Protocol, runtime_checkable
 
 import torch
 
+MOST_STYLES = 1000  # of a schedule
 STYLE_FADE_SECONDS = 0.4  # between the styles of a schedule (our choice)
 
 
@@ -54,15 +56,23 @@ class StyleSchedule:
     def __post_init__(self) -> None:
         if not self.keys or not all(isinstance(key, tuple) and len(key) == 2 for key in self.keys):
             raise ValueError(
-                f"A style schedule is a list of (seconds, style), of one at least; got {self.keys}."
+                "A style schedule is a list of (seconds, style), of one at least; got "
+                f"{str(self.keys)[:60]}."
             )
+        if len(self.keys) > MOST_STYLES:
+            raise ValueError(
+                f"A style schedule has at most {MOST_STYLES} styles, got {len(self.keys)}."
+            )
+        if not all(isinstance(start, Real) for start, _ in self.keys):
+            raise ValueError(f"A style begins at a number of seconds, not at {self.keys[-1][0]!r}.")
         if self.seconds[0] != 0:
             raise ValueError(
                 "A style schedule begins at 0 seconds, as in 0:neutral,2.5:happy or "
                 f'[(0.0, "neutral"), (2.5, "happy")]; got {self.seconds[0]:g}.'
             )
         if not all(before < after for before, after in pairwise(self.seconds)):
-            raise ValueError(f"The times of a style schedule must increase; got {self.seconds}.")
+            times = ", ".join(f"{start:g}" for start in self.seconds[:10])
+            raise ValueError(f"The times of a style schedule must increase; got {times}.")
         if not self.fade > 0:
             raise ValueError(f"A cross-fade takes more than 0 seconds; got {self.fade:g}.")
 
@@ -84,22 +94,24 @@ class StyleSchedule:
             )
 
     def blend(
-        self, vectors: Sequence[torch.Tensor], num_frames: int, fps: float | Fraction
+        self, vectors: Sequence[torch.Tensor], frames: range, fps: float | Fraction
     ) -> torch.Tensor:
         """Fade from one style to the next, linearly: the Wasserstein-2 geodesic of Gaussians.
 
         Args:
-            vectors: one a key, each (style_dim,) or (num_frames, style_dim): what is drawn from the
-                styles, or their means, or their standard deviations.
-            num_frames: of the video.
+            vectors: one a key, each (style_dim,), or (frames of the video, style_dim): what is
+                drawn from the styles, or their means, or their standard deviations.
+            frames: of the video, whose styles are wanted.
             fps: its frames a second.
 
         Returns:
-            (num_frames, style_dim).
+            (len(frames), style_dim).
         """
-        seconds = torch.arange(num_frames, device=vectors[0].device) / float(fps)
-        blended = vectors[0].expand(num_frames, -1)
-        for start, vector in zip(self.seconds[1:], vectors[1:], strict=True):
+        numbers = torch.arange(frames.start, frames.stop, device=vectors[0].device)
+        seconds = numbers / float(fps)
+        shown = [each if each.ndim == 1 else each[numbers] for each in vectors]
+        blended = shown[0].expand(len(frames), -1)
+        for start, vector in zip(self.seconds[1:], shown[1:], strict=True):
             fade = ((seconds - start) / self.fade).clamp(0, 1).to(vector.dtype)
-            blended = torch.lerp(blended, vector.expand(num_frames, -1), fade[:, None])
+            blended = torch.lerp(blended, vector.expand(len(frames), -1), fade[:, None])
         return blended

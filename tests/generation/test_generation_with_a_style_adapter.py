@@ -83,7 +83,7 @@ def test_it_brings_its_styles_and_is_as_strong_as_asked(
         (
             {"style_adapter": "adapter", "style_adapter_scale": -1.0},
             ConfigurationError,
-            "--style-adapter-scale must be 0 or more",
+            "--style-adapter-scale must be from 0",
         ),
     ],
 )

@@ -10,6 +10,7 @@ from svp_diffusers.checkpoints.random_pipeline import build_random_pipeline
 from svp_diffusers.hub.code import code_files
 from svp_diffusers.media.landmarks import load_face_landmarker
 from svp_diffusers.models.autoencoder_svp import SpaceToDepthAutoencoderKL
+from svp_diffusers.models.face_projector_svp import FaceProjector
 from svp_diffusers.models.head_motion_svp import HeadMotionModel
 
 PIPELINES = Path(__file__).parents[2] / "pipelines"
@@ -28,7 +29,9 @@ def test_a_saved_pipeline_carries_that_code(tmp_path: Path) -> None:
     pipeline = build_random_pipeline()
     pipeline.vae = SpaceToDepthAutoencoderKL()
     pipeline.register_modules(
-        face_landmarker=load_face_landmarker(), head_motion=HeadMotionModel(32, 16)
+        face_landmarker=load_face_landmarker(),
+        head_motion=HeadMotionModel(32, 16),
+        face_projector=FaceProjector(),
     )
     pipeline.save_pretrained(tmp_path)
     saved = {path.relative_to(tmp_path).as_posix() for path in tmp_path.rglob("*.py")}

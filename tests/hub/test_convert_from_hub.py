@@ -1,11 +1,13 @@
 """`svp convert --from-hub`: one command from published files to a checkpoint, over HTTP."""
 
+import shutil
 import subprocess
 import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 from loopback import LoopbackHub
 
@@ -125,3 +127,48 @@ def test_a_repository_without_the_files_is_refused(
     )
     assert done.returncode == 1
     assert "has no denoising_unet.pth" in done.stderr.replace("\n", " ")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("version", [1, 2])
+def test_hallo_and_a_video(
+    hub: LoopbackHub, parity: Path, tmp_path: Path, client_environment: Environment, version: int
+) -> None:
+    name = "hallo" if version == 1 else "hallo2"
+    folder = tmp_path / "published"
+    places = {
+        "wav2vec2-base-960h": "wav2vec/wav2vec2-base-960h",
+        "vae": "sd-vae-ft-mse",
+    }
+    for source, place in places.items():
+        shutil.copytree(parity / "hallo" / source, folder / place)
+    (folder / name).mkdir()
+    shutil.copy(parity / "hallo" / "net.pth", folder / name)
+    (folder / "face_analysis").mkdir()
+    (folder / "face_analysis" / "model.onnx").write_bytes(b"not needed")
+    hub.add_folder(f"fudan-generative-ai/{name}", folder)
+    environment, output = client_environment(), tmp_path / name
+    sizes = ["--unet-config", parity / "hallo" / "unet_config.json", "--motion-heads", 4]
+    options = [*sizes, "-o", output, *["--hallo2"] * (version == 2)]
+    done = subprocess.run(
+        [str(part) for part in (SVP, "convert", "hallo", "--from-hub", *options)],
+        env=environment,
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert "net.pth" in done.stderr
+    assert "non-commercial" in done.stderr.replace("\n", " ")
+    assert not list(Path(environment["HF_HOME"]).rglob("*.onnx"))
+    video = tmp_path / "video.mp4"
+    np.save(tmp_path / "face.npy", np.ones(512, np.float32))
+    options = ["--model", output, "--steps", 1, "-o", video]
+    options += ["--face-embedding", tmp_path / "face.npy"]
+    made = subprocess.run(
+        [str(part) for part in (SVP, "generate", PORTRAITS[0], SPEECH[0], *options)],
+        env={**environment, "HF_HUB_OFFLINE": "1"},
+        capture_output=True,
+        text=True,
+    )
+    assert made.returncode == 0, made.stderr[-3000:]
+    assert video.stat().st_size > 0

@@ -91,7 +91,7 @@ def test_what_does_not_fit_the_checkpoint_or_the_speech(
 def test_a_schedule_holds_and_cross_fades() -> None:
     keys = [(0.0, constant(0.0)), (2.0, constant(1.0))]
     means = [style.mean for _, style in keys]
-    levels = StyleSchedule(keys, fade=0.5).blend(means, 100, Fraction(25))[:, 0]
+    levels = StyleSchedule(keys, fade=0.5).blend(means, range(100), Fraction(25))[:, 0]
     assert torch.all(levels[:51] == 0)
     assert float(levels[55]) == pytest.approx(0.4)  # 0.2 s into a fade of 0.5 s
     assert torch.all(levels[63:] == 1)

@@ -101,14 +101,42 @@ def test_a_clip_that_lost_a_condition_is_predicted_without_it(start: Path, condi
     assert difference[1] < 1e-6
 
 
-def test_the_sync_loss_counts_as_much_as_asked(start: Path) -> None:
-    names = ("jawOpen", "mouthPucker")
+def make_encoder() -> ExpressionEncoder:
     with torch.random.fork_rng():
         torch.manual_seed(0)
-        encoder = ExpressionEncoder(4, names, block_out_channels=(8, 8))
-    batch = make_batch()
+        return ExpressionEncoder(4, ("jawOpen", "mouthPucker"), block_out_channels=(8, 8))
+
+
+def add_expression(batch: dict[str, Tensor]) -> dict[str, Tensor]:
     random = torch.Generator().manual_seed(1)
-    batch["expression"] = torch.rand(2, 2, len(ARKIT_BLENDSHAPES), generator=random)
+    return {**batch, "expression": torch.rand(2, 2, len(ARKIT_BLENDSHAPES), generator=random)}
+
+
+@pytest.mark.parametrize("kind", ["epsilon", "v_prediction"])
+def test_lips_are_read_from_the_clean_latents_of_any_prediction(
+    start: Path, monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
+    """At every timestep: those of a right prediction are the clip's own."""
+    scheduler = DDIMScheduler(prediction_type=kind)
+    objective = make_objective(start, scheduler, make_encoder())
+    batch, read = add_expression(make_batch()), []
+
+    def answer(batch: dict[str, Tensor], noisy: Tensor, timesteps: Tensor, tokens: Tensor):
+        velocity = scheduler.get_velocity(batch["latents"], batch["noise"], timesteps)
+        return velocity if kind == "v_prediction" else batch["noise"]
+
+    monkeypatch.setattr(objective, "predict", answer)
+    objective.expression_encoder.register_forward_pre_hook(
+        lambda module, arguments: read.append(arguments[0])
+    )
+    with torch.no_grad():
+        objective(batch)
+    frames = batch["latents"].transpose(1, 2).flatten(0, 1)
+    torch.testing.assert_close(read[0], frames, atol=1e-3, rtol=0)
+
+
+def test_the_sync_loss_counts_as_much_as_asked(start: Path) -> None:
+    encoder, batch = make_encoder(), add_expression(make_batch())
     for weight in (0.0, 0.5, 2.0):
         with torch.no_grad():
             losses = make_objective(start, encoder=encoder, sync_weight=weight)(batch)

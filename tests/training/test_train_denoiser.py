@@ -145,7 +145,7 @@ def test_a_validation_leaves_a_video_of_truth_and_sample(
     frames = np.stack(list(read_frames(late))).astype(float)
     pipeline = SVPTalkingHeadPipeline.from_pretrained(configuration.pipeline)
     latents = torch.from_numpy(clip.latents).float().transpose(0, 1)
-    true = np.stack(list(decode_side_by_side(pipeline, [latents])))
+    true = np.stack(list(decode_side_by_side(pipeline, [[latents]])))
     left, right = (np.abs(half - true).mean() for half in np.split(frames, 2, axis=2))
     assert left < right / 2  # an untrained VAE's colours are so wild that H.264 loses much of them
 

@@ -189,13 +189,14 @@ def load_pipeline(folder: Path, device: torch.device, dtype: str) -> SVPTalkingH
     Args:
         folder: of `find_checkpoint`.
         device: of `select_device`.
-        dtype: a name of `DTYPES`. With float16 the reference UNet is float32: its activations,
-            computed once a video, are beyond what float16 holds.
+        dtype: a name of `DTYPES`. What is computed once a video stays float32 where half precision
+            would spoil it: the audio encoder, whose embeddings it may change by a quarter, and
+            with float16 the reference UNet, whose activations are beyond what float16 holds.
 
     Raises:
         CheckpointError: if a weight file is missing or damaged.
     """
-    dtypes = {"default": DTYPES[dtype]}
+    dtypes = {"default": DTYPES[dtype], "audio_encoder": torch.float32}
     if dtype == "float16":
         dtypes["reference_unet"] = torch.float32
     try:

@@ -123,7 +123,7 @@ def convert_echomimic(
     if accelerated:
         published = replace(published, files={**published.files, **ACCELERATED})
     paths, source = _find_files(given, published, from_hub, repository, revision)
-    vae = vae or (str(paths["vae"].parent) if "vae" in paths else DEFAULT_VAE)
+    vae = vae or _folder_of(paths, "vae", DEFAULT_VAE)
     files = EchoMimicFiles(
         **{name: paths[name] for name in given},
         vae=vae,
@@ -132,6 +132,44 @@ def convert_echomimic(
     )
     card = render_converted_card("echomimic", output.name, source)
     write_echomimic(files, output, card, accelerated, DTYPES[dtype])
+    _report(output, "a portrait and speech to a video; style is untrained")
+
+
+@app.command("hallo")
+def convert_hallo(
+    output: Output,
+    from_hub: FromHub = False,
+    net: Annotated[Path | None, typer.Option(help="net.pth")] = None,
+    wav2vec2: Annotated[
+        str | None, typer.Option(help="Folder or Hub id of facebook/wav2vec2-base-960h.")
+    ] = None,
+    vae: Vae = None,
+    hallo2: Annotated[bool, typer.Option("--hallo2", help="Hallo2's repository.")] = False,
+    dtype: Dtype = "float32",
+    repository: Repository = None,
+    revision: Revision = None,
+    unet_config: UnetConfig = None,
+    motion_heads: MotionHeads = 8,
+) -> None:
+    """Convert Hallo or Hallo2 (MIT): a portrait speaks, head and face move."""
+    from svp_diffusers.checkpoints.loading import DTYPES
+    from svp_diffusers.conversion.assembly import DEFAULT_AUDIO_ENCODER, DEFAULT_VAE
+    from svp_diffusers.conversion.hallo import PUBLISHED, PUBLISHED_2, HalloFiles, write_hallo
+    from svp_diffusers.hub.converted_cards import render_converted_card
+
+    _check_folder(output)
+    _check_dtype(dtype)
+    published = PUBLISHED_2 if hallo2 else PUBLISHED
+    paths, source = _find_files({"net": net}, published, from_hub, repository, revision)
+    files = HalloFiles(
+        net=paths["net"],
+        wav2vec2=wav2vec2 or _folder_of(paths, "wav2vec2", DEFAULT_AUDIO_ENCODER),
+        vae=vae or _folder_of(paths, "vae", DEFAULT_VAE),
+        unet_config=unet_config,
+        motion_heads=motion_heads,
+    )
+    card = render_converted_card("hallo", output.name, source)
+    write_hallo(files, output, card, DTYPES[dtype])
     _report(output, "a portrait and speech to a video; style is untrained")
 
 
@@ -204,6 +242,11 @@ def _find_files(
     commit, sizes = list_files(published)
     say(describe_files(published, sizes), err=True)
     return {**by_hand, **fetch_files(published, commit)}, f"{published.repository} at {commit}"
+
+
+def _folder_of(paths: dict[str, Path], name: str, default: str) -> str:
+    """The folder of a file that was fetched, or where else it is found."""
+    return str(paths[name].parent) if name in paths else default
 
 
 def _check_dtype(dtype: str) -> None:

@@ -167,8 +167,13 @@ def head_motion(
         format_report,
         load_head_motion,
     )
+    from svp_diffusers.media.numbers import MOST_SECONDS, check_option, check_options
     from svp_diffusers.training.head_motion.performances import PerformanceEncoder, perform_clips
 
+    check_options(seed=seed)
+    check_option("utterances", utterances, 1, 10**6, whole=True)
+    check_option("takes", takes, 1, 10**4, whole=True)
+    check_option("seconds", seconds, 1, MOST_SECONDS)
     loaded = load_head_motion(model)
     encoder = PerformanceEncoder(checkpoint)
     with show_progress() as on_progress:

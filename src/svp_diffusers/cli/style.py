@@ -56,8 +56,13 @@ def sample(
 
     import torch
 
+    from svp_diffusers.media.numbers import check_option, check_options
+    from svp_diffusers.pipelines.numbers_svp import MOST_SCALE
     from svp_diffusers.style.storage import STYLE_SUFFIX, save_style
 
+    check_options(seed=seed)
+    check_option("number", number, 1, 10_000, whole=True)
+    check_option("temperature", temperature, 0, MOST_SCALE)
     (distribution,) = _load([style], checkpoint)
     generator = torch.Generator().manual_seed(seed)
     for index, vector in enumerate(distribution.sample(number, temperature, generator)):

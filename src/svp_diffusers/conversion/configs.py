@@ -1,15 +1,17 @@
 """The configuration of our UNets that fits a Stable Diffusion 1.5 UNet."""
 
 import inspect
-import json
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 from diffusers import UNet2DConditionModel
+from pydantic import Field
 
 from svp_diffusers.errors import CheckpointError
+from svp_diffusers.media.documents import Description, check_document, parse_json
+from svp_diffusers.media.input import check_input
 from svp_diffusers.models.temporal_unet_svp import TemporalUNet
 
 # The UNet of Stable Diffusion 1.5, which published nets grew out of.
@@ -24,6 +26,23 @@ STABLE_DIFFUSION: Mapping[str, Any] = {
     "cross_attention_dim": 768,
     "attention_head_dim": 8,  # the number of heads: see `temporal_unet_config`
 }
+
+
+_Channels = Annotated[int, Field(ge=1, le=2**15)]
+_Few = Annotated[int, Field(ge=1, le=100)]
+
+
+class _UNetConfiguration(Description):
+    sample_size: Annotated[int, Field(ge=1, le=2**11)] | None = None
+    in_channels: _Channels = 4
+    out_channels: _Channels = 4
+    down_block_types: Annotated[list[str], Field(min_length=1, max_length=16)]
+    up_block_types: Annotated[list[str], Field(min_length=1, max_length=16)]
+    block_out_channels: Annotated[list[_Channels], Field(min_length=1, max_length=16)]
+    layers_per_block: _Few | Annotated[list[_Few], Field(max_length=16)] = 2
+    cross_attention_dim: _Channels | list[_Channels] = 1280
+    attention_head_dim: _Channels | list[_Channels] = 8
+    num_attention_heads: _Channels | list[_Channels] | None = None
 
 
 def read_unet_config(path: str | Path) -> dict[str, Any]:
@@ -41,11 +60,12 @@ def read_unet_config(path: str | Path) -> dict[str, Any]:
             "1.5, or the folder that holds it."
         )
     try:
-        config = json.loads(found.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise CheckpointError(f"{found} is not JSON ({error}).") from error
-    if not isinstance(config, dict) or "block_out_channels" not in config:
-        raise CheckpointError(f"{found} is not the configuration of a 2-D UNet.")
+        config = parse_json(check_input(found).read_bytes())
+        check_document(config, _UNetConfiguration)
+    except (ValueError, OSError) as error:
+        raise CheckpointError(
+            f"{found} is not the configuration of a 2-D UNet ({error})."
+        ) from error
     known = inspect.signature(UNet2DConditionModel.__init__).parameters
     return {key: value for key, value in config.items() if key in known}
 

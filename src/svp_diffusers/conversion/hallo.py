@@ -8,32 +8,147 @@ those of fudan-generative-vision/hallo 8fd7c57.
 
 import re
 from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import torch
-from diffusers.models.embeddings import ImageProjection
+from diffusers import AutoencoderKL, DDIMScheduler
 from torch import nn
-from transformers import Wav2Vec2Model
+from transformers import Wav2Vec2FeatureExtractor, Wav2Vec2Model
 
-from svp_diffusers.conversion.state_dicts import StateDict, load_exactly, rename
+from svp_diffusers.conversion.assembly import load_part
+from svp_diffusers.conversion.configs import STABLE_DIFFUSION, read_unet_config
+from svp_diffusers.conversion.head_guider import convert_head_guider
+from svp_diffusers.conversion.published import Published
+from svp_diffusers.conversion.state_dicts import StateDict, load_exactly, read_weights, rename
 from svp_diffusers.conversion.unets import (
     MOTION_NORM_GROUPS,
     find_weight,
     load_reference_unet,
     load_temporal_unet,
 )
+from svp_diffusers.conversion.writing import build_style_encoder, write_checkpoint
 from svp_diffusers.errors import CheckpointError
 from svp_diffusers.models.audio_projector_svp import AudioTokenMLP
+from svp_diffusers.models.face_projector_svp import FaceProjector
 from svp_diffusers.models.reference_unet_svp import ReferenceUNet
 from svp_diffusers.models.speech_states_svp import Wav2Vec2States
 from svp_diffusers.models.temporal_unet_svp import REGIONS, MotionModule, TemporalUNet
 
+PUBLISHED = Published(
+    "fudan-generative-ai/hallo",
+    "main",
+    {
+        "net": "hallo/net.pth",
+        "wav2vec2_config": "wav2vec/wav2vec2-base-960h/config.json",
+        "wav2vec2": "wav2vec/wav2vec2-base-960h/model.safetensors",
+        "wav2vec2_extractor": "wav2vec/wav2vec2-base-960h/preprocessor_config.json",
+        "vae_config": "sd-vae-ft-mse/config.json",
+        "vae": "sd-vae-ft-mse/diffusion_pytorch_model.safetensors",
+    },
+    "MIT (Hallo and the VAE), CreativeML OpenRAIL-M's use restrictions (Stable Diffusion, which it "
+    "grew out of), Apache-2.0 (wav2vec 2.0). The InsightFace models in the repository are "
+    "non-commercial, and are not fetched.",
+)
+PUBLISHED_2 = replace(
+    PUBLISHED,
+    repository="fudan-generative-ai/hallo2",
+    files={**PUBLISHED.files, "net": "hallo2/net.pth"},
+)
+SCHEDULER = {
+    "beta_start": 0.00085,
+    "beta_end": 0.012,
+    "beta_schedule": "linear",
+    "clip_sample": False,
+    "steps_offset": 1,
+    "prediction_type": "v_prediction",
+    "rescale_betas_zero_snr": True,
+    "timestep_spacing": "trailing",
+}
+# Of the pipeline; the published inference's.
+SETTINGS = {
+    "fps": 25.0,
+    "num_inference_steps": 40,
+    "guidance_scale": 3.5,
+    "context_length": 16,
+    "context_overlap": 0,
+}
+FACE_RECTANGLE = "face"  # the guider's input
 PARTS = ("reference_unet", "denoising_unet", "face_locator", "imageproj", "audioproj")
 CONTEXT_FRAMES = 2
 _AUDIO_LAYERS = {f".attn2_{i}.": f".attn_regions.{i}." for i in range(len(REGIONS))} | {
     f".zero_conv_{name}.": f".proj_regions.{i}." for i, name in enumerate(("full", "face", "lip"))
 }
+
+
+@dataclass(frozen=True)
+class HalloFiles:
+    """The published files of Hallo or Hallo2.
+
+    Attributes:
+        net: `net.pth`.
+        wav2vec2: folder or Hub id of facebook's wav2vec2-base-960h.
+        vae: folder or Hub id of the VAE.
+        unet_config: the configuration of another 2-D UNet than Stable Diffusion 1.5's.
+        motion_heads: attention heads of the motion modules.
+    """
+
+    net: Path
+    wav2vec2: str
+    vae: str
+    unet_config: Path | None = None
+    motion_heads: int = 8
+
+
+def write_hallo(
+    files: HalloFiles, output: Path, card: str, dtype: torch.dtype = torch.float32
+) -> None:
+    """Write a whole checkpoint.
+
+    The style attention and the style encoder are new and untrained: until they are trained, style
+    changes nothing.
+
+    Args:
+        files: the published files.
+        output: folder of the checkpoint, which appears when it is complete.
+        card: the text of its README.md.
+        dtype: of the weights.
+
+    Raises:
+        CheckpointError: if a file is missing, damaged or does not fit.
+        OutputError: if the folder cannot be written.
+    """
+    config = STABLE_DIFFUSION
+    if files.unet_config is not None:
+        config = read_unet_config(files.unet_config)
+    net = str(files.net)
+
+    def read(name: str) -> StateDict:
+        """The weights of one of the five networks; the file is mapped, not read."""
+        return split_parts(read_weights(files.net), net)[name]
+
+    write_checkpoint(
+        output,
+        {
+            # Small ones first, so that a wrong file is found soon.
+            "head_guider": lambda: convert_head_guider(read("face_locator"), net, FACE_RECTANGLE),
+            "face_projector": lambda: convert_identity_projector(read("imageproj"), net),
+            "audio_projector": lambda: convert_audio_projector(read("audioproj"), net),
+            "audio_encoder": lambda: convert_wav2vec2(files.wav2vec2),
+            "feature_extractor": lambda: load_part(Wav2Vec2FeatureExtractor, files.wav2vec2),
+            "style_encoder": build_style_encoder,
+            "scheduler": lambda: DDIMScheduler(**SCHEDULER),
+            "vae": lambda: load_part(AutoencoderKL, files.vae),
+            "reference_unet": lambda: convert_reference_unet(read("reference_unet"), config, net),
+            "unet": lambda: convert_temporal_unet(
+                read("denoising_unet"), config, files.motion_heads, net
+            ),
+        },
+        card,
+        dtype,
+        **SETTINGS,
+    )
 
 
 def split_parts(weights: StateDict, source: str = "net.pth") -> dict[str, StateDict]:
@@ -119,7 +234,7 @@ def convert_reference_unet(
     return load_reference_unet(weights, unet_config, source, feature="self_attention")
 
 
-def convert_identity_projector(weights: StateDict, source: str = "imageproj") -> ImageProjection:
+def convert_identity_projector(weights: StateDict, source: str = "imageproj") -> FaceProjector:
     """Convert the projection of a face embedding (ArcFace's) to tokens of the cross-attention.
 
     Raises:
@@ -127,12 +242,12 @@ def convert_identity_projector(weights: StateDict, source: str = "imageproj") ->
     """
     projection = find_weight(weights, "proj.weight", source, "Hallo's face projection")
     dim = len(find_weight(weights, "norm.weight", source, "Hallo's face projection"))
-    model = ImageProjection(
-        image_embed_dim=projection.shape[1],
-        cross_attention_dim=dim,
-        num_image_text_embeds=len(projection) // dim,
+    model = FaceProjector(
+        embed_dim=projection.shape[1], output_dim=dim, num_tokens=len(projection) // dim
     )
-    named = rename(weights, lambda key: re.sub(r"^proj\.", "image_embeds.", key), source)
+    named = rename(
+        weights, lambda key: "projection." + re.sub(r"^proj\.", "image_embeds.", key), source
+    )
     load_exactly(model, named, source)
     return model.eval()
 

@@ -112,11 +112,12 @@ class ClipDataset:
         where, member = f"{name} of clip {entry.key!r} of {self.root}", f"{name}.npy"
         if member not in places:
             raise DatasetError(f"there are no {where}")
-        begin, _ = places[member]
-        return StoredArray(
-            lambda start, stop: read_bytes(self.root, entry.shard, begin + start, begin + stop),
-            where,
-        )
+        begin, end = places[member]
+
+        def read(start: int, stop: int) -> bytes:
+            return read_bytes(self.root, entry.shard, begin + start, min(begin + stop, end))
+
+        return StoredArray(read, where)
 
     def _locate(self, index: int) -> dict[str, tuple[int, int]]:
         entry = self.entries[index]

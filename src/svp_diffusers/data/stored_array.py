@@ -12,6 +12,7 @@ from svp_diffusers.errors import DatasetError
 
 _HEADER = 128
 """Bytes that NumPy writes before the values of an array of a few dimensions."""
+_MOST_ROW_BYTES = 2**24  # latents of a frame of 2048 pixels are half a megabyte
 
 ReadBytes = Callable[[int, int], bytes]
 """From the first byte of a file and the one after the last to these bytes."""
@@ -35,7 +36,11 @@ class StoredArray:
             if np.lib.format.read_magic(header) != (1, 0):
                 raise ValueError("an unknown version of NumPy's format")
             self.shape, _, self.dtype = np.lib.format.read_array_header_1_0(header)
-        except ValueError as error:
+            if self.dtype.kind not in "biuf" or not self.shape or min(self.shape) < 0:
+                raise ValueError(f"it claims to be {self.shape} {self.dtype}")
+            if math.prod(self.shape[1:]) * self.dtype.itemsize > _MOST_ROW_BYTES:
+                raise ValueError(f"it claims rows of {self.shape[1:]}")
+        except Exception as error:  # the header is a Python literal: its parser fails in many ways
             raise DatasetError(f"{name} is damaged ({error}); run `svp data verify`") from error
         self._first = header.tell()
 
@@ -53,4 +58,6 @@ class StoredArray:
             self._read(self._first + int(run[0]) * size, self._first + (int(run[-1]) + 1) * size)
             for run in np.split(wanted, np.flatnonzero(np.diff(wanted) > 1) + 1)
         )
+        if len(data) != size * len(wanted):
+            raise DatasetError(f"{self.name} ends before its last row; run `svp data verify`")
         return np.frombuffer(data, self.dtype).reshape(len(wanted), *self.shape[1:])[places]

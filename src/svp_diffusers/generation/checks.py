@@ -1,7 +1,6 @@
 """What can be checked of a request before a weight is loaded."""
 
-import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from svp_diffusers.checkpoints.loading import DTYPES
@@ -11,9 +10,28 @@ from svp_diffusers.media.input import check_input
 from svp_diffusers.media.manifest import get_manifest_path
 from svp_diffusers.media.output import check_output
 from svp_diffusers.pipelines.head_pose_svp import HEAD_MOTIONS
+from svp_diffusers.pipelines.numbers_svp import MOST_SCALE, MOST_SEED, MOST_STEPS
 
 MOST_STYLES = 100
 """Performances of a line (our choice): they are all in memory before the first is written."""
+
+
+LIMITS: Mapping[str, tuple[int, int]] = {
+    "steps": (1, MOST_STEPS),
+    "seed": (0, MOST_SEED),
+    "style_temperature": (0, MOST_SCALE),
+    "guidance_scale": (0, MOST_SCALE),
+    "audio_guidance_scale": (0, MOST_SCALE),
+    "style_guidance_scale": (0, MOST_SCALE),
+    "reference_attention_scale": (0, MOST_SCALE),
+    "audio_attention_scale": (0, MOST_SCALE),
+    "style_attention_scale": (0, MOST_SCALE),
+    "style_adapter_scale": (0, MOST_SCALE),
+    "context_overlap": (0, 10_000),
+    "context_length": (1, 10_000),
+    "head_motion_scale": (0, MOST_SCALE),
+}
+"""From the least to the most that an option takes."""
 
 
 def check_request(request: GenerationRequest) -> list[Path]:
@@ -24,25 +42,11 @@ def check_request(request: GenerationRequest) -> list[Path]:
         MediaError: if a file is missing or empty.
         OutputError: if an output cannot be written there.
     """
-    limits: list[tuple[str, float | None, float]] = [
-        ("steps", request.steps, 1),
-        ("seed", request.seed, 0),
-        ("style_temperature", request.style_temperature, 0),
-        ("guidance_scale", request.guidance_scale, 0),
-        ("audio_guidance_scale", request.audio_guidance_scale, 0),
-        ("style_guidance_scale", request.style_guidance_scale, 0),
-        ("reference_attention_scale", request.reference_attention_scale, 0),
-        ("audio_attention_scale", request.audio_attention_scale, 0),
-        ("style_attention_scale", request.style_attention_scale, 0),
-        ("style_adapter_scale", request.style_adapter_scale, 0),
-        ("context_overlap", request.context_overlap, 0),
-        ("context_length", request.context_length, 1),
-        ("head_motion_scale", request.head_motion_scale, 0),
-    ]
-    for name, value, least in limits:
-        if value is not None and not (math.isfinite(value) and value >= least):
+    for name, (least, most) in LIMITS.items():
+        value = getattr(request, name)
+        if value is not None and not least <= value <= most:  # NaN is not
             option = name.replace("_", "-")
-            raise ConfigurationError(f"--{option} must be {least} or more, got {value}.")
+            raise ConfigurationError(f"--{option} must be from {least} to {most}, got {value}.")
     if request.dtype not in DTYPES:
         known = ", ".join(DTYPES)
         raise ConfigurationError(f"--dtype must be one of {known}; got {request.dtype!r}.")
@@ -64,6 +68,10 @@ def check_request(request: GenerationRequest) -> list[Path]:
             "--no-detect-face takes the picture's middle: leave out --face-index and --bbox."
         )
     check_speakers(request)
+    if request.stream and (request.num_styles > 1 or request.speakers):
+        raise ConfigurationError(
+            "--stream makes one performance of one face: leave out --num-styles and --speaker."
+        )
     if request.output.suffix.lower() != ".mp4":
         raise ConfigurationError(f"The output must end in .mp4; got {request.output.name!r}.")
     for path in request.files().values():

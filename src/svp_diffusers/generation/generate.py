@@ -1,11 +1,11 @@
 """From files to files: the job of `svp generate`, checked to the end before a weight is loaded."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from fractions import Fraction
-from itertools import count
+from itertools import chain, count
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -18,15 +18,15 @@ from svp_diffusers.generation.portrait import Portrait
 from svp_diffusers.generation.preparation import PreparedVideo, prepare_video
 from svp_diffusers.generation.provenance import describe_run, hash_checkpoint
 from svp_diffusers.generation.request import GenerationRequest
+from svp_diffusers.generation.streaming import stream_latents
 from svp_diffusers.generation.styles import load_styles
 from svp_diffusers.generation.whole_picture import paste_videos
-from svp_diffusers.media.audio import Recording
 from svp_diffusers.media.faces import FaceDetector
 from svp_diffusers.media.manifest import Provenance, write_manifest
-from svp_diffusers.media.paste_back import PastedCrop
 from svp_diffusers.media.video import write_video
 from svp_diffusers.pipelines.head_svp import Head
 from svp_diffusers.pipelines.pipeline_svp_talking_head import SVPTalkingHeadPipeline
+from svp_diffusers.pipelines.style_schedule_svp import Style
 
 Progress = Callable[[str, int, int], None]
 """Told what is going on, how many steps of it are done, and how many there are."""
@@ -87,54 +87,64 @@ def make_video(
     request = fill_head_motion(request, pipeline, prepared.portraits)
     style = load_styles(prepared.styles, pipeline)
     generator = torch.Generator().manual_seed(request.seed)
-    latents: list[torch.Tensor] = []
-    for portrait, head_pictures, spoken in zip(
-        prepared.portraits, prepared.head_pictures, prepared.voices.spoken, strict=True
-    ):
-        with numbers_only():
-            made, _ = pipeline(
-                portrait.crop.image,
-                spoken.samples,
-                style,
-                head_keypoints=head_pictures,
-                portrait_keypoints=portrait.keypoints if head_pictures is None else None,
-                find_face=False,
-                head_motion=request.head_motion,
-                head_motion_scale=request.head_motion_scale,
-                height=prepared.size,
-                width=prepared.size,
-                fps=prepared.fps,
-                num_inference_steps=request.steps,
-                guidance_scale=request.guidance_scale,
-                audio_guidance_scale=request.audio_guidance_scale,
-                style_guidance_scale=request.style_guidance_scale,
-                reference_attention_scale=request.reference_attention_scale,
-                audio_attention_scale=request.audio_attention_scale,
-                style_attention_scale=request.style_attention_scale,
-                style_temperature=request.style_temperature,
-                num_videos_per_style=request.num_styles,
-                context_length=request.context_length,
-                context_overlap=request.context_overlap,
-                sampling_rate=spoken.sampling_rate,
-                generator=generator,
-                output_type="latent",
-                return_dict=False,
-                callback_on_step_end=_report_steps(on_progress),
-            )
-        latents += made
+    heard, spoken = prepared.voices.heard, prepared.voices.spoken
+    performances: list[Iterable[torch.Tensor]] = []
+    if prepared.streamed:
+        request = replace(request, stream=True)
+        arguments = call_arguments(prepared, request, 0, style, generator)
+        performances.append(stream_latents(pipeline, heard, arguments))
+    else:
+        for number, voice in enumerate(spoken):
+            with numbers_only():
+                latents, _ = pipeline(
+                    audio=voice.samples,
+                    **call_arguments(prepared, request, number, style, generator),
+                    face_embedding=prepared.face_embedding,
+                    sampling_rate=voice.sampling_rate,
+                    num_videos_per_style=request.num_styles,
+                    return_dict=False,
+                    callback_on_step_end=_report_steps(on_progress),
+                )
+            performances += [[each] for each in latents]
     provenance = describe_run(prepared.asked, request, prepared.styles, checkpoint.hashes)
     with numbers_only():
-        write_outputs(
-            prepared.outputs,
-            pipeline,
-            latents,
-            prepared.pasted,
-            prepared.voices.heard,
-            prepared.fps,
-            provenance,
-            on_progress,
-        )
+        write_outputs(prepared, pipeline, performances, provenance, on_progress)
     return prepared.outputs
+
+
+def call_arguments(
+    prepared: PreparedVideo,
+    request: GenerationRequest,
+    number: int,
+    style: Style,
+    generator: torch.Generator,
+) -> dict[str, Any]:
+    """What the pipeline is called with for one of the portraits, but for the speech."""
+    portrait, head_pictures = prepared.portraits[number], prepared.head_pictures[number]
+    return {
+        "image": portrait.crop.image,
+        "style": style,
+        "head_keypoints": head_pictures,
+        "portrait_keypoints": portrait.keypoints if head_pictures is None else None,
+        "find_face": False,
+        "head_motion": request.head_motion,
+        "head_motion_scale": request.head_motion_scale,
+        "height": prepared.size,
+        "width": prepared.size,
+        "fps": prepared.fps,
+        "num_inference_steps": request.steps,
+        "guidance_scale": request.guidance_scale,
+        "audio_guidance_scale": request.audio_guidance_scale,
+        "style_guidance_scale": request.style_guidance_scale,
+        "reference_attention_scale": request.reference_attention_scale,
+        "audio_attention_scale": request.audio_attention_scale,
+        "style_attention_scale": request.style_attention_scale,
+        "style_temperature": request.style_temperature,
+        "context_length": request.context_length,
+        "context_overlap": request.context_overlap,
+        "generator": generator,
+        "output_type": "latent",
+    }
 
 
 @contextmanager
@@ -180,21 +190,24 @@ def fill_head_motion(
 
 
 def write_outputs(
-    outputs: Sequence[Path],
+    prepared: PreparedVideo,
     pipeline: SVPTalkingHeadPipeline,
-    latents: Sequence[torch.Tensor],
-    pasted: Sequence[PastedCrop],
-    recording: Recording,
-    fps: Fraction,
+    performances: Sequence[Iterable[torch.Tensor]],
     provenance: Provenance,
     on_progress: Progress,
 ) -> None:
     """Decode and write every video a few frames at a time, then its manifest.
 
-    Videos are put back into the picture if they are `pasted`, else set side by side.
+    Videos are put back into the picture if they are to be, else set side by side.
+
+    Args:
+        performances: of each, the latents (channels, frames, h, w) piece by piece.
     """
-    groups = [latents] if len(outputs) == 1 else [latents, *([each] for each in latents)]
-    total = sum(group[0].shape[1] for group in groups)
+    outputs, heard, fps = prepared.outputs, prepared.voices.heard, prepared.fps
+    groups = [performances]
+    if len(outputs) > 1:
+        groups += [[each] for each in performances]
+    total = len(groups) * prepared.voices.count_frames(fps)
     done = count(1)
 
     def report(frames: Iterator[NDArray[np.uint8]]) -> Iterator[NDArray[np.uint8]]:
@@ -203,24 +216,28 @@ def write_outputs(
             on_progress("writing", next(done), total)
 
     for path, group in zip(outputs, groups, strict=True):
-        if pasted:
+        if prepared.pasted:
             videos = [decode_side_by_side(pipeline, [video]) for video in group]
-            frames = paste_videos(pasted, videos)
+            frames = paste_videos(prepared.pasted, videos)
         else:
             frames = decode_side_by_side(pipeline, group)
-        write_video(path, report(frames), fps, recording, {"title": path.stem})
+        write_video(path, report(frames), fps, heard, {"title": path.stem})
         write_manifest(path, provenance)
 
 
 def decode_side_by_side(
-    pipeline: SVPTalkingHeadPipeline, videos: Sequence[torch.Tensor]
+    pipeline: SVPTalkingHeadPipeline, videos: Sequence[Iterable[torch.Tensor]]
 ) -> Iterator[NDArray[np.uint8]]:
-    """Decode videos of one length, each (channels, frames, h, w), into one beside the other.
+    """Decode videos of one length into one beside the other.
+
+    Args:
+        videos: of each, the latents (channels, frames, h, w) piece by piece, cut alike.
 
     Yields:
         Frames (height, videos * width, 3), a few of them in memory at a time.
     """
-    for parts in zip(*(pipeline.decode_latents(video) for video in videos), strict=True):
+    decoded = (chain.from_iterable(map(pipeline.decode_latents, video)) for video in videos)
+    for parts in zip(*decoded, strict=True):
         joined = torch.cat([part.float().cpu() for part in parts], dim=3)
         yield from (joined * 255).round().to(torch.uint8).permute(0, 2, 3, 1).numpy()
 

@@ -18,6 +18,7 @@ from svp_diffusers.checkpoints.loading import (
 )
 from svp_diffusers.checkpoints.style_adapters import find_adapter
 from svp_diffusers.generation.checks import check_overwritten, check_request, choose_size
+from svp_diffusers.generation.face_embedding import read_face_embedding
 from svp_diffusers.generation.head_motion import (
     check_generated_motion,
     choose_head_pictures,
@@ -26,6 +27,7 @@ from svp_diffusers.generation.head_motion import (
 )
 from svp_diffusers.generation.portrait import Portrait, prepare_portraits
 from svp_diffusers.generation.request import GenerationRequest
+from svp_diffusers.generation.streaming import choose_streaming
 from svp_diffusers.generation.styles import check_styles
 from svp_diffusers.generation.voices import Voices, read_voices
 from svp_diffusers.generation.whole_picture import place_portraits
@@ -55,7 +57,9 @@ class PreparedVideo:
         styles: one, several for a schedule, or none for the prior.
         portraits: the faces that speak.
         head_pictures: what the pipeline is shown of each portrait's head; None if it moves it.
+        face_embedding: whose face it is, if that is known.
         pasted: where the portraits are put back into the picture, if they are.
+        streamed: whether frames are written as they are finished.
     """
 
     asked: GenerationRequest
@@ -70,7 +74,9 @@ class PreparedVideo:
     styles: list[StyleEntry]
     portraits: list[Portrait]
     head_pictures: list[HeadPictures | None]
+    face_embedding: NDArray[np.float32] | None
     pasted: list[PastedCrop]
+    streamed: bool
 
 
 def prepare_video(
@@ -91,6 +97,7 @@ def prepare_video(
     device = select_device(request.device)
     folder = find_checkpoint(request.model)
     adapter = None if request.style_adapter is None else find_adapter(request.style_adapter)
+    face_embedding = read_face_embedding(request.face_embedding, folder)
     defaults = read_call_defaults(folder)
     filled = fill_context(request, defaults)
     fps = defaults.fps if given_fps is None else given_fps
@@ -121,7 +128,9 @@ def prepare_video(
         styles=styles,
         portraits=portraits,
         head_pictures=[choose_head_pictures(each, motion, layout, size) for each in portraits],
+        face_embedding=face_embedding,
         pasted=place_portraits(picture, portraits) if filled.paste_back else [],
+        streamed=choose_streaming(filled, styles, folder, voices),
     )
 
 

@@ -142,6 +142,14 @@ class GenerationRequest:
             "panel": PORTRAIT,
         },
     )
+    face_embedding: Path | None = field(
+        default=None,
+        metadata={
+            "help": "Whose face it is: .npy (512,) of ArcFace, for a checkpoint converted from "
+            "Hallo. Default: nobody's.",
+            "panel": PORTRAIT,
+        },
+    )
     head_motion: str | None = field(
         default=None,
         metadata={
@@ -222,6 +230,18 @@ class GenerationRequest:
         default="float32", metadata={"help": "float32, bfloat16 or float16.", "panel": MACHINE}
     )
 
+    stream: bool = field(
+        default=False,
+        metadata={
+            "help": "Write frames as they are finished, in memory that does not grow with the "
+            "length. Speech of over 3 minutes is streamed by itself where the frames are the same: "
+            "one performance by a checkpoint without motion modules, as svp-tiny is. With motion "
+            "modules they differ: each window holds what it shares with the one before, and "
+            "follows it. from_audio and --speaker cannot be streamed.",
+            "panel": MACHINE,
+        },
+    )
+
     def files(self) -> dict[str, Path]:
         """List the files that are read, by the role they play; those of the style are not here."""
         files = {
@@ -230,6 +250,7 @@ class GenerationRequest:
             "head_video": self.head_video,
             "head_keypoints": self.head_keypoints,
             "portrait_keypoints": self.portrait_keypoints,
+            "face_embedding": self.face_embedding,
         }
         files |= {f"speaker {face}": path for face, path in (self.speakers or {}).items()}
         return {role: path for role, path in files.items() if path is not None}

@@ -11,8 +11,10 @@ from svp_diffusers.errors import MediaError
 from svp_diffusers.generation.request import GenerationRequest
 from svp_diffusers.media.audio import (
     Recording,
+    RecordingFile,
     check_speech,
     mix_recordings,
+    open_recording,
     read_audio,
     to_mono,
 )
@@ -32,19 +34,19 @@ class Voices:
     spoken: what each says, at the rate of the sound and as long.
     """
 
-    heard: Recording
+    heard: Recording | RecordingFile
     faces: tuple[int | None, ...]
-    spoken: tuple[Recording, ...]
+    spoken: tuple[Recording | RecordingFile, ...]
 
     def count_frames(self, fps: Fraction) -> int:
         """Frames of the video, as the pipeline counts them."""
         rate = self.heard.sampling_rate
-        num_samples = resampled_length(self.heard.samples.shape[1], rate, SPEECH_RATE)
+        num_samples = resampled_length(self.heard.num_samples, rate, SPEECH_RATE)
         return count_frames(num_samples, SPEECH_RATE, fps)
 
 
 def read_voices(request: GenerationRequest, fps: Fraction) -> Voices:
-    """Read the voices of a request.
+    """Read the voices of a request; a single one is checked, and read when it is needed.
 
     With several, the sound is that of AUDIO or, without it, all of them together; who has finished
     before its end is silent.
@@ -54,9 +56,8 @@ def read_voices(request: GenerationRequest, fps: Fraction) -> Voices:
     """
     if not request.speakers:
         assert request.audio is not None
-        heard = read_audio(request.audio)
-        check_speech(heard, fps)
-        return Voices(heard, (request.face_index,), (heard,))
+        file = open_recording(request.audio, fps)
+        return Voices(file, (request.face_index,), (file,))
     spoken = read_speakers(request.speakers, fps)
     if request.audio is None:
         heard = mix_recordings(list(spoken.values()))

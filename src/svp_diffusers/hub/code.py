@@ -14,6 +14,7 @@ PIPELINE = PACKAGE / "pipelines" / "pipeline_svp_talking_head.py"
 COMPONENTS = {
     "audio_projector": "audio_projector_svp",
     "face_landmarker": "face_landmarker_svp",
+    "face_projector": "face_projector_svp",
     "head_guider": "head_guider_svp",
     "head_motion": "head_motion_svp",
     "reference_unet": "reference_unet_svp",

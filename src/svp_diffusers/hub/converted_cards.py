@@ -35,6 +35,29 @@ CONVERTED = {
         bias="EchoMimic's authors trained on HDTF, CelebV-HQ and clips of their own. It works less "
         "well for people and languages that these lack.",
     ),
+    "hallo": CardDescription(
+        "local/hallo",
+        limits="converted from Hallo (or Hallo2), and not trained any further. "
+        "Without a face embedding (`face_embedding`, of a non-commercial net that is not in here) "
+        "the net is told of nobody's face, which it saw in a share of its training: expect the "
+        "person of the portrait to be met less well. The lips' place is estimated from the "
+        f"face's. {_UNTRAINED}",
+        base_model="fudan-generative-ai/hallo",
+        license="other",
+        license_name="mit-with-openrail-m-use-restrictions",
+        license_link="https://huggingface.co/fudan-generative-ai/hallo",
+        licenses={
+            "unet, reference_unet, head_guider, face_projector, audio_projector (Hallo)": "MIT; "
+            f"{USE_RESTRICTIONS}",
+            "audio_encoder (wav2vec 2.0 base, 960 h)": "Apache-2.0",
+            "vae (sd-vae-ft-mse)": "MIT",
+            "style_encoder": "untrained",
+        },
+        training="by Hallo's authors (arXiv 2406.08801); `svp convert hallo` only renamed the "
+        f"weights. {_NEVER_SEEN}",
+        bias="Hallo's authors trained on HDTF and clips from the internet. It works less well for "
+        "people and languages that these lack.",
+    ),
 }
 
 

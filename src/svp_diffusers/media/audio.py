@@ -23,6 +23,7 @@ SILENCE_BLOCK_SECONDS = 0.04
 TRUNCATION_TOLERANCE_SECONDS = 0.25
 MAXIMUM_VALUES = 2**27  # of sound in memory, half a gigabyte: 46 minutes of one channel at 48 kHz
 MAXIMUM_DELAY_SECONDS = 600
+PIECE_SECONDS = 10  # of a file that are held at once
 LENGTH_IS_GUESSED = {"mp3", "aac", "ac3", "eac3", "amr"}
 
 
@@ -40,9 +41,55 @@ class Recording:
     source: str
 
     @property
+    def channels(self) -> int:
+        """1 or 2."""
+        return len(self.samples)
+
+    @property
+    def num_samples(self) -> int:
+        """Of a channel."""
+        return self.samples.shape[-1]
+
+    @property
     def duration(self) -> float:
         """Seconds."""
-        return self.samples.shape[-1] / self.sampling_rate
+        return self.num_samples / self.sampling_rate
+
+    def read(self) -> Iterator[NDArray[np.float32]]:
+        """The samples, as one piece."""
+        yield self.samples
+
+
+@dataclass(frozen=True)
+class RecordingFile:
+    """Sound in a file, which is read when it is needed, so that its length costs no memory.
+
+    path: of the file
+    channels: 1 or 2
+    num_samples: of a channel
+    sampling_rate: Hz
+    source: the path, for messages
+    """
+
+    path: Path
+    channels: int
+    num_samples: int
+    sampling_rate: int
+    source: str
+
+    @property
+    def duration(self) -> float:
+        """Seconds."""
+        return self.num_samples / self.sampling_rate
+
+    @property
+    def samples(self) -> NDArray[np.float32]:
+        """All samples (channels, n), read anew."""
+        return read_audio(self.path).samples
+
+    def read(self) -> Iterator[NDArray[np.float32]]:
+        """The samples (channels, n), a few seconds at a time, as `read_audio` reads them."""
+        return (piece for piece, _ in _read_pieces(self.path))
 
 
 def read_audio(path: str | Path) -> Recording:
@@ -55,6 +102,43 @@ def read_audio(path: str | Path) -> Recording:
     or decodes to less than it declares (an Ogg, ADTS or Xing-less MP3 file declares no length: cut
     short, it is a valid shorter file).
     """
+    pieces, values = [], 0
+    for piece, rate in _read_pieces(path):
+        pieces.append(piece)
+        values += piece.size
+        if values > MAXIMUM_VALUES:
+            raise MediaError(
+                f"{path} has more sound than is read at once, "
+                f"{values / len(piece) / rate / 60:.0f} minutes at its rate; cut it, or stream it"
+            )
+    return Recording(np.concatenate(pieces, axis=1), rate, str(path))
+
+
+def average(recording: Recording) -> NDArray[np.float32]:
+    """The mean of the channels (n,) float32; raises `MediaError` if they cancel each other out."""
+    try:
+        mean: NDArray[np.float32] = average_channels(recording.samples)
+    except ValueError as error:
+        raise MediaError(f"{recording.source}: {error}") from error
+    return mean
+
+
+def open_recording(path: str | Path, fps: Fraction = Fraction(25)) -> RecordingFile:
+    """A file whose sound can drive a face, read once from end to end and not kept.
+
+    Raises `MediaError` as `read_audio` and `check_speech` do.
+    """
+    loudness, rate = _Loudness(), 0
+    for piece, rate in _read_pieces(path):
+        loudness.add(piece, rate)
+    recording = RecordingFile(Path(path), loudness.channels, loudness.num_samples, rate, str(path))
+    _check_loudness(recording, loudness, fps)
+    return recording
+
+
+def _read_pieces(path: str | Path) -> Iterator[tuple[NDArray[np.float32], int]]:
+    """The samples (channels, n) of a file, at least one and a few seconds at a time, and their
+    rate."""
     _check_riff_length(Path(path))
     with open_container(path) as container:
         if not container.streams.audio:
@@ -70,42 +154,32 @@ def read_audio(path: str | Path) -> Recording:
         declared = _declared_seconds(container, stream)
         # MP4 stores the last block whole, padding included, and states where the sound ends in it.
         is_padded = "mp4" in container.format.name.split(",")
-        chunks: list[NDArray[np.float32]] = []
-        decoded = 0
+        end = round(declared * rate) if is_padded and declared is not None else None
+        held: list[NDArray[np.float32]] = []
+        decoded = skipped = 0
         for frame in _decode(container, stream):
-            if not chunks:
+            samples = frame.to_ndarray().astype(np.float32, copy=False)
+            if not decoded:
                 seconds = _delay_after_first_picture(container, frame)
                 if abs(seconds) > MAXIMUM_DELAY_SECONDS:
                     raise MediaError(
                         f"{path} has sound that begins {seconds:.0f} s after its pictures; cut it"
                     )
                 delay = round(seconds * rate)
-            chunks.append(frame.to_ndarray().astype(np.float32, copy=False))
-            decoded += frame.samples
-            if decoded * len(chunks[0]) > MAXIMUM_VALUES:
-                raise MediaError(
-                    f"{path} has more sound than is read at once, {decoded / rate / 60:.0f} "
-                    "minutes at its rate; cut it"
-                )
+                held.append(np.zeros((len(samples), max(0, delay)), np.float32))
+                skipped = max(0, -delay)
+            first, decoded = decoded, decoded + frame.samples
+            held.append(
+                samples[:, max(0, skipped - first) : None if end is None else max(0, end - first)]
+            )
+            if sum(each.shape[1] for each in held) >= PIECE_SECONDS * rate:
+                yield np.concatenate(held, axis=1), rate
+                held = [samples[:, :0]]
     if not decoded:
         raise MediaError(f"{path} has an audio stream without a single sample; record it again")
     if declared is not None and decoded / rate < declared - TRUNCATION_TOLERANCE_SECONDS:
         raise _truncated(path, f"{decoded / rate:.2f} s of the {declared:.2f} s it declares")
-    samples = np.concatenate(chunks, axis=1)
-    if is_padded and declared is not None:
-        samples = samples[:, : round(declared * rate)]
-    if delay > 0:
-        samples = np.pad(samples, ((0, 0), (delay, 0)))
-    return Recording(samples[:, max(0, -delay) :], rate, str(path))
-
-
-def average(recording: Recording) -> NDArray[np.float32]:
-    """The mean of the channels (n,) float32; raises `MediaError` if they cancel each other out."""
-    try:
-        mean: NDArray[np.float32] = average_channels(recording.samples)
-    except ValueError as error:
-        raise MediaError(f"{recording.source}: {error}") from error
-    return mean
+    yield np.concatenate(held, axis=1), rate
 
 
 def to_mono(recording: Recording, sampling_rate: int = 16000) -> NDArray[np.float32]:
@@ -134,24 +208,60 @@ def check_speech(recording: Recording, fps: Fraction = Fraction(25)) -> None:
     That is: shorter than one video frame, not finite, not scaled to [-1, 1], or silent. Silent
     means that no block of 40 ms reaches -60 dBFS (RMS over all channels).
     """
-    source, samples = recording.source, recording.samples
+    loudness = _Loudness()
+    loudness.add(recording.samples, recording.sampling_rate)
+    _check_loudness(recording, loudness, fps)
+    average(recording)
+
+
+class _Loudness:
+    """Of sound that comes in pieces: its highest and lowest sample, and its loudest block."""
+
+    def __init__(self) -> None:
+        self.channels = self.num_samples = 0
+        self.highest, self.lowest, self.loudest = -math.inf, math.inf, 0.0
+        self._rest = np.zeros(0, np.float32)  # the power of a block that has begun
+
+    def add(self, samples: NDArray[np.float32], sampling_rate: int) -> None:
+        """Listen to a piece (channels, n)."""
+        if not samples.size:
+            return
+        self.channels, self.num_samples = len(samples), self.num_samples + samples.shape[1]
+        # Of NaN, both become NaN.
+        self.highest = float(np.maximum(self.highest, samples.max()))
+        self.lowest = float(np.minimum(self.lowest, samples.min()))
+        block = round(SILENCE_BLOCK_SECONDS * sampling_rate)
+        power = np.einsum("cn,cn->n", samples, samples) / len(samples)
+        power = np.concatenate([self._rest, power])
+        sums = np.add.reduceat(power, np.arange(0, power.size, block))
+        self.loudest = max(self.loudest, float(sums.max()) / block)
+        self._rest = power[power.size // block * block :]
+
+    @property
+    def loudest_dbfs(self) -> float:
+        """The loudest 40 ms."""
+        return float(10 * np.log10(self.loudest + 1e-20))
+
+
+def _check_loudness(
+    recording: Recording | RecordingFile, loudness: _Loudness, fps: Fraction
+) -> None:
+    source = recording.source
     if recording.duration * fps < 1:
         raise MediaError(
             f"{source} lasts {recording.duration:.3f} s, less than one video frame at "
             f"{float(fps):g} fps; give a longer recording"
         )
-    peak = max(float(samples.max()), -float(samples.min()))
+    peak = max(loudness.highest, -loudness.lowest)
     if not math.isfinite(peak):
         raise MediaError(f"{source} has NaN or infinite samples; export it again")
     if peak > 2:
         raise MediaError(f"{source} has samples up to {peak:.0f}; scale them to [-1, 1]")
-    loudest = _loudest_block_dbfs(recording)
-    if loudest < SILENCE_DBFS:
+    if loudness.loudest_dbfs < SILENCE_DBFS:
         raise MediaError(
-            f"{source} is silent (its loudest 40 ms have {loudest:.0f} dBFS, speech needs "
-            f"{SILENCE_DBFS:.0f}); check the microphone or the channel"
+            f"{source} is silent (its loudest 40 ms have {loudness.loudest_dbfs:.0f} dBFS, speech "
+            f"needs {SILENCE_DBFS:.0f}); check the microphone or the channel"
         )
-    average(recording)
 
 
 def _decode(container: InputContainer, stream: AudioStream) -> Iterator[av.AudioFrame]:
@@ -183,14 +293,6 @@ def _delay_after_first_picture(container: InputContainer, frame: av.AudioFrame) 
     if pictures is None or frame.time is None:
         return 0.0
     return frame.time - (_seconds(pictures.start_time, pictures.time_base) or 0.0)
-
-
-def _loudest_block_dbfs(recording: Recording) -> float:
-    block = round(SILENCE_BLOCK_SECONDS * recording.sampling_rate)
-    samples = recording.samples
-    power = np.einsum("cn,cn->n", samples, samples) / len(samples)
-    means = np.add.reduceat(power, np.arange(0, power.size, block)) / block
-    return float(10 * np.log10(means.max() + 1e-20))
 
 
 def _check_riff_length(path: Path) -> None:

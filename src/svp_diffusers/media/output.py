@@ -8,6 +8,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from safetensors import SafetensorError
+
 from svp_diffusers.errors import OutputError
 
 
@@ -65,7 +67,8 @@ def atomic_folder(path: Path) -> Iterator[Path]:
     folder over a full one, so a process that is killed between the two renames leaves the older
     folder under its hidden name, from where `restore_folder` takes it back; this does so first.
 
-    An `OSError` inside the block is raised as `OutputError`. Missing parents are created.
+    An `OSError` or `SafetensorError` (as where no space is left) inside the block is raised as
+    `OutputError`. Missing parents are created.
     """
     replaced = _replaced_name(path)
     try:
@@ -84,8 +87,9 @@ def atomic_folder(path: Path) -> Iterator[Path]:
                 complete.rename(path)
             finally:
                 restore_folder(path)
-    except OSError as error:
-        raise OutputError(f"{path} cannot be written: {error.strerror or error}") from error
+    except (OSError, SafetensorError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise OutputError(f"{path} cannot be written: {reason}") from error
 
 
 def restore_folder(path: Path) -> None:

@@ -17,7 +17,7 @@ from av.video.stream import VideoStream
 from numpy.typing import NDArray
 
 from svp_diffusers.errors import ConfigurationError, MediaError
-from svp_diffusers.media.audio import Recording
+from svp_diffusers.media.audio import Recording, RecordingFile
 from svp_diffusers.media.input import find_moving_pictures, open_container
 from svp_diffusers.media.mark import SYNTHETIC_MARK
 from svp_diffusers.media.output import atomic_path
@@ -163,7 +163,7 @@ def write_video(
     path: str | Path,
     frames: Iterable[NDArray[np.uint8]],
     fps: Fraction,
-    recording: Recording | None = None,
+    recording: Recording | RecordingFile | None = None,
     metadata: Mapping[str, str] | None = None,
 ) -> None:
     """Write frames and sound to an MP4 (H.264 yuv420p, AAC) that says it is synthetic.
@@ -209,20 +209,24 @@ def write_video(
 class _SoundTrack:
     """The AAC stream, fed along with the pictures so that neither waits in memory."""
 
-    def __init__(self, container: OutputContainer, recording: Recording) -> None:
+    def __init__(self, container: OutputContainer, recording: Recording | RecordingFile) -> None:
         supported = sorted(av.Codec("aac", "w").audio_rates or [])
         rate = next((r for r in supported if r >= recording.sampling_rate), supported[-1])
-        channels = recording.samples.shape[0]
-        self.layout = "mono" if channels == 1 else "stereo"
+        self.layout = "mono" if recording.channels == 1 else "stereo"
         self.stream: AudioStream = container.add_stream("aac", rate=rate, layout=self.layout)
-        self.stream.bit_rate = AUDIO_BITS_PER_CHANNEL * channels
+        self.stream.bit_rate = AUDIO_BITS_PER_CHANNEL * recording.channels
         self.container = container
         self.recording = recording
+        self.pieces = recording.read()
+        self.held = np.zeros((recording.channels, 0), np.float32)
         self.written = 0
 
     def write_until(self, seconds: Fraction) -> None:
         rate = self.recording.sampling_rate
-        samples = self.recording.samples[:, self.written : round(seconds * rate)]
+        wanted = round(seconds * rate) - self.written
+        while self.held.shape[1] < wanted and (piece := next(self.pieces, None)) is not None:
+            self.held = np.concatenate([self.held, piece], axis=1)
+        samples, self.held = self.held[:, :wanted], self.held[:, wanted:]
         if samples.shape[1] == 0:
             return
         frame = av.AudioFrame.from_ndarray(
@@ -234,7 +238,7 @@ class _SoundTrack:
         self.container.mux(self.stream.encode(frame))
 
     def finish(self) -> None:
-        self.write_until(Fraction(self.recording.samples.shape[1], self.recording.sampling_rate))
+        self.write_until(Fraction(self.recording.num_samples, self.recording.sampling_rate))
         self.container.mux(self.stream.encode(None))
 
 
@@ -310,7 +314,7 @@ def _check_frame(frame: NDArray[np.uint8], shape: tuple[int, ...]) -> None:
         )
 
 
-def _check_durations(recording: Recording, count: int, fps: Fraction) -> None:
+def _check_durations(recording: Recording | RecordingFile, count: int, fps: Fraction) -> None:
     if abs(count / fps - Fraction(recording.duration)) > 1 / fps:
         raise MediaError(
             f"{count} frames at {float(fps):g} fps last {float(count / fps):.3f} s but "

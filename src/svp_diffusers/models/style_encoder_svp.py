@@ -652,10 +652,10 @@ def hash_style(mean: Tensor, std: Tensor) -> str:
 def describe_unknown(name: str, names: Sequence[str]) -> str:
     """Say that a style is unknown, and which name may have been meant."""
     if len(names) <= FEW_NAMES:
-        return f"unknown style {name!r}; known here: {', '.join(names) or 'none'}"
+        return f"unknown style {name[:60]!r}; known here: {', '.join(names) or 'none'}"
     near = difflib.get_close_matches(name[:100].lower(), names, n=FEW_NAMES, cutoff=0.4)
     guess = f"did you mean {', '.join(near)}?" if near else f"for instance {', '.join(names[:3])}."
-    return f"unknown style {name!r} among {len(names)}; {guess}"
+    return f"unknown style {name[:60]!r} among {len(names)}; {guess}"
 
 
 def check_input(name: str, values: Tensor, mask: Tensor | None, statistics: Tensor) -> Tensor:

@@ -157,38 +157,53 @@ def window_audio(embeddings: torch.Tensor, num_frames: int, num_pad_frames: int)
     Returns:
         Windows (num_frames, 2 * (2 * num_pad_frames + 1), dim).
     """
-    spread = Fraction(len(embeddings), 2 * num_frames)
-    slots = slots_of(range(num_frames), num_pad_frames)
     end = len(embeddings) - 1
 
     def hear(index: torch.Tensor) -> torch.Tensor:
         return embeddings[index.clamp(0, end).to(embeddings.device)]
 
-    resampled = interpolate(hear, slots, spread)
-    inside = (slots >= 0) & (slots < 2 * num_frames)
-    return window_slots(resampled * inside[:, None].to(resampled), num_pad_frames)
+    spread = Fraction(len(embeddings), 2 * num_frames)
+    return window_frames(hear, range(num_frames), num_frames, spread, num_pad_frames)
 
 
-def slots_of(frames: range, num_pad_frames: int) -> torch.Tensor:
-    """Numbers of what frames see of speech that is resampled to two a frame."""
-    return torch.arange(2 * (frames.start - num_pad_frames), 2 * (frames.stop + num_pad_frames))
+def window_frames(
+    hear: Callable[[torch.Tensor], torch.Tensor],
+    frames: range,
+    num_frames: int | None,
+    spread: Fraction,
+    num_pad_frames: int,
+) -> torch.Tensor:
+    """The windows of some frames, as `window_audio` cuts those of all.
 
+    Args:
+        hear: called with numbers (n,) of embeddings, which may lie outside the recording; gives
+            embeddings (n, dim).
+        frames: whose windows are wanted.
+        num_frames: of the video, or None if it has no end yet.
+        spread: embeddings for half a frame.
+        num_pad_frames: frames seen on either side.
 
-def window_slots(resampled: torch.Tensor, num_pad_frames: int) -> torch.Tensor:
-    """Windows (frames, window, dim) of what frames see together, of `slots_of`, (n, dim)."""
+    Returns:
+        Windows (len(frames), 2 * (2 * num_pad_frames + 1), dim).
+    """
+    halves = torch.arange(2 * (frames.start - num_pad_frames), 2 * (frames.stop + num_pad_frames))
+    inside = halves >= 0
+    if num_frames is not None:
+        inside &= halves < 2 * num_frames
+    resampled = interpolate(hear, halves, spread)
+    resampled = resampled * inside[:, None].to(resampled)
     windows = resampled.unfold(0, size=2 * (2 * num_pad_frames + 1), step=2)
     return windows.permute(0, 2, 1)  # from (frames, dim, window)
 
 
 def interpolate(
-    hear: Callable[[torch.Tensor], torch.Tensor], slots: torch.Tensor, spread: Fraction
+    hear: Callable[[torch.Tensor], torch.Tensor], halves: torch.Tensor, spread: Fraction
 ) -> torch.Tensor:
     """Resample speech embeddings linearly, as `torch.nn.functional.interpolate` does the whole.
 
     Args:
-        hear: called with numbers (n,) of embeddings, gives embeddings (n, dim); those before
-            the first are the first, those behind the last the last.
-        slots: numbers (n,) of what is wanted, in the new rate.
+        hear: see `window_frames`.
+        halves: numbers (n,) of half frames.
         spread: embeddings for one of them.
 
     Returns:
@@ -196,7 +211,7 @@ def interpolate(
     """
     # In one rounding, as the library's own code is compiled.
     scale = torch.tensor(float(spread), dtype=torch.float32).double()
-    places = (scale * (slots.double() + 0.5) - 0.5).float().clamp(min=0)
+    places = (scale * (halves.double() + 0.5) - 0.5).float().clamp(min=0)
     lower = places.long()
     share = (places - lower)[:, None]
     before, after = hear(lower), hear(lower + 1)

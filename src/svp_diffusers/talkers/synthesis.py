@@ -18,6 +18,7 @@ from svp_diffusers.data.shards import ShardWriter
 from svp_diffusers.data.workers import map_in_order
 from svp_diffusers.errors import ConfigurationError
 from svp_diffusers.expression.arkit import ARKIT_BLENDSHAPES
+from svp_diffusers.media.numbers import MOST_SECONDS, check_option, check_options
 from svp_diffusers.talkers.manner import EMOTIONS, Manner, SpeakingStyle
 from svp_diffusers.talkers.performance import Performance, perform
 from svp_diffusers.talkers.speech import format_phonemes
@@ -55,12 +56,12 @@ class SynthesisSettings:
     look: str = "drawn"
 
     def __post_init__(self) -> None:
+        check_options(seed=self.seed, size=self.size)
+        check_option("seconds", self.seconds, 0, MOST_SECONDS)
         if self.size < 16 or self.size % 8:
             raise ConfigurationError(f"size {self.size} is not a multiple of 8 of at least 16")
-        if not 1 <= self.seconds * self.fps < float("inf"):
+        if self.seconds * self.fps < 1:
             raise ConfigurationError(f"{self.seconds} seconds at {self.fps} fps hold no frame")
-        if self.seed < 0:
-            raise ConfigurationError(f"seed {self.seed} is negative")
         if self.look not in (*LOOKS, "mixed"):
             raise ConfigurationError(f"no look {self.look!r}: drawn, rendered or mixed")
 
@@ -231,8 +232,7 @@ def synthesise_dataset(
         DatasetError: the folder already holds a dataset.
         ConfigurationError: fewer than one clip or worker.
     """
-    if clips < 1 or workers < 1:
-        raise ConfigurationError(f"{clips} clips by {workers} workers: both must be at least 1")
+    check_options(clips=clips, workers=workers)
     with ShardWriter(directory) as writer:
         # Called in every process, the outer partial makes the inner one.
         for clip in map_in_order(

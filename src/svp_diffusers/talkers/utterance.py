@@ -4,9 +4,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from svp_diffusers.errors import MediaError
 from svp_diffusers.talkers.manner import SpeakingStyle
 from svp_diffusers.talkers.sentences import SENTENCES
 from svp_diffusers.talkers.speech import SAMPLING_RATE, Phoneme, synthesise_speech
+
+MOST_CHARACTERS = 10_000
+"""Of a text that is said at once: a quarter of an hour."""
 
 _PAUSE = 0.12
 """Silence before every sentence, seconds."""
@@ -35,8 +39,12 @@ def say(text: str, style: SpeakingStyle) -> Utterance:
 
     Raises:
         MissingDependencyError: the extra `data` is not installed.
-        MediaError: the text holds nothing to say.
+        MediaError: the text holds nothing to say, or more than is said at once.
     """
+    if len(text) > MOST_CHARACTERS:
+        raise MediaError(
+            f"the text has {len(text):,} characters; say at most {MOST_CHARACTERS:,} at once"
+        )
     spoken, phonemes = synthesise_speech(text, style.voice)
     waveform = np.concatenate([np.zeros(round(_PAUSE * SAMPLING_RATE), np.float32), spoken])
     return Utterance(_normalise(waveform), _delay(phonemes, _PAUSE), text)

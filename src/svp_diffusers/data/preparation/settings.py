@@ -5,6 +5,7 @@ from enum import Enum
 from fractions import Fraction
 
 from svp_diffusers.errors import ConfigurationError, SVPError
+from svp_diffusers.media.numbers import MOST_SECONDS, check_option, check_options
 
 
 @dataclass(frozen=True)
@@ -36,7 +37,10 @@ class PreparationSettings:
     estimate_expressions: bool = True
 
     def __post_init__(self) -> None:
-        if self.size < 8 or self.size % 8:
+        check_options(size=self.size)
+        for name in ("minimum_seconds", "maximum_seconds"):
+            check_option(name, getattr(self, name), 0, MOST_SECONDS)
+        if self.size % 8:
             raise ConfigurationError(f"size {self.size} is not a multiple of 8")
         if not 0 < 2 * self.minimum_seconds <= self.maximum_seconds:
             raise ConfigurationError(

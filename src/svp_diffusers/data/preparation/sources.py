@@ -9,6 +9,7 @@ from pathlib import Path
 
 from svp_diffusers.data.clips import SPLITS
 from svp_diffusers.errors import DatasetError, MediaError
+from svp_diffusers.media.input import check_input
 
 CONSENT = ("yes", "no", "")
 
@@ -42,7 +43,7 @@ def list_sources(
 
     Args:
         inputs: files, folders (searched recursively; hidden files are passed over), globs, or
-            `@list.txt` naming a text file with one of these a line.
+            `@list.txt` naming a text file with one of those a line.
         metadata: a CSV with a column `file` (absolute, or relative to the CSV) and any others;
             `split` is one of train (default), validation, test; `consent` is yes, no or empty.
         face_files: where the keypoints or boxes of a video lie, with `{parent}` and `{stem}` of the
@@ -50,7 +51,7 @@ def list_sources(
         expression_files: the same for expression coefficients.
 
     Raises:
-        MediaError: an input matches no file.
+        MediaError: an input matches no file, or there is none at all.
         DatasetError: the CSV is missing or malformed.
     """
     paths = sorted({path for given in inputs for path in _expand(given)})
@@ -58,7 +59,7 @@ def list_sources(
     faces = {path: _fill_template(face_files, path) for path in paths}
     expressions = {path: _fill_template(expression_files, path) for path in paths}
     beside = {*faces.values(), *expressions.values()}
-    sources = []
+    sources: list[Source] = []
     for path in paths:
         if path in beside:
             continue
@@ -67,16 +68,18 @@ def list_sources(
         sources.append(
             Source(path, {"split": "train"} | (row or {}), faces[path], expressions[path], notes)
         )
+    if not sources:
+        raise MediaError("there is nothing to prepare: the list, or what is left of it, is empty")
     return sources
 
 
-def _expand(given: str) -> list[Path]:
-    if given.startswith("@"):
+def _expand(given: str, is_listed: bool = False) -> list[Path]:
+    if given.startswith("@") and not is_listed:
         try:
-            lines = Path(given[1:]).read_text().splitlines()
+            lines = check_input(given[1:]).read_text(encoding="utf-8").splitlines()
         except (OSError, UnicodeDecodeError) as error:
             raise MediaError(f"the list {given[1:]} cannot be read: {error}") from error
-        return [path for line in lines if line.strip() for path in _expand(line.strip())]
+        return [path for line in lines if line.strip() for path in _expand(line.strip(), True)]
     path = Path(given).absolute()
     if path.is_dir():
         found = [
@@ -85,7 +88,7 @@ def _expand(given: str) -> list[Path]:
             if file.is_file() and not any(p.startswith(".") for p in file.relative_to(path).parts)
         ]
     elif path.exists():
-        found = [path]
+        found = [path] if path.is_file() else []  # a pipe or a device has no end
     else:
         found = [Path(file).absolute() for file in glob(given, recursive=True)]  # noqa: PTH207
     if not found:
@@ -105,9 +108,9 @@ def _fill_template(template: str | None, path: Path) -> Path | None:
 
 def _read_metadata(path: Path) -> dict[Path, dict[str, str]]:
     try:
-        with path.open(newline="", encoding="utf-8-sig") as stream:
+        with check_input(path).open(newline="", encoding="utf-8-sig") as stream:
             rows = list(csv.DictReader(stream, strict=True))
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
+    except (OSError, UnicodeDecodeError, csv.Error, MediaError) as error:
         raise DatasetError(f"the metadata {path} cannot be read: {error}") from error
     found: dict[Path, dict[str, str]] = {}
     for line, row in enumerate(rows, start=2):

@@ -26,6 +26,8 @@ from svp_diffusers.evaluation.talking_head.style_recovery import (
     read_training_styles,
 )
 from svp_diffusers.evaluation.talking_head.table import PartResult
+from svp_diffusers.media.numbers import MOST_CLIPS, check_option, check_options
+from svp_diffusers.pipelines.numbers_svp import MOST_SCALE, MOST_STEPS
 
 PARTS = ("lip_sync", "style", "diversity", "interpolation", "quality", "portrait", "cost")
 
@@ -45,7 +47,7 @@ class EvaluationSettings:
         options: of the pipeline's call; what is not given is the checkpoint's own default.
 
     Raises:
-        ConfigurationError: an unknown part, or none.
+        ConfigurationError: an unknown part, or none, or an impossible number.
     """
 
     parts: Sequence[str] = PARTS
@@ -60,6 +62,12 @@ class EvaluationSettings:
         unknown = sorted(set(self.parts) - set(PARTS))
         if unknown or not self.parts:
             raise ConfigurationError(f"choose parts among {', '.join(PARTS)}; got {self.parts}")
+        check_options(seed=self.seed)
+        for name in ("clips", "style_clips", "variation_clips", "training_clips"):
+            check_option(name, getattr(self, name), 1, MOST_CLIPS, whole=True)
+        for name, value in self.options.items():
+            least, most = (1, MOST_STEPS) if name == "num_inference_steps" else (0, MOST_SCALE)
+            check_option(name, value, least, most)
 
 
 @dataclass(frozen=True)

@@ -77,7 +77,7 @@ class ClipSampler:
                 output_type="latent",
                 return_dict=False,
             )
-        frames = np.stack(list(decode_side_by_side(pipeline, [latents, sampled])))
+        frames = np.stack(list(decode_side_by_side(pipeline, [[latents], [sampled]])))
         for module in frozen:
             module.to("cpu")
         recording = Recording(clip.waveform[None], SAMPLING_RATE, f"clip {clip.key!r}")

@@ -1,10 +1,26 @@
 """The options that all stages of training have in common."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 from svp_diffusers.errors import ConfigurationError
 
 MIXED_PRECISION = ("no", "fp16", "bf16")
+# By the end of an option's name, in this order; far beyond what is of use.
+MOST = {
+    "seed": 2**63 - 1,  # of PyTorch
+    "layers": 1_000,
+    "layers_per_block": 100,
+    "num_blocks": 1_000,
+    "dim": 2**15,
+    "hidden_size": 2**15,
+    "intermediate_size": 2**17,
+    "channels": 2**15,
+    "embeddings": 2**15,
+    "rank": 2**15,
+    "workers": 1_024,
+    "batch_size": 2**20,
+    "": 10**9,
+}
 TRACKERS = ("tensorboard", "wandb")
 
 
@@ -12,6 +28,14 @@ def require(ok: bool, problem: str) -> None:
     """Raise `ConfigurationError` with `problem` unless `ok`."""
     if not ok:
         raise ConfigurationError(problem)
+
+
+def check_size(name: str, value: object) -> None:
+    """Raise `ConfigurationError` for a number that no training could take, by its option's name."""
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        return
+    most = next(most for ending, most in MOST.items() if name.endswith(ending))
+    require(abs(value) <= most, f"{name} must be at most {most:,}, got {value}")  # NaN is not
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,6 +74,8 @@ class LoopConfiguration:
     tracker: str | None = None
 
     def __post_init__(self) -> None:
+        for field in fields(self):
+            check_size(field.name, getattr(self, field.name))
         require(
             self.mixed_precision in MIXED_PRECISION,
             f"mixed_precision must be one of {', '.join(MIXED_PRECISION)}",
@@ -62,7 +88,7 @@ class LoopConfiguration:
             require(0 <= getattr(self, name) < 1, f"{name} must be in [0, 1)")
         for name in ("steps", "gradient_accumulation", "log_every", "checkpoint_every"):
             require(getattr(self, name) >= 1, f"{name} must be 1 or more")
-        for name in ("weight_decay", "warmup_steps", "num_workers", "validate_every"):
+        for name in ("weight_decay", "warmup_steps", "num_workers", "validate_every", "seed"):
             require(getattr(self, name) >= 0, f"{name} must be 0 or more")
         for name in ("learning_rate", "max_grad_norm"):
             require(getattr(self, name) > 0, f"{name} must be above 0")

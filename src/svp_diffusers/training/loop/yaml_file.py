@@ -8,9 +8,11 @@ from typing import Any, TypeVar
 
 import yaml
 
-from svp_diffusers.errors import ConfigurationError
+from svp_diffusers.errors import ConfigurationError, MediaError
+from svp_diffusers.media.documents import parse_yaml
 from svp_diffusers.media.input import check_input
 
+MOST_COUNT = 2**63
 Configuration = TypeVar("Configuration")
 
 
@@ -22,8 +24,10 @@ def load_configuration(path: str | Path, kind: type[Configuration]) -> Configura
         ConfigurationError: no YAML mapping, an unknown or missing key, or a value of a wrong type.
     """
     try:
-        values = yaml.safe_load(check_input(path).read_text())
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        values = parse_yaml(check_input(path).read_bytes())
+    except MediaError:
+        raise
+    except (ValueError, OSError) as error:
         raise ConfigurationError(f"{path} is not YAML: {error}") from error
     if not isinstance(values, dict):
         raise ConfigurationError(f"{path} must be a mapping of option: value")
@@ -38,7 +42,7 @@ def build_configuration(
     unknown = sorted(set(map(str, values)) - set(options))
     if unknown:
         raise ConfigurationError(
-            f"{where}: unknown {', '.join(unknown)}; known are {', '.join(options)}"
+            f"{where}: unknown {', '.join(unknown[:5])}; known are {', '.join(options)}"
         )
     missing = [
         name
@@ -58,9 +62,11 @@ def save_configuration(configuration: Any, path: Path) -> None:
 
 def _check_type(where: str, name: str, value: Any, hint: Any) -> Any:
     allowed = typing.get_args(hint) if isinstance(hint, types.UnionType) else (hint,)
-    if float in allowed and type(value) is int:
+    if float in allowed and type(value) is int and abs(value) < MOST_COUNT:
         value = float(value)
     if type(value) not in allowed:
         wanted = " or ".join(getattr(kind, "__name__", str(kind)) for kind in allowed)
-        raise ConfigurationError(f"{where}: {name} must be {wanted}, not {value!r}")
+        given = repr(value)
+        given = given if len(given) <= 60 else f"{given[:57]}..."
+        raise ConfigurationError(f"{where}: {name} must be {wanted}, not {given}")
     return value

@@ -21,6 +21,8 @@ from svp_diffusers.data.loader import ClipDataset
 from svp_diffusers.data.shards import INDEX_NAME
 from svp_diffusers.data.style_clips import StyleClip, read_style_clips
 from svp_diffusers.errors import SVPError
+from svp_diffusers.media.numbers import check_option, check_options
+from svp_diffusers.media.output import atomic_path
 from svp_diffusers.models.autoencoder_svp import SpaceToDepthAutoencoderKL
 from svp_diffusers.models.head_motion_svp import HeadMotionModel
 from svp_diffusers.models.style_encoder_svp import StyleEncoder
@@ -56,6 +58,8 @@ LATENT_CHANNELS = 12
 BANK_SPEAKERS = 4
 """Speakers whose own styles are in the bank, beside the emotions over all speakers."""
 
+MOST_MINUTES = 60 * 24 * 365
+
 
 def train_tiny(
     output: Path, minutes: float, seed: int, workers: int, report: Callable[[str], None]
@@ -76,6 +80,8 @@ def train_tiny(
         ConfigurationError: too few minutes.
         SVPError: a stage failed; its own message is above.
     """
+    check_options(seed=seed, workers=workers)
+    check_option("minutes", minutes, 0, MOST_MINUTES)
     plan = make_plan(output, minutes, seed)
     run_stages(list(stages(output, plan, workers)), plan.batch_factor > 1, report)
     return output / "svp-tiny"
@@ -89,8 +95,8 @@ def make_plan(output: Path, minutes: float, seed: int) -> TinyPlan:
     device = select_device(None)
     machine = CPU if device.type == "cpu" else GPU
     plan = plan_tiny(minutes, seed, machine, measure_step(machine, device))
-    output.mkdir(parents=True, exist_ok=True)
-    save_configuration(plan, path)
+    with atomic_path(path) as temporary:
+        save_configuration(plan, temporary)
     return plan
 
 

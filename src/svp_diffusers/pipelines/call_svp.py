@@ -1,0 +1,192 @@
+"""What a call of the SVP pipeline asks for: filled in by the checkpoint, and checked.
+
+A checkpoint on the Hub carries this file beside its pipeline, which imports it.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import Any, ClassVar
+
+import torch
+from diffusers import ModelMixin
+from diffusers.utils import logging
+
+from .guidance_svp import GuidancePass, plan_guidance
+from .images_svp import Portrait
+from .numbers_svp import MOST_FPS, MOST_SCALE, MOST_STEPS, check_number
+from .sound_svp import Audio, check_rate
+
+logger = logging.get_logger(__name__)
+
+
+@dataclass(frozen=True)
+class CallSettings:
+    """The settings of a call, all of them known.
+
+    height, width: of the video in pixels
+    fps: its frames a second
+    num_inference_steps: of denoising
+    guidance_scale: the joint one
+    passes: the predictions of a step
+    shared_noise: share of the noise's variance that all frames have in common
+    context_length: frames denoised together
+    context_overlap: frames that windows share
+    attention_scales: what the UNet takes
+    """
+
+    height: int
+    width: int
+    fps: float | Fraction
+    num_inference_steps: int
+    guidance_scale: float
+    passes: Sequence[GuidancePass]
+    shared_noise: float
+    context_length: int
+    context_overlap: int
+    attention_scales: dict[str, float]
+
+
+class CallMixin:
+    """Fills in and checks the arguments of a call, for a pipeline that has what is named here."""
+
+    config: Any
+    unet: ModelMixin
+    vae_scale_factor: int
+    style_adapter_scale: float
+    _callback_tensor_inputs: ClassVar[list[str]]
+
+    def fill_guidance_scales(
+        self,
+        guidance_scale: float | None = None,
+        audio_guidance_scale: float | None = None,
+        style_guidance_scale: float | None = None,
+    ) -> tuple[float, float | None, float | None]:
+        """The three scales that a call uses, joint, audio and style, where some are not given."""
+        if guidance_scale is not None:
+            return guidance_scale, audio_guidance_scale, style_guidance_scale
+        if audio_guidance_scale is None:
+            audio_guidance_scale = self.config.get("audio_guidance_scale")
+        if style_guidance_scale is None:
+            style_guidance_scale = self.config.get("style_guidance_scale")
+        return self.config.guidance_scale, audio_guidance_scale, style_guidance_scale
+
+    def fill_settings(
+        self,
+        height: int | None,
+        width: int | None,
+        fps: float | Fraction | None,
+        num_inference_steps: int | None,
+        guidance_scales: tuple[float | None, float | None, float | None],
+        attention_scales: tuple[float, float, float],
+        shared_noise: float | None,
+        context_length: int | None,
+        context_overlap: int | None,
+    ) -> CallSettings:
+        """The settings of a call: the checkpoint's own where the arguments are None.
+
+        Args:
+            guidance_scales: joint, audio and style.
+            attention_scales: reference, audio and style.
+
+        The others are those of `__call__`.
+
+        Raises:
+            ValueError: if a scale is not a number of its range.
+        """
+        config = self.config
+        size = (self.unet.config.sample_size or 64) * self.vae_scale_factor
+        scales = self.fill_guidance_scales(*guidance_scales)
+        reference_scale, audio_scale, style_scale = attention_scales
+        for name, scale in (
+            ("guidance_scale", scales[0]),
+            ("audio_guidance_scale", scales[1]),
+            ("style_guidance_scale", scales[2]),
+            ("reference_attention_scale", reference_scale),
+            ("audio_attention_scale", audio_scale),
+            ("style_attention_scale", style_scale),
+        ):
+            if scale is not None:
+                check_number(name, scale, 0, MOST_SCALE)
+        return CallSettings(
+            height=height or size,
+            width=width or size,
+            fps=config.fps if fps is None else fps,
+            num_inference_steps=config.num_inference_steps
+            if num_inference_steps is None
+            else num_inference_steps,
+            guidance_scale=scales[0],
+            passes=plan_guidance(*scales),
+            shared_noise=config.shared_noise if shared_noise is None else shared_noise,
+            context_length=config.context_length if context_length is None else context_length,
+            context_overlap=config.context_overlap if context_overlap is None else context_overlap,
+            attention_scales={
+                "reference_attention_scale": reference_scale,
+                "audio_attention_scale": audio_scale,
+                "style_attention_scale": style_scale * self.style_adapter_scale,
+            },
+        )
+
+    def check_inputs(
+        self,
+        image: Sequence[Portrait],
+        audio: Sequence[Audio],
+        settings: CallSettings,
+        style_temperature: float,
+        num_videos_per_style: int,
+        sampling_rate: int,
+        generator: torch.Generator | list[torch.Generator] | None,
+        output_type: str,
+        callback_on_step_end_tensor_inputs: Sequence[str],
+    ) -> None:
+        """Check what the caller handed in, before any model runs.
+
+        Raises:
+            ValueError: saying which argument is wrong, and what is expected.
+        """
+        height, width = settings.height, settings.width
+        check_number("height", height, self.vae_scale_factor, 4096, whole=True)
+        check_number("width", width, self.vae_scale_factor, 4096, whole=True)
+        if height % self.vae_scale_factor or width % self.vae_scale_factor or height * width <= 0:
+            raise ValueError(
+                f"`height` and `width` must be positive multiples of {self.vae_scale_factor}, got "
+                f"{height} and {width}."
+            )
+        trained = (self.unet.config.sample_size or 0) * self.vae_scale_factor
+        if trained and (height, width) != (trained, trained):
+            logger.warning(
+                f"This checkpoint was trained at {trained}x{trained} pixels; at {width}x{height} "
+                "faces may come out wrong. Make the video at that size, and enlarge it afterwards."
+            )
+        check_number("fps", settings.fps, 1, MOST_FPS)
+        check_number("style_temperature", style_temperature, 0, MOST_SCALE)
+        check_number("shared_noise", settings.shared_noise, 0, 1)
+        check_number("num_inference_steps", settings.num_inference_steps, 1, MOST_STEPS, whole=True)
+        check_number("num_videos_per_style", num_videos_per_style, 1, 1000, whole=True)
+        check_number("context_overlap", settings.context_overlap, 0, 10_000, whole=True)
+        check_rate(sampling_rate)
+        config = self.unet.config
+        longest = config.motion_max_seq_length - config.get("num_context_frames", 0)
+        if not settings.context_overlap < settings.context_length <= longest:
+            raise ValueError(
+                f"`context_length` must be above `context_overlap` ({settings.context_overlap}) "
+                f"and at most {longest}, the longest clip of this checkpoint's motion modules; got "
+                f"{settings.context_length}."
+            )
+        if len(image) != len(audio) or not image:
+            raise ValueError(
+                f"As many images as recordings are needed, got {len(image)} and {len(audio)}."
+            )
+        num_videos = len(image) * num_videos_per_style
+        if isinstance(generator, list) and len(generator) != num_videos:
+            raise ValueError(
+                f"A list of generators must have one a video, {num_videos}, got {len(generator)}."
+            )
+        if output_type not in ("pil", "np", "pt", "latent"):
+            raise ValueError(f"`output_type` must be pil, np, pt or latent, got {output_type!r}.")
+        unknown = set(callback_on_step_end_tensor_inputs) - set(self._callback_tensor_inputs)
+        if unknown:
+            raise ValueError(
+                f"`callback_on_step_end_tensor_inputs` may hold {self._callback_tensor_inputs}, "
+                f"got {sorted(unknown)}."
+            )
