@@ -1,5 +1,7 @@
 """The loop that all stages share, on an objective of one weight."""
 
+import math
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +28,9 @@ class OneWeight(Objective):
     def forward(self, batch: Tensor) -> dict[str, Tensor]:
         return {"loss": self.weight * batch, "seen": batch}
 
+    def validate(self) -> dict[str, float]:
+        return {"weight": self.weight.item()}
+
     def after_step(self) -> None:
         self.steps_done += 1
 
@@ -34,13 +39,44 @@ def test_metrics_are_means_over_the_accumulated_batches(tmp_path: Path) -> None:
     configuration = LoopConfiguration(
         output_dir=str(tmp_path / "run"), steps=2, gradient_accumulation=3, log_every=1
     )
+    objective = run_loop(configuration, lambda number: float(number))
+    assert [line["seen"] for line in read_metrics(configuration)] == [1.0, 4.0]  # 0 to 2, 3 to 5
+    assert objective.steps_done == 2
+
+
+def run_loop(configuration: LoopConfiguration, make_batch: Callable[[int], float]) -> OneWeight:
     objective = OneWeight()
     accelerator = make_accelerator(configuration)
     run = RunFolder(configuration.output_dir, configuration, resume=False)
     run.start(accelerator)
-    train(objective, lambda n, rank, size: torch.tensor(float(n)), configuration, run, accelerator)
-    assert [line["seen"] for line in read_metrics(configuration)] == [1.0, 4.0]  # 0 to 2, 3 to 5
-    assert objective.steps_done == 2
+    train(objective, lambda n, *_: torch.tensor(make_batch(n)), configuration, run, accelerator)
+    return objective
+
+
+def descend(output_dir: Path, **options: Any) -> LoopConfiguration:
+    """Four steps, of which each moves a weight of steady gradient by the learning rate, 0.1."""
+    defaults = {"steps": 4, "learning_rate": 0.1, "weight_decay": 0.0, "warmup_steps": 2}
+    return LoopConfiguration(output_dir=str(output_dir), **{**defaults, "ema_decay": 0, **options})
+
+
+def test_the_learning_rate_rises_and_falls(tmp_path: Path) -> None:
+    weight = run_loop(descend(tmp_path / "run"), lambda number: 1.0).weight
+    assert weight.item() == pytest.approx(1 - 0.1 * (0 + 0.5 + 1 + 0.5))
+
+
+def test_one_wild_batch_moves_no_further_than_the_others(tmp_path: Path) -> None:
+    configuration = descend(tmp_path / "run", max_grad_norm=1.0)
+    weight = run_loop(configuration, lambda number: 1000.0 if number == 2 else 1.0).weight
+    assert weight.item() == pytest.approx(1 - 0.2)
+
+
+def test_what_is_validated_and_kept_is_the_average_of_the_weights(tmp_path: Path) -> None:
+    configuration = descend(tmp_path / "run", ema_decay=0.5, validate_every=4, warmup_steps=0)
+    objective = run_loop(configuration, lambda number: 1.0)
+    (validated,) = (line["weight"] for line in read_metrics(configuration) if "weight" in line)
+    last = 1 - 0.1 * sum(0.5 * (1 + math.cos(math.pi * step / 4)) for step in range(4))
+    assert objective.weight.item() == validated
+    assert last + 0.01 < validated < 1
 
 
 def run_steps(tmp_path: Path, **options: Any) -> tuple[float, list[str]]:

@@ -71,7 +71,7 @@ class DenoisingConfiguration(LoopConfiguration):
     gradient_checkpointing: bool = False
     weights_dtype: str = "float32"
     lora_rank: int = 0
-    lora_alpha: float | None = None
+    lora_alpha: int | None = None
     validation_clips: int = 16
     learning_rate: float = 1e-4
 

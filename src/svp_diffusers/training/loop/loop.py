@@ -111,6 +111,19 @@ def train(
     Returns:
         All weights by name, whole and on the CPU; where they are divided, to the main process only.
     """
+    try:
+        return _train(objective, make_batch, configuration, run, accelerator)
+    finally:
+        run.release()
+
+
+def _train(
+    objective: Objective,
+    make_batch: MakeBatch,
+    configuration: LoopConfiguration,
+    run: RunFolder,
+    accelerator: Accelerator,
+) -> dict[str, torch.Tensor]:
     if is_sharded(accelerator):  # FSDP divides contiguous weights only
         objective.to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]
     optimizer = torch.optim.AdamW(
