@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 from diffusers import MotionAdapter, UNet2DConditionModel
+from half_precision import check_half_precision
 from transformers import Wav2Vec2Config, Wav2Vec2FeatureExtractor, Wav2Vec2Model
 
 from svp_diffusers.checkpoints.description import describe_checkpoint
@@ -61,12 +62,8 @@ def make_a_video(folder: Path) -> torch.Tensor:
     return frames
 
 
-def test_v_express(
-    real_data: Path, parts: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    golden = real_data / "vexpress_parity"
-    # The golden speech embeddings have 48 numbers: an encoder of that size must stand beside them.
-    arguments = [
+def list_v_express(golden: Path, parts: Path, output: Path) -> list[object]:
+    return [
         *("--denoising-unet", golden / "denoising_unet.bin"),
         *("--reference-net", golden / "reference_net.bin"),
         *("--kps-guider", golden / "v_kps_guider.bin"),
@@ -75,13 +72,27 @@ def test_v_express(
         *("--sd-config", golden / "unet_config.json"),
         *("--motion-heads", 4, "--dim-head", 8),
         *("--vae", parts / "vae", "--audio-encoder", parts / "speech"),
-        *("-o", tmp_path / "converted"),
+        *("-o", output),
     ]
+
+
+def widen_speech(parts: Path) -> None:
+    """The golden speech embeddings have 48 numbers: an encoder of that size must stand beside."""
+    config = json.loads((parts / "speech" / "config.json").read_text())
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        Wav2Vec2Model(Wav2Vec2Config(**{**config, "hidden_size": 48})).save_pretrained(
+            parts / "speech"
+        )
+
+
+def test_v_express(
+    real_data: Path, parts: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    arguments = list_v_express(real_data / "vexpress_parity", parts, tmp_path / "converted")
     assert svp(monkeypatch, "convert", "v-express", *arguments) == 1  # 32 numbers, not 48
     assert not (tmp_path / "converted").exists()
-    config = json.loads((parts / "speech" / "config.json").read_text())
-    config = Wav2Vec2Config(**{**config, "hidden_size": 48})
-    Wav2Vec2Model(config).save_pretrained(parts / "speech")
+    widen_speech(parts)
     assert svp(monkeypatch, "convert", "v-express", *arguments) == 0
     description = describe_checkpoint(find_checkpoint(str(tmp_path / "converted")))
     assert description.layout == "v3"
@@ -115,6 +126,21 @@ def test_starts_from_animatediff(
     assert svp(monkeypatch, "convert", "animatediff", *arguments) == 0
     unet = SVPTalkingHeadPipeline.from_pretrained(output).unet.state_dict()
     assert all(torch.equal(unet[key], value) for key, value in adapter.state_dict().items())
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("family", ["sd15", "v-express"])
+def test_half_precision(
+    real_data: Path, parts: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, family: str
+) -> None:
+    output = tmp_path / "converted"
+    if family == "sd15":
+        arguments = [parts, "-o", output, "--audio-encoder", parts / "speech"]
+    else:
+        widen_speech(parts)
+        arguments = list_v_express(real_data / "vexpress_parity", parts, output)
+    assert svp(monkeypatch, "convert", family, *arguments) == 0
+    check_half_precision(output)
 
 
 def test_original_animatediff_names() -> None:

@@ -1,6 +1,8 @@
 """`svp convert echomimic`: from published files to a checkpoint that is right without options."""
 
+import json
 import shutil
+import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -8,6 +10,7 @@ from pathlib import Path
 import pytest
 import soundfile
 import torch
+from half_precision import check_half_precision
 from parity import RUN_TOLERANCE, difference
 from safetensors.torch import load_file
 
@@ -168,6 +171,12 @@ def test_half_precision(
     )
 
 
+@pytest.mark.slow
+def test_half_precision_makes_the_same_video(converted: Path) -> None:
+    # 33.2 dB in bfloat16: published guidance amplifies what random weights make of rounding.
+    check_half_precision(converted, least_in_bfloat16=31)
+
+
 def rewrite(path: Path, change: Callable[[dict[str, torch.Tensor]], object]) -> None:
     weights = torch.load(path, weights_only=True)
     change(weights)
@@ -210,6 +219,17 @@ BAD: dict[str, Callable[[Path], object]] = {
         folder / "denoising_unet.pth",
         lambda weights: weights.update({"conv_out.bias": torch.zeros(9)}),
     ),
+    "key renamed": lambda folder: rewrite(
+        folder / "denoising_unet.pth",
+        lambda weights: weights.update({"conv_norm_final.weight": weights.pop("conv_out.weight")}),
+    ),
+    "another family": lambda folder: shutil.copy(
+        folder.parent / "hallo.pth", folder / "denoising_unet.pth"
+    ),
+    "a folder": lambda folder: [
+        (folder / "reference_unet.pth").unlink(),
+        (folder / "reference_unet.pth").mkdir(),
+    ],
     "no motion": lambda folder: torch.save({"stray": torch.ones(1)}, folder / "motion_module.pth"),
 }
 
@@ -228,12 +248,14 @@ def test_a_wrong_file_is_refused_and_nothing_is_left(
         (folder / name).write_bytes((parity / "echomimic" / name).read_bytes())
     vae = parity / "hallo" / "vae" / "diffusion_pytorch_model.safetensors"
     shutil.copy(vae, tmp_path / "vae.safetensors")
+    shutil.copy(parity / "hallo" / "net.pth", tmp_path / "hallo.pth")
     BAD[kind](folder)
     assert convert(monkeypatch, tmp_path / "out", parity, folder) == 1
     told = capsys.readouterr()
     assert str(folder) in told.err.replace("\n", "")
     assert "code of the file was run" not in told.out
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["files", "vae.safetensors"]
+    left = ["files", "hallo.pth", "vae.safetensors"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == left
 
 
 def test_files_are_asked_for_before_anything_is_read(
@@ -246,3 +268,66 @@ def test_files_are_asked_for_before_anything_is_read(
     (tmp_path / "full").mkdir()
     (tmp_path / "full" / "file").touch()
     assert svp(monkeypatch, "convert", "echomimic", "--from-hub", "-o", tmp_path / "full") == 1
+
+
+def test_no_space_left(parity: Path, tmp_path: Path) -> None:
+    """As a limit of the process; written in a folder of its own that is gone afterwards."""
+    files = [
+        part for option, name in FILES.items() for part in (option, parity / "echomimic" / name)
+    ]
+    sizes = ["--unet-config", parity / "echomimic" / "unet_config.json", "--motion-heads", 4]
+    command = ["convert", "echomimic", *files, "--vae", parity / "hallo" / "vae", *sizes]
+    code = f"""
+import resource, sys
+from svp_diffusers.cli.main import main
+resource.setrlimit(resource.RLIMIT_FSIZE, (500_000, 500_000))
+sys.argv = ["svp", *{[str(part) for part in command]!r}, "-o", {str(tmp_path / "out")!r}]
+main()
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 1
+    assert "Traceback" not in done.stderr
+    said = done.stderr.replace("\n", " ")
+    assert "out cannot be written" in said
+    assert "File too large" in said
+    assert not list(tmp_path.iterdir())
+
+
+def damage(path: Path) -> Path:
+    path.write_text("{")
+    return path
+
+
+def change_sizes(path: Path, config: Path) -> Path:
+    other = {**json.loads(config.read_text()), "block_out_channels": [32, 64, 64, 64]}
+    path.write_text(json.dumps(other))
+    return path
+
+
+OPTIONS: dict[str, Callable[[Path, Path], list[object]]] = {
+    "output below a file": lambda folder, parity: [
+        "-o",
+        shutil.copy(parity / "README.md", folder / "file") / Path("out"),
+    ],
+    "no VAE": lambda folder, parity: ["--vae", folder / "absent"],
+    "configuration of another size": lambda folder, parity: [
+        "--unet-config",
+        change_sizes(folder / "config.json", parity / "echomimic" / "unet_config.json"),
+    ],
+    "damaged configuration": lambda folder, parity: [
+        "--unet-config",
+        damage(folder / "config.json"),
+    ],
+    "no configuration": lambda folder, parity: ["--unet-config", folder / "absent.json"],
+}
+
+
+@pytest.mark.parametrize("kind", OPTIONS)
+def test_a_wrong_option_is_refused_and_nothing_is_left(
+    kind: str, parity: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    (tmp_path / "given").mkdir()
+    options = OPTIONS[kind](tmp_path / "given", parity)
+    assert convert(monkeypatch, tmp_path / "out", parity, parity / "echomimic", *options) == 1
+    assert [path.name for path in tmp_path.iterdir()] == ["given"]

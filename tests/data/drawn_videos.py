@@ -30,11 +30,16 @@ class SquareDetector:
         return sorted(faces, key=lambda face: face.area, reverse=True)
 
 
-class KillingDetector:
-    """Ends its process, as the system does to one that takes too much memory."""
+DEADLY = 130  # background
+
+
+class KillingDetector(SquareDetector):
+    """Ends its process at a deadly picture, as the system does to one of too much memory."""
 
     def detect(self, image):
-        os._exit(9)
+        if abs(image.getpixel((1, HEIGHT - 1))[0] - DEADLY) < 20:
+            os._exit(9)
+        return super().detect(image)
 
 
 def draw_frame(faces=((44.0, 28.0),), background=60, flash=False, size=FACE):

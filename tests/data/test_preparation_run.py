@@ -1,24 +1,38 @@
 """Runs over many videos: resumed, killed, repeated, in vain."""
 
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
-from drawn_videos import KillingDetector, SquareDetector, draw_frames, make_sound, write_video
+from drawn_videos import (
+    DEADLY,
+    KillingDetector,
+    SquareDetector,
+    draw_frames,
+    make_sound,
+    write_video,
+)
 from preparing import SETTINGS, prepare_here, run_here
 
 from svp_diffusers.data.preparation.run import in_processes, prepare
 from svp_diffusers.data.preparation.sources import list_sources
+from svp_diffusers.data.shards import verify
 from svp_diffusers.errors import DatasetError
 
 pytest.importorskip("scenedetect", reason="the extra `data` is not installed")
 pytest.importorskip("silero_vad", reason="the extra `data` is not installed")
 
 
-def test_a_worker_that_is_killed_is_told(tmp_path):
-    video = write_video(tmp_path / "a.mp4", draw_frames(75), sound=make_sound(3))
-    sources = list_sources([str(video)])
-    with pytest.raises(DatasetError, match="a worker process was killed"):
-        prepare(sources, tmp_path / "o", SETTINGS, KillingDetector, in_processes(1))
+def test_a_video_that_kills_whoever_reads_it_is_a_line_and_the_rest_goes_on(tmp_path):
+    for name, background in (("a", 40), ("deadly", DEADLY), ("z", 50)):
+        frames = draw_frames(75, background=background)
+        write_video(tmp_path / f"{name}.mp4", frames, sound=make_sound(3))
+    sources = list_sources([str(tmp_path)])
+    outcomes = prepare(sources, tmp_path / "o", SETTINGS, KillingDetector, in_processes(2))
+    kept = {Path(outcome.path).stem: bool(outcome.parts[0].key) for outcome in outcomes}
+    assert kept == {"a": True, "deadly": False, "z": True}
+    assert "the process that read it died" in outcomes[1].parts[0].detail
+    assert verify(tmp_path / "o") == []
 
 
 def test_work_that_is_done_is_not_done_again(tmp_path):

@@ -101,14 +101,92 @@ def test_a_clip_that_lost_a_condition_is_predicted_without_it(start: Path, condi
     assert difference[1] < 1e-6
 
 
-def test_the_sync_loss_counts_as_much_as_asked(start: Path) -> None:
-    names = ("jawOpen", "mouthPucker")
+def measure_loss(
+    objective: DenoisingObjective,
+    batch: dict[str, Tensor],
+    error: Tensor,
+    monkeypatch: pytest.MonkeyPatch,
+) -> float:
+    """The loss of a prediction of velocities that is off by so much."""
+
+    def answer(batch: dict[str, Tensor], noisy: Tensor, timesteps: Tensor, tokens: Tensor):
+        scheduler = objective.scheduler
+        return scheduler.get_velocity(batch["latents"], batch["noise"], timesteps) + error
+
+    monkeypatch.setattr(objective, "predict", answer)
+    with torch.no_grad():
+        return float(objective(batch)["loss"])
+
+
+def test_an_error_at_the_mouth_counts_as_much_more_as_asked(
+    start: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The eyes are in row 1 of the 4 x 4 latents, a latent apart, the mouth is in row 2."""
+    objective = make_objective(start, mouth_weight=5.0, face_weight=1.5)
+    batch = make_batch()
+    batch["head_keypoints"][..., 6, :] = torch.tensor([12.0, 8.0])
+    batch["head_keypoints"][..., 7, :] = torch.tensor([20.0, 8.0])
+    losses = []
+    for y, x in ((0, 0), (0, 2), (2, 2)):  # background, forehead, mouth
+        error = torch.zeros_like(batch["latents"])
+        error[..., y, x] = 1
+        losses.append(measure_loss(objective, batch, error, monkeypatch))
+    assert losses[1] / losses[0] == pytest.approx(1.5, rel=1e-4)
+    assert losses[2] / losses[0] == pytest.approx(5.0, rel=1e-4)
+
+
+def test_min_snr_weighs_an_error_by_its_timestep(
+    start: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of velocities by min(SNR, 5) / (SNR + 1) (Hang et al. 2023)."""
+    scheduler = DDIMScheduler(prediction_type="v_prediction")
+    plain = make_objective(start, scheduler)
+    weighted = make_objective(start, scheduler, loss_weighting="min-snr")
+    for share in (0.05, 0.5, 0.9):
+        batch = {**make_batch(), "timesteps": torch.full((2,), share, dtype=torch.float64)}
+        error = torch.ones_like(batch["latents"])
+        product = float(scheduler.alphas_cumprod[int(1000 * share)])
+        snr = product / (1 - product)
+        losses = [measure_loss(each, batch, error, monkeypatch) for each in (weighted, plain)]
+        assert losses[0] / losses[1] == pytest.approx(min(snr, 5) / (snr + 1), rel=1e-3)
+
+
+def make_encoder() -> ExpressionEncoder:
     with torch.random.fork_rng():
         torch.manual_seed(0)
-        encoder = ExpressionEncoder(4, names, block_out_channels=(8, 8))
-    batch = make_batch()
+        return ExpressionEncoder(4, ("jawOpen", "mouthPucker"), block_out_channels=(8, 8))
+
+
+def add_expression(batch: dict[str, Tensor]) -> dict[str, Tensor]:
     random = torch.Generator().manual_seed(1)
-    batch["expression"] = torch.rand(2, 2, len(ARKIT_BLENDSHAPES), generator=random)
+    return {**batch, "expression": torch.rand(2, 2, len(ARKIT_BLENDSHAPES), generator=random)}
+
+
+@pytest.mark.parametrize("kind", ["epsilon", "v_prediction"])
+def test_lips_are_read_from_the_clean_latents_of_any_prediction(
+    start: Path, monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
+    """At every timestep: those of a right prediction are the clip's own."""
+    scheduler = DDIMScheduler(prediction_type=kind)
+    objective = make_objective(start, scheduler, make_encoder())
+    batch, read = add_expression(make_batch()), []
+
+    def answer(batch: dict[str, Tensor], noisy: Tensor, timesteps: Tensor, tokens: Tensor):
+        velocity = scheduler.get_velocity(batch["latents"], batch["noise"], timesteps)
+        return velocity if kind == "v_prediction" else batch["noise"]
+
+    monkeypatch.setattr(objective, "predict", answer)
+    objective.expression_encoder.register_forward_pre_hook(
+        lambda module, arguments: read.append(arguments[0])
+    )
+    with torch.no_grad():
+        objective(batch)
+    frames = batch["latents"].transpose(1, 2).flatten(0, 1)
+    torch.testing.assert_close(read[0], frames, atol=1e-3, rtol=0)
+
+
+def test_the_sync_loss_counts_as_much_as_asked(start: Path) -> None:
+    encoder, batch = make_encoder(), add_expression(make_batch())
     for weight in (0.0, 0.5, 2.0):
         with torch.no_grad():
             losses = make_objective(start, encoder=encoder, sync_weight=weight)(batch)

@@ -189,13 +189,14 @@ def load_pipeline(folder: Path, device: torch.device, dtype: str) -> SVPTalkingH
     Args:
         folder: of `find_checkpoint`.
         device: of `select_device`.
-        dtype: a name of `DTYPES`. With float16 the reference UNet is float32: its activations,
-            computed once a video, are beyond what float16 holds.
+        dtype: a name of `DTYPES`. What is computed once a video stays float32 where half precision
+            would spoil it: the audio encoder, whose embeddings it may change by a quarter, and
+            with float16 the reference UNet, whose activations are beyond what float16 holds.
 
     Raises:
         CheckpointError: if a weight file is missing or damaged.
     """
-    dtypes = {"default": DTYPES[dtype]}
+    dtypes = {"default": DTYPES[dtype], "audio_encoder": torch.float32}
     if dtype == "float16":
         dtypes["reference_unet"] = torch.float32
     try:
@@ -285,6 +286,23 @@ def _find_component(checkpoint: str | Path | None, name: str) -> Path:
         raise CheckpointError(_describe_missing(str(located), error)) from error
 
 
+def check_changeable(checkpoint: str | Path) -> Path:
+    """The folder of a checkpoint that may be changed.
+
+    Raises:
+        CheckpointError: it is no folder here.
+        OutputError: it is svp-tiny, a part of the package.
+    """
+    folder = Path(locate(checkpoint))
+    if not folder.is_dir():
+        raise CheckpointError(
+            f"{checkpoint} is no folder here; pull the checkpoint, and change that"
+        )
+    if folder.resolve() == SVP_TINY.resolve():
+        raise OutputError(f"svp-tiny is a part of this package: change a copy of {SVP_TINY}")
+    return folder
+
+
 def save_style_encoder(encoder: StyleEncoder, checkpoint: str | Path) -> None:
     """Write an encoder back to the local folder where `load_style_encoder` found it.
 
@@ -293,9 +311,7 @@ def save_style_encoder(encoder: StyleEncoder, checkpoint: str | Path) -> None:
     Raises:
         OutputError: if it cannot be written, or the checkpoint is svp-tiny, a part of the package.
     """
-    folder = Path(locate(checkpoint))
-    if folder.resolve() == SVP_TINY.resolve():
-        raise OutputError(f"svp-tiny is a part of this package: change a copy of {SVP_TINY}")
+    folder = check_changeable(checkpoint)
     if (folder / "style_encoder").is_dir():
         folder = folder / "style_encoder"
     with atomic_folder(folder) as temporary:

@@ -154,30 +154,44 @@ def plot(styles: Styles, output: Output, checkpoint: Checkpoint = None) -> None:
 @app.command()
 def add(name: str, style: Style, checkpoint: LocalCheckpoint) -> None:
     """Put a style into the bank of a local style encoder."""
-    from svp_diffusers.checkpoints.loading import load_style_encoder, save_style_encoder
+    from svp_diffusers.checkpoints.loading import (
+        check_changeable,
+        load_style_encoder,
+        save_style_encoder,
+    )
     from svp_diffusers.errors import StyleError
+    from svp_diffusers.media.locking import hold
 
-    encoder = load_style_encoder(checkpoint)
-    (loaded,) = _load([style], str(checkpoint))
-    try:
-        encoder.add_style(name, loaded)
-    except ValueError as error:
-        raise StyleError(str(error)) from error
-    save_style_encoder(encoder, checkpoint)
+    check_changeable(checkpoint)
+    with hold(checkpoint, "styles"):  # from reading to writing, so that none of two is lost
+        encoder = load_style_encoder(checkpoint)
+        (loaded,) = _load([style], str(checkpoint))
+        try:
+            encoder.add_style(name, loaded)
+        except ValueError as error:
+            raise StyleError(str(error)) from error
+        save_style_encoder(encoder, checkpoint)
 
 
 @app.command()
 def remove(name: str, checkpoint: LocalCheckpoint) -> None:
     """Take a style out of the bank of a local style encoder."""
-    from svp_diffusers.checkpoints.loading import load_style_encoder, save_style_encoder
+    from svp_diffusers.checkpoints.loading import (
+        check_changeable,
+        load_style_encoder,
+        save_style_encoder,
+    )
     from svp_diffusers.errors import StyleError
+    from svp_diffusers.media.locking import hold
 
-    encoder = load_style_encoder(checkpoint)
-    try:
-        encoder.remove_style(name)
-    except ValueError as error:
-        raise StyleError(str(error)) from error
-    save_style_encoder(encoder, checkpoint)
+    check_changeable(checkpoint)
+    with hold(checkpoint, "styles"):  # from reading to writing, so that none of two is lost
+        encoder = load_style_encoder(checkpoint)
+        try:
+            encoder.remove_style(name)
+        except ValueError as error:
+            raise StyleError(str(error)) from error
+        save_style_encoder(encoder, checkpoint)
 
 
 def _load(texts: list[str], checkpoint: str | None) -> list[StyleDistribution]:

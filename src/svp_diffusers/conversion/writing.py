@@ -51,9 +51,11 @@ def write_checkpoint(
         (folder / "README.md").write_text(card, encoding="utf-8")
 
 
-def build_style_encoder() -> StyleEncoder:
-    """Build an untrained style encoder of log-mel spectrograms; the same every time."""
-    encoder = StyleEncoder(audio_dim=LOG_MEL_BANDS, audio_features="log-mel-80")
+def build_style_encoder(
+    audio_dim: int = LOG_MEL_BANDS, audio_features: str = "log-mel-80"
+) -> StyleEncoder:
+    """Build an untrained style encoder, of log-mel spectrograms by default; the same every time."""
+    encoder = StyleEncoder(audio_dim=audio_dim, audio_features=audio_features)
     initialise(encoder, torch.Generator().manual_seed(0))
     return encoder
 

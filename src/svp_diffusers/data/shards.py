@@ -22,8 +22,9 @@ from svp_diffusers.data.clips import FRAME_NAME, ClipSample, StoredClip, encode_
 from svp_diffusers.data.index_rules import check_index
 from svp_diffusers.errors import DatasetError
 from svp_diffusers.media.documents import parse_json
+from svp_diffusers.media.locking import hold
 from svp_diffusers.media.manifest import hash_file
-from svp_diffusers.media.output import atomic_path
+from svp_diffusers.media.output import atomic_path, remove_partial
 
 __all__ = [
     "INDEX_NAME",
@@ -155,7 +156,8 @@ class ShardWriter:
 
     Raises:
         DatasetError: the directory already holds an index, or a key comes twice.
-        OutputError: the directory cannot be written, or the disk is full.
+        OutputError: the directory cannot be written, another process writes it, or the disk is
+            full.
     """
 
     def __init__(self, directory: Path, shard_bytes: int = 256 * 2**20) -> None:
@@ -165,6 +167,7 @@ class ShardWriter:
             )
         directory.mkdir(parents=True, exist_ok=True)
         self.directory = directory
+        self._held = ExitStack()
         self.shard_bytes = shard_bytes
         self._open: dict[str, _OpenShard] = {}
         self._shards: list[ShardEntry] = []
@@ -172,9 +175,15 @@ class ShardWriter:
         self._keys: set[str] = set()
 
     def __enter__(self) -> "ShardWriter":
+        self._held.enter_context(hold(self.directory, "dataset", patience=0))
+        remove_partial(self.directory)  # of a process that was killed
         return self
 
     def __exit__(self, *exception: Any) -> None:
+        with self._held:
+            self._close(*exception)
+
+    def _close(self, *exception: Any) -> None:
         stack = ExitStack()
         for shard in self._open.values():
             stack.push(shard.stack)

@@ -22,7 +22,9 @@ from svp_diffusers.generation.streaming import stream_latents
 from svp_diffusers.generation.styles import load_styles
 from svp_diffusers.generation.whole_picture import paste_videos
 from svp_diffusers.media.faces import FaceDetector
+from svp_diffusers.media.locking import hold
 from svp_diffusers.media.manifest import Provenance, write_manifest
+from svp_diffusers.media.output import atomic_path
 from svp_diffusers.media.video import write_video
 from svp_diffusers.pipelines.head_svp import Head
 from svp_diffusers.pipelines.pipeline_svp_talking_head import SVPTalkingHeadPipeline
@@ -70,8 +72,11 @@ def generate_video(
         SVPError: of the kind that fits, before any weight is loaded; nothing is left behind.
     """
     prepared = prepare_video(request, detector)
-    checkpoint = load_checkpoint(prepared.folder, prepared.device, request.dtype, prepared.adapter)
-    return make_video(prepared, checkpoint, on_progress)
+    with hold(prepared.outputs[0], "video", patience=0):
+        checkpoint = load_checkpoint(
+            prepared.folder, prepared.device, request.dtype, prepared.adapter
+        )
+        return make_video(prepared, checkpoint, on_progress)
 
 
 def make_video(
@@ -221,8 +226,9 @@ def write_outputs(
             frames = paste_videos(prepared.pasted, videos)
         else:
             frames = decode_side_by_side(pipeline, group)
-        write_video(path, report(frames), fps, heard, {"title": path.stem})
-        write_manifest(path, provenance)
+        with atomic_path(path) as temporary:  # which no video leaves without its manifest
+            write_video(temporary, report(frames), fps, heard, {"title": path.stem})
+            write_manifest(path, provenance, content_at=temporary)
 
 
 def decode_side_by_side(

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from svp_diffusers.errors import MediaError
 from svp_diffusers.media.input import find_moving_pictures, open_container
-from svp_diffusers.pipelines.sound_svp import average_channels, check_rate, resample
+from svp_diffusers.pipelines.sound_svp import average_channels, check_channels, check_rate, resample
 
 # Our choices. Room noise of a poor microphone lies near -50 dBFS, 16-bit dither near -96.
 SILENCE_DBFS = -60.0
@@ -211,15 +211,16 @@ def check_speech(recording: Recording, fps: Fraction = Fraction(25)) -> None:
     loudness = _Loudness()
     loudness.add(recording.samples, recording.sampling_rate)
     _check_loudness(recording, loudness, fps)
-    average(recording)
 
 
 class _Loudness:
-    """Of sound that comes in pieces: its highest and lowest sample, and its loudest block."""
+    """Of sound that comes in pieces: its highest and lowest sample, its loudest block, and the
+    power of its channels and of their mean."""
 
     def __init__(self) -> None:
         self.channels = self.num_samples = 0
         self.highest, self.lowest, self.loudest = -math.inf, math.inf, 0.0
+        self.of_mean, self.of_channels = 0.0, np.zeros(2)
         self._rest = np.zeros(0, np.float32)  # the power of a block that has begun
 
     def add(self, samples: NDArray[np.float32], sampling_rate: int) -> None:
@@ -230,6 +231,9 @@ class _Loudness:
         # Of NaN, both become NaN.
         self.highest = float(np.maximum(self.highest, samples.max()))
         self.lowest = float(np.minimum(self.lowest, samples.min()))
+        mean = samples.mean(axis=0)
+        self.of_mean += float(np.dot(mean, mean))
+        self.of_channels[: len(samples)] += [float(np.dot(each, each)) for each in samples]
         block = round(SILENCE_BLOCK_SECONDS * sampling_rate)
         power = np.einsum("cn,cn->n", samples, samples) / len(samples)
         power = np.concatenate([self._rest, power])
@@ -262,6 +266,10 @@ def _check_loudness(
             f"{source} is silent (its loudest 40 ms have {loudness.loudest_dbfs:.0f} dBFS, speech "
             f"needs {SILENCE_DBFS:.0f}); check the microphone or the channel"
         )
+    try:
+        check_channels(loudness.of_mean, float(loudness.of_channels.max()), loudness.num_samples)
+    except ValueError as error:
+        raise MediaError(f"{source}: {error}") from error
 
 
 def _decode(container: InputContainer, stream: AudioStream) -> Iterator[av.AudioFrame]:

@@ -38,8 +38,12 @@ class Provenance:
     machine: Mapping[str, str | int]
 
 
-def write_manifest(video: str | Path, provenance: Provenance) -> Path:
+def write_manifest(
+    video: str | Path, provenance: Provenance, content_at: Path | None = None
+) -> Path:
     """Write `<video>.json` beside a finished video and return its path.
+
+    `content_at` is where the video's content lies, if it is not yet under its name.
 
     It holds the versions of the packages that touch the numbers, and the SHA-256 of every input and
     of the video. Raises `ConfigurationError` for an argument JSON cannot hold, `OutputError` when
@@ -56,7 +60,7 @@ def write_manifest(video: str | Path, provenance: Provenance) -> Path:
         "request": describe_values(provenance.request),
         "arguments": describe_values(provenance.arguments),
         "inputs": describe_files(provenance.inputs),
-        "output": _describe(video),
+        "output": {**_describe(content_at or video), "name": video.name},
     }
     text = json.dumps(content, indent=2) + "\n"
     path = get_manifest_path(video)

@@ -1,14 +1,15 @@
 """Files are written beside their final name and renamed when complete."""
 
 import os
-import secrets
 import shutil
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from safetensors import SafetensorError
+
 from svp_diffusers.errors import OutputError
+from svp_diffusers.media.locking import hold, short_name
 
 
 def check_output(path: str | Path) -> Path:
@@ -38,22 +39,35 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
 
     The temporary file has the same suffix and a hidden name starting with `.partial-`. Whatever
     ends the block otherwise removes it, and leaves an older file at `path` as it was; a killed
-    process leaves only the hidden file. An `OSError` inside the block (a full disk) is raised as
+    process leaves only the hidden file, which the next that writes `path` replaces. An `OSError`
+    inside the block (a full disk), or another process that goes on writing `path`, is raised as
     `OutputError`. Missing folders are created.
     """
     path = check_output(path)
-    temporary = path.parent / f".partial-{secrets.token_hex(6)}{path.suffix}"
+    temporary = path.parent / f".partial-{short_name(path)}{path.suffix}"
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        yield temporary
-        _flush(temporary)
-        temporary.replace(path)
+        with hold(path):
+            temporary.unlink(missing_ok=True)
+            try:
+                yield temporary
+                _flush(temporary)
+                temporary.replace(path)
+            finally:
+                temporary.unlink(missing_ok=True)
     except OSError as error:
         raise OutputError(
             f"{path} cannot be written: {error.strerror or error}; nothing was left there"
         ) from error
-    finally:
-        temporary.unlink(missing_ok=True)
+
+
+def remove_partial(folder: Path) -> None:
+    """Remove the temporary files of killed processes in a folder that this process holds."""
+    for path in folder.glob(".partial-*"):
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path, ignore_errors=True)
+        else:
+            path.unlink(missing_ok=True)
 
 
 @contextmanager
@@ -65,27 +79,35 @@ def atomic_folder(path: Path) -> Iterator[Path]:
     folder over a full one, so a process that is killed between the two renames leaves the older
     folder under its hidden name, from where `restore_folder` takes it back; this does so first.
 
-    An `OSError` inside the block is raised as `OutputError`. Missing parents are created.
+    An `OSError` or `SafetensorError` (as where no space is left) inside the block is raised as
+    `OutputError`. Missing parents are created.
     """
     replaced = _replaced_name(path)
+    temporary = path.parent / f".partial-{short_name(path)}"
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        restore_folder(path)
-        with tempfile.TemporaryDirectory(prefix=".partial-", dir=path.parent) as temporary:
-            complete = Path(temporary) / path.name
-            complete.mkdir()
-            yield complete
-            for file in complete.rglob("*"):
-                if file.is_file():
-                    _flush(file)
+        with hold(path):
+            restore_folder(path)
+            if temporary.exists():  # of a process that was killed
+                shutil.rmtree(temporary)
             try:
-                if path.is_dir():
-                    path.rename(replaced)
-                complete.rename(path)
+                complete = temporary / path.name
+                complete.mkdir(parents=True)
+                yield complete
+                for file in complete.rglob("*"):
+                    if file.is_file():
+                        _flush(file)
+                try:
+                    if path.is_dir():
+                        path.rename(replaced)
+                    complete.rename(path)
+                finally:
+                    restore_folder(path)
             finally:
-                restore_folder(path)
-    except OSError as error:
-        raise OutputError(f"{path} cannot be written: {error.strerror or error}") from error
+                shutil.rmtree(temporary, ignore_errors=True)
+    except (OSError, SafetensorError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise OutputError(f"{path} cannot be written: {reason}") from error
 
 
 def restore_folder(path: Path) -> None:

@@ -38,6 +38,7 @@ from .call_svp import CallMixin, CallSettings
 from .checkpoint_svp import CheckpointMixin
 from .conditions_svp import PROJECTED_WINDOWS, Conditions, ConditionsMixin
 from .guidance_svp import GuidancePass
+from .handler_svp import EndpointHandler  # noqa: F401, which a checkpoint carries by this import
 from .head_frames_svp import HeadFramesMixin
 from .head_pictures_svp import HeadPictures
 from .head_pose_svp import HeadMotion

@@ -150,12 +150,23 @@ def average_channels(samples: Piece) -> np.ndarray:
         )
     mean: np.ndarray = samples.mean(axis=0, dtype=np.float32)
     loudest = max(float(np.dot(channel, channel)) for channel in samples)
-    if float(np.dot(mean, mean)) < CANCELLED * loudest and loudest > AUDIBLE * len(mean):
+    check_channels(float(np.dot(mean, mean)), loudest, len(mean))
+    return mean
+
+
+def check_channels(of_mean: float, of_loudest: float, num_samples: int) -> None:
+    """Raise `ValueError` for channels that cancel each other out.
+
+    Args:
+        of_mean: sum of the squares of the channels' mean.
+        of_loudest: that of the loudest channel.
+        num_samples: of a channel.
+    """
+    if of_mean < CANCELLED * of_loudest and of_loudest > AUDIBLE * num_samples:
         raise ValueError(
             "The channels of the recording cancel each other out: one is the other upside down. "
             "Take one of them."
         )
-    return mean
 
 
 def check_length(num_samples: int) -> None:

@@ -30,7 +30,13 @@ from svp_diffusers.data.preparation.shots import split_shots
 from svp_diffusers.data.preparation.sources import Source
 from svp_diffusers.data.preparation.speech import SpeechMeasure, measure_speech
 from svp_diffusers.data.shards import ShardWriter
-from svp_diffusers.errors import ConfigurationError, FaceError, MediaError
+from svp_diffusers.errors import (
+    ConfigurationError,
+    ExpressionError,
+    FaceError,
+    MediaError,
+    SVPError,
+)
 from svp_diffusers.expression.track import Expressions
 from svp_diffusers.media.face_track import follow_face
 from svp_diffusers.media.manifest import hash_file
@@ -129,12 +135,24 @@ def prepare_video(
                 if sample is not None:
                     writer.write(encode_clip(sample, settings.quality))
                 parts.append(part)
-        except (RejectionError, MediaError) as error:
+        except (RejectionError, MediaError, FaceError, ExpressionError) as error:
             parts.append(_reject_all(source.path, error))
     outcome = VideoOutcome(str(source.path), sha256, tuple(notes), tuple(parts))
+    _write_outcome(outcome, directory)
+    return outcome
+
+
+def refuse_video(source: Source, directory: Path, detail: str) -> None:
+    """Leave in a directory what `prepare_video` leaves of a video that cannot be read."""
+    with ShardWriter(directory):
+        part = PartOutcome(None, None, None, Reason.DAMAGED.value, detail, "")
+    sha256 = hash_file(source.path)
+    _write_outcome(VideoOutcome(str(source.path), sha256, source.notes, (part,)), directory)
+
+
+def _write_outcome(outcome: VideoOutcome, directory: Path) -> None:
     with atomic_path(directory / OUTCOME_NAME) as path:
         path.write_text(json.dumps(asdict(outcome)))
-    return outcome
 
 
 def _make_clips(
@@ -244,7 +262,7 @@ def _get_expressions(
     return Expressions(track.blendshapes, "arkit52", settings.fps, "the clip")
 
 
-def _reject_all(path: Path, error: RejectionError | MediaError) -> PartOutcome:
+def _reject_all(path: Path, error: SVPError) -> PartOutcome:
     rejection = (
         error if isinstance(error, RejectionError) else RejectionError(Reason.DAMAGED, str(error))
     )

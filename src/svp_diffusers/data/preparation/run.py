@@ -15,6 +15,7 @@ from svp_diffusers.data.preparation.recording import (
     VideoOutcome,
     prepare_video,
     read_outcome,
+    refuse_video,
 )
 from svp_diffusers.data.preparation.report import write_report
 from svp_diffusers.data.preparation.settings import PreparationSettings, Reason
@@ -39,6 +40,15 @@ class Job:
         """Prepare the video, over what an interrupted run left in the directory."""
         shutil.rmtree(self.directory, ignore_errors=True)
         prepare_video(self.source, self.settings, self.directory, self.make_detector)
+
+    def refuse(self) -> None:
+        """Leave an outcome that says that the video cannot be prepared."""
+        shutil.rmtree(self.directory, ignore_errors=True)
+        refuse_video(
+            self.source,
+            self.directory,
+            "the process that read it died, of the file or for want of memory",
+        )
 
 
 Execute = Callable[[Sequence[Job]], Iterator[None]]
@@ -101,22 +111,32 @@ def prepare(
 
 
 def in_processes(workers: int) -> Execute:
-    """Run jobs in `workers` processes of this machine."""
+    """Run jobs in `workers` processes of this machine.
+
+    Where one dies, what is left is run again, each job in a process of its own; a video that ends
+    that one too is refused, and the others go on.
+    """
 
     def execute(jobs: Sequence[Job]) -> Iterator[None]:
+        finished = set()
         with open_pool(workers) as pool:
-            futures = [pool.submit(job.run) for job in jobs]
+            futures = {pool.submit(job.run): job for job in jobs}
             try:
                 for future in as_completed(futures):
                     future.result()
+                    finished.add(future)
                     yield
-            except BrokenProcessPool as error:
-                raise DatasetError(
-                    "a worker process was killed, most likely for want of memory; "
-                    "run the same command again with fewer workers: it continues where it stopped"
-                ) from error
+            except BrokenProcessPool:
+                pass
             finally:
                 pool.shutdown(cancel_futures=True)
+        for job in (job for future, job in futures.items() if future not in finished):
+            with open_pool(1) as pool:
+                try:
+                    pool.submit(job.run).result()
+                except BrokenProcessPool:
+                    job.refuse()
+            yield
 
     return execute
 

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from accelerate import Accelerator
 from accelerate.utils import send_to_device
-from diffusers.optimization import get_cosine_schedule_with_warmup
+from diffusers.optimization import get_scheduler
 from torch import nn
 from torch.utils.data import DataLoader, Dataset
 
@@ -111,6 +111,19 @@ def train(
     Returns:
         All weights by name, whole and on the CPU; where they are divided, to the main process only.
     """
+    try:
+        return _train(objective, make_batch, configuration, run, accelerator)
+    finally:
+        run.release()
+
+
+def _train(
+    objective: Objective,
+    make_batch: MakeBatch,
+    configuration: LoopConfiguration,
+    run: RunFolder,
+    accelerator: Accelerator,
+) -> dict[str, torch.Tensor]:
     if is_sharded(accelerator):  # FSDP divides contiguous weights only
         objective.to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]
     optimizer = torch.optim.AdamW(
@@ -119,8 +132,11 @@ def train(
         betas=(0.9, configuration.adam_beta2),
         weight_decay=configuration.weight_decay,
     )
-    scheduler = get_cosine_schedule_with_warmup(
-        optimizer, configuration.warmup_steps, configuration.steps
+    scheduler = get_scheduler(
+        configuration.lr_scheduler,
+        optimizer,
+        num_warmup_steps=configuration.warmup_steps,
+        num_training_steps=configuration.steps,
     )
     model, optimizer = accelerator.prepare(objective, optimizer)
     trained = objective.trained()

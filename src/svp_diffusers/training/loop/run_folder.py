@@ -5,20 +5,23 @@ RUN/configuration.yaml  metrics.jsonl  checkpoint-00000500/  validation/step-000
 
 import json
 import shutil
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 from accelerate import Accelerator
 
 from svp_diffusers.errors import CheckpointError, ConfigurationError
+from svp_diffusers.media.locking import hold
 from svp_diffusers.media.output import atomic_path
 from svp_diffusers.training.loop.yaml_file import load_configuration, save_configuration
-
-KEPT_CHECKPOINTS = 2
 
 
 class RunFolder:
     """One run. Making a new one in a folder that holds a run, or resuming none, is an error.
+
+    A run that failed before its first checkpoint holds nothing: it is begun anew, with whatever
+    configuration.
 
     Raises:
         ConfigurationError: the folder holds a run and `resume` is false, or the run was
@@ -29,8 +32,9 @@ class RunFolder:
     def __init__(self, path: str | Path, configuration: Any, resume: bool) -> None:
         self.path = Path(path)
         self.metrics = self.path / "metrics.jsonl"
+        self._held = ExitStack()
         started = self.path / "configuration.yaml"
-        if not resume and started.exists():
+        if not resume and started.exists() and self.checkpoints():
             raise ConfigurationError(
                 f"{self.path} holds a run already; resume it (--resume) or name another output_dir"
             )
@@ -43,13 +47,24 @@ class RunFolder:
         self._configuration = configuration
 
     def start(self, accelerator: Accelerator) -> None:
-        """Create the folder; called once all processes have checked it."""
+        """Create the folder and hold it; called once all processes have checked it.
+
+        Raises:
+            OutputError: another training writes into it, or it cannot be written.
+        """
         accelerator.wait_for_everyone()
         if accelerator.is_main_process:
             self.path.mkdir(parents=True, exist_ok=True)
+            self._held.enter_context(hold(self.path, "run", patience=0))
+            if not self.checkpoints():
+                self.metrics.unlink(missing_ok=True)
             with atomic_path(self.path / "configuration.yaml") as temporary:
                 save_configuration(self._configuration, temporary)
         accelerator.wait_for_everyone()
+
+    def release(self) -> None:
+        """Let others write into the folder."""
+        self._held.close()
 
     def checkpoints(self) -> list[Path]:
         """Complete checkpoints, oldest first."""
@@ -58,7 +73,8 @@ class RunFolder:
     def save(self, accelerator: Accelerator, step: int) -> None:
         """Save the state of all processes under a temporary name, then rename it.
 
-        The newest two are kept. A process killed at any moment leaves at most a folder `.partial`.
+        The newest `keep_checkpoints` are kept. A process killed at any moment leaves at most a
+        folder `.partial`.
         """
         temporary = self.path / ".partial"
         if accelerator.is_main_process and temporary.exists():
@@ -68,7 +84,7 @@ class RunFolder:
         accelerator.wait_for_everyone()
         if accelerator.is_main_process:
             temporary.rename(self.path / f"checkpoint-{step:08d}")
-            for old in self.checkpoints()[:-KEPT_CHECKPOINTS]:
+            for old in self.checkpoints()[: -self._configuration.keep_checkpoints]:
                 shutil.rmtree(old)
         accelerator.wait_for_everyone()
 
@@ -108,6 +124,9 @@ class DryRun(RunFolder):
 
     def start(self, accelerator: Accelerator) -> None:
         """Create no folder."""
+
+    def release(self) -> None:
+        """Hold nothing."""
 
     def save(self, accelerator: Accelerator, step: int) -> None:
         """Save nothing."""
