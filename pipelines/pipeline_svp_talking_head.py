@@ -38,12 +38,14 @@ from .call_svp import CallMixin, CallSettings
 from .checkpoint_svp import CheckpointMixin
 from .conditions_svp import PROJECTED_WINDOWS, Conditions, ConditionsMixin
 from .guidance_svp import GuidancePass
+from .handler_svp import EndpointHandler  # noqa: F401, which a checkpoint carries by this import
 from .head_frames_svp import HeadFramesMixin
 from .head_pictures_svp import HeadPictures
 from .head_pose_svp import HeadMotion
 from .head_svp import HeadMixin
 from .images_svp import Portrait, read_portrait
 from .noise_svp import NoiseMixin, check_finite
+from .numbers_svp import check_number  # noqa: F401, which siblings import
 from .regional_svp import RegionalMixin
 from .sound_svp import Audio, Piece, StoredSound, open_sound, prepare_waveform
 from .speech_frames_svp import LiveSpeech, RecordedSpeech, SpeechEncoder, SpeechFrames

@@ -216,7 +216,7 @@ def test_memory_does_not_grow(
         ({"audio": iter([np.zeros(10)])}, "at least 400"),
         ({"audio": np.zeros(10)}, "at least 400"),
         ({"audio": "nowhere.wav"}, "cannot be read"),
-        ({"sampling_rate": 0}, "sampling_rate"),
+        ({"sampling_rate": 0}, "sampling rate"),
         ({"context_length": 99}, "context_length"),
         ({"output_type": "gif"}, "output_type"),
     ],

@@ -71,6 +71,16 @@ def test_a_long_clip_is_the_precision_weighted_pool_of_its_windows(encoder: Styl
     torch.testing.assert_close(long.std, precisions.mean(0) ** -0.5)
 
 
+def test_a_long_voice_is_the_precision_weighted_pool_of_its_windows(encoder: StyleEncoder) -> None:
+    _, audio = clip(120)  # two vectors a frame
+    windows = [encoder(audio=audio[:, :120]), encoder(audio=audio[:, 120:])]
+    precisions = torch.stack([window.std**-2 for window in windows])
+    means = torch.stack([window.mean for window in windows])
+    long = encoder(audio=audio)
+    torch.testing.assert_close(long.mean, (precisions * means).sum(0) / precisions.sum(0))
+    torch.testing.assert_close(long.std, precisions.mean(0) ** -0.5)
+
+
 def test_too_few_valid_frames_is_an_error(encoder: StyleEncoder) -> None:
     with pytest.raises(ValueError, match="too few valid frames"):
         encoder(clip(4)[0])

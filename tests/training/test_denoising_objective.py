@@ -101,6 +101,56 @@ def test_a_clip_that_lost_a_condition_is_predicted_without_it(start: Path, condi
     assert difference[1] < 1e-6
 
 
+def measure_loss(
+    objective: DenoisingObjective,
+    batch: dict[str, Tensor],
+    error: Tensor,
+    monkeypatch: pytest.MonkeyPatch,
+) -> float:
+    """The loss of a prediction of velocities that is off by so much."""
+
+    def answer(batch: dict[str, Tensor], noisy: Tensor, timesteps: Tensor, tokens: Tensor):
+        scheduler = objective.scheduler
+        return scheduler.get_velocity(batch["latents"], batch["noise"], timesteps) + error
+
+    monkeypatch.setattr(objective, "predict", answer)
+    with torch.no_grad():
+        return float(objective(batch)["loss"])
+
+
+def test_an_error_at_the_mouth_counts_as_much_more_as_asked(
+    start: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The eyes are in row 1 of the 4 x 4 latents, a latent apart, the mouth is in row 2."""
+    objective = make_objective(start, mouth_weight=5.0, face_weight=1.5)
+    batch = make_batch()
+    batch["head_keypoints"][..., 6, :] = torch.tensor([12.0, 8.0])
+    batch["head_keypoints"][..., 7, :] = torch.tensor([20.0, 8.0])
+    losses = []
+    for y, x in ((0, 0), (0, 2), (2, 2)):  # background, forehead, mouth
+        error = torch.zeros_like(batch["latents"])
+        error[..., y, x] = 1
+        losses.append(measure_loss(objective, batch, error, monkeypatch))
+    assert losses[1] / losses[0] == pytest.approx(1.5, rel=1e-4)
+    assert losses[2] / losses[0] == pytest.approx(5.0, rel=1e-4)
+
+
+def test_min_snr_weighs_an_error_by_its_timestep(
+    start: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of velocities by min(SNR, 5) / (SNR + 1) (Hang et al. 2023)."""
+    scheduler = DDIMScheduler(prediction_type="v_prediction")
+    plain = make_objective(start, scheduler)
+    weighted = make_objective(start, scheduler, loss_weighting="min-snr")
+    for share in (0.05, 0.5, 0.9):
+        batch = {**make_batch(), "timesteps": torch.full((2,), share, dtype=torch.float64)}
+        error = torch.ones_like(batch["latents"])
+        product = float(scheduler.alphas_cumprod[int(1000 * share)])
+        snr = product / (1 - product)
+        losses = [measure_loss(each, batch, error, monkeypatch) for each in (weighted, plain)]
+        assert losses[0] / losses[1] == pytest.approx(min(snr, 5) / (snr + 1), rel=1e-3)
+
+
 def make_encoder() -> ExpressionEncoder:
     with torch.random.fork_rng():
         torch.manual_seed(0)

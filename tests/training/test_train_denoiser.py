@@ -265,13 +265,13 @@ def test_accumulation_equals_a_larger_batch(configure: Configure) -> None:
 
 
 def test_lora_trains_the_unet_by_low_rank_updates_alone(configure: Configure) -> None:
-    configuration = configure(steps=3, lora_rank=2)
+    configuration = configure(steps=3, lora_rank=2, lora_alpha=6.0)
     folder = train_image(configuration)
     assert folder.name == "lora"
     card = describe_folder(folder, "org/speaker", "lora")
     assert card.base_model == Path(configuration.pipeline).name
     assert "for its base model alone" in card.limits
-    again = configure("again", steps=3, lora_rank=2)
+    again = configure("again", steps=3, lora_rank=2, lora_alpha=6.0)
     train_image(again)
     weights = read_weights(configuration, "lora")
     assert all(torch.equal(weights[k], w) for k, w in read_weights(again, "lora").items())
@@ -279,6 +279,8 @@ def test_lora_trains_the_unet_by_low_rank_updates_alone(configure: Configure) ->
     before = {name: weight.clone() for name, weight in pipeline.unet.state_dict().items()}
     pipeline.load_lora_weights(str(folder))
     after = pipeline.unet.state_dict()
+    (loaded,) = pipeline.unet.peft_config.values()
+    assert loaded.lora_alpha == 6
     for name, weight in before.items():
         kept = after.get(name, after.get(name.replace(".weight", ".base_layer.weight")))
         if kept is not None:

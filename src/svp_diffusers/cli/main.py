@@ -1,6 +1,7 @@
 """The `svp` command. Modules of this package import at the top only typer, the standard library and
 requests: `svp --help` must answer at once, so everything heavy is imported inside the commands."""
 
+import os
 import sys
 import warnings
 from typing import Annotated
@@ -60,7 +61,12 @@ def callback(
 
 
 def main() -> None:
-    """Run the command line; our own errors become one message and exit status 1."""
+    """Run the command line; our own errors become one message and exit status 1.
+
+    The threads of PyTorch wait without spinning, unless the environment says otherwise: where other
+    programs keep the cores busy, a thread that spins takes the time of the one it waits for.
+    """
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # read when PyTorch is imported
     from svp_diffusers.errors import SVPError
 
     with warnings.catch_warnings():

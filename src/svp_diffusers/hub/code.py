@@ -26,7 +26,8 @@ COMPONENTS = {
 
 def code_files() -> dict[str, Path]:
     """The path of each file in a checkpoint, and the file of this package that it is a copy of."""
-    files = {"pipeline.py": PIPELINE, PIPELINE.name: PIPELINE}
+    handler = PIPELINE.with_name("handler_svp.py")
+    files = {"pipeline.py": PIPELINE, PIPELINE.name: PIPELINE, "handler.py": handler}
     for sibling in get_relative_imports(PIPELINE):
         files[f"{sibling}.py"] = PIPELINE.with_name(f"{sibling}.py")
     for component, module in COMPONENTS.items():

@@ -92,6 +92,8 @@ class CheckpointMixin(StableDiffusionLoraLoaderMixin):
             shutil.copyfile(code, folder / file_name)
         for sibling in get_relative_imports(code):
             shutil.copyfile(Path(code).with_name(f"{sibling}.py"), folder / f"{sibling}.py")
+        if (folder / "handler_svp.py").exists():  # a pipeline of the user's own may have none
+            shutil.copyfile(folder / "handler_svp.py", folder / "handler.py")
         for name, module in self._custom_modules().items():
             (folder / name).mkdir(exist_ok=True)
             file_name = f"{module.rpartition('.')[2]}.py"

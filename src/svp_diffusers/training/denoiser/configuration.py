@@ -45,6 +45,7 @@ class DenoisingConfiguration(LoopConfiguration):
             away: it is for dry runs, LoRA (whose own weights stay float32) and where memory leaves
             no choice; else use `mixed_precision`.
         lora_rank: above 0, train only low-rank updates of the UNet's attention (LoRA) of that rank.
+        lora_alpha: of peft's `LoraConfig`, by default the rank.
 
     validation_clips: clips of the validation split that are judged every `validate_every` steps;
         its first clip is then sampled too, and shown in the folder `validation`.
@@ -70,6 +71,7 @@ class DenoisingConfiguration(LoopConfiguration):
     gradient_checkpointing: bool = False
     weights_dtype: str = "float32"
     lora_rank: int = 0
+    lora_alpha: int | None = None
     validation_clips: int = 16
     learning_rate: float = 1e-4
 
@@ -91,6 +93,7 @@ class DenoisingConfiguration(LoopConfiguration):
             require(0 <= getattr(self, name) <= 1, f"{name} must be from 0 to 1")
         for name in ("sync_weight", "lora_rank"):
             require(getattr(self, name) >= 0, f"{name} must be 0 or more")
+        require(self.lora_alpha is None or self.lora_alpha > 0, "lora_alpha must be above 0")
         require(
             self.weights_dtype in ("float32", "bfloat16"),
             "weights_dtype must be float32 or bfloat16",

@@ -98,7 +98,11 @@ class DenoisingObjective(Objective):
             with torch.random.fork_rng(devices=[]):
                 torch.manual_seed(configuration.seed)
                 self.unet.add_adapter(
-                    LoraConfig(r=rank, lora_alpha=rank, target_modules=LORA_TARGETS)
+                    LoraConfig(
+                        r=rank,
+                        lora_alpha=configuration.lora_alpha or rank,
+                        target_modules=LORA_TARGETS,
+                    )
                 )
 
     def project_audio(self, batch: dict[str, Tensor]) -> Tensor:

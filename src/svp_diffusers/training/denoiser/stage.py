@@ -204,7 +204,11 @@ def _save_lora(
         "training": f"a LoRA of rank {configuration.lora_rank}, {configuration.steps} steps.",
     }
     with atomic_folder(folder) as temporary:
-        pipeline.save_lora_weights(temporary, unet_lora_layers=layers)
+        # Without it a loader takes the rank for alpha.
+        metadata = pipeline.unet.peft_config["default"].to_dict()
+        pipeline.save_lora_weights(
+            temporary, unet_lora_layers=layers, unet_lora_adapter_metadata=metadata
+        )
         (temporary / "card.yaml").write_text(yaml.safe_dump(card), encoding="utf-8")
 
 

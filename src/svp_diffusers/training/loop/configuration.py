@@ -22,6 +22,11 @@ MOST = {
     "": 10**9,
 }
 TRACKERS = ("tensorboard", "wandb")
+LR_SCHEDULERS = (
+    *("linear", "cosine", "cosine_with_restarts", "polynomial"),
+    *("constant", "constant_with_warmup"),
+)
+"""Of `diffusers.optimization.get_scheduler`."""
 
 
 def require(ok: bool, problem: str) -> None:
@@ -44,7 +49,9 @@ class LoopConfiguration:
 
     output_dir: where checkpoints, metrics and the trained weights go.
 
-    AdamW, linear warm-up, cosine decay to zero:
+    AdamW:
+        lr_scheduler: a name of `diffusers.optimization.get_scheduler`; "cosine" warms up linearly
+            and decays to zero.
         steps, learning_rate, warmup_steps, weight_decay, adam_beta2, max_grad_norm: usual values.
         gradient_accumulation: batches a step.
         ema_decay: of the moving average of the weights, which is what is kept; it warms up. 0
@@ -53,12 +60,14 @@ class LoopConfiguration:
     seed: of initial weights, batches and noise.
     num_workers: processes that prepare batches; 0 does it in between.
     log_every, validate_every, checkpoint_every: steps; `validate_every` 0 is never.
+    keep_checkpoints: how many, the newest.
     tracker: where metrics go too, "tensorboard" or "wandb" (extras of these names).
     """
 
     output_dir: str
     steps: int = 20000
     learning_rate: float = 3e-4
+    lr_scheduler: str = "cosine"
     warmup_steps: int = 500
     weight_decay: float = 0.01
     adam_beta2: float = 0.999
@@ -71,6 +80,7 @@ class LoopConfiguration:
     log_every: int = 10
     validate_every: int = 0
     checkpoint_every: int = 500
+    keep_checkpoints: int = 2
     tracker: str | None = None
 
     def __post_init__(self) -> None:
@@ -84,9 +94,16 @@ class LoopConfiguration:
             self.tracker is None or self.tracker in TRACKERS,
             f"tracker must be one of {', '.join(TRACKERS)}",
         )
+        require(
+            self.lr_scheduler in LR_SCHEDULERS,
+            f"lr_scheduler must be one of {', '.join(LR_SCHEDULERS)}",
+        )
         for name in ("ema_decay", "adam_beta2"):
             require(0 <= getattr(self, name) < 1, f"{name} must be in [0, 1)")
-        for name in ("steps", "gradient_accumulation", "log_every", "checkpoint_every"):
+        for name in (
+            *("steps", "gradient_accumulation", "log_every", "checkpoint_every"),
+            "keep_checkpoints",
+        ):
             require(getattr(self, name) >= 1, f"{name} must be 1 or more")
         for name in ("weight_decay", "warmup_steps", "num_workers", "validate_every", "seed"):
             require(getattr(self, name) >= 0, f"{name} must be 0 or more")

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from accelerate import Accelerator
 from accelerate.utils import send_to_device
-from diffusers.optimization import get_cosine_schedule_with_warmup
+from diffusers.optimization import get_scheduler
 from torch import nn
 from torch.utils.data import DataLoader, Dataset
 
@@ -132,8 +132,11 @@ def _train(
         betas=(0.9, configuration.adam_beta2),
         weight_decay=configuration.weight_decay,
     )
-    scheduler = get_cosine_schedule_with_warmup(
-        optimizer, configuration.warmup_steps, configuration.steps
+    scheduler = get_scheduler(
+        configuration.lr_scheduler,
+        optimizer,
+        num_warmup_steps=configuration.warmup_steps,
+        num_training_steps=configuration.steps,
     )
     model, optimizer = accelerator.prepare(objective, optimizer)
     trained = objective.trained()

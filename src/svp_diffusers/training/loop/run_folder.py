@@ -16,8 +16,6 @@ from svp_diffusers.media.locking import hold
 from svp_diffusers.media.output import atomic_path
 from svp_diffusers.training.loop.yaml_file import load_configuration, save_configuration
 
-KEPT_CHECKPOINTS = 2
-
 
 class RunFolder:
     """One run. Making a new one in a folder that holds a run, or resuming none, is an error.
@@ -75,7 +73,8 @@ class RunFolder:
     def save(self, accelerator: Accelerator, step: int) -> None:
         """Save the state of all processes under a temporary name, then rename it.
 
-        The newest two are kept. A process killed at any moment leaves at most a folder `.partial`.
+        The newest `keep_checkpoints` are kept. A process killed at any moment leaves at most a
+        folder `.partial`.
         """
         temporary = self.path / ".partial"
         if accelerator.is_main_process and temporary.exists():
@@ -85,7 +84,7 @@ class RunFolder:
         accelerator.wait_for_everyone()
         if accelerator.is_main_process:
             temporary.rename(self.path / f"checkpoint-{step:08d}")
-            for old in self.checkpoints()[:-KEPT_CHECKPOINTS]:
+            for old in self.checkpoints()[: -self._configuration.keep_checkpoints]:
                 shutil.rmtree(old)
         accelerator.wait_for_everyone()
 

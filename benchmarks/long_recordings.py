@@ -1,0 +1,130 @@
+"""What length costs `svp generate`: peak memory and seconds for each second of video.
+
+One sample is said again and again. Each length is a process of its own; loading is in its times,
+and not in the last column, which says what a second more costs. What is printed: a table; what is
+written: a graph of memory over time.
+
+    python benchmarks/long_recordings.py --seconds 10 600 --graph docs/pictures/long_recordings.png
+"""
+
+import argparse
+import sys
+import tempfile
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import psutil
+import soundfile
+
+from svp_diffusers.checkpoints.random_pipeline import build_random_pipeline
+from svp_diffusers.samples import PORTRAITS, SPEECH
+
+INTERVAL = 0.25  # seconds between two looks at the memory
+
+
+@dataclass(frozen=True)
+class Run:
+    """One video: how long its speech is, how long it took, and the memory over time in MiB."""
+
+    seconds: float
+    took: float
+    times: list[float]
+    memory: list[float]
+
+    @property
+    def peak(self) -> float:
+        """Of the memory, in MiB."""
+        return max(self.memory)
+
+
+def main() -> None:
+    """Make a video of each length, print the table and draw the graph."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--seconds", type=float, nargs="+", default=[10.0, 60.0, 600.0])
+    parser.add_argument("--model", help="checkpoint; default: svp-tiny")
+    parser.add_argument(
+        "--cheap", action="store_true", help="random weights, few pixels and frames"
+    )
+    parser.add_argument("--graph", type=Path)
+    arguments = parser.parse_args()
+    print("| speech (s) | peak memory (MiB) | of the first | took (s) | s for a further second |")
+    print("|---" * 5 + "|")
+    runs: list[Run] = []
+    with tempfile.TemporaryDirectory() as folder:
+        options = ["--model", arguments.model] if arguments.model else []
+        if arguments.cheap:
+            options = make_cheap(Path(folder))
+        for seconds in arguments.seconds:
+            run = measure(seconds, options, Path(folder))
+            before = runs[-1] if runs else Run(0, 0, [], [run.peak])
+            further = (run.took - before.took) / (seconds - before.seconds)
+            runs.append(run)
+            print(
+                f"| {seconds:g} | {run.peak:.0f} | {run.peak / runs[0].peak:.3f} | {run.took:.0f} "
+                f"| {further:.3f} |",
+                flush=True,
+            )
+    if arguments.graph:
+        draw(runs, arguments.graph)
+
+
+def make_cheap(folder: Path) -> list[str]:
+    """Options for a checkpoint of random weights without motion modules, 64 pixels, 5 frames a
+    second and one step."""
+    pipeline = build_random_pipeline()
+    pipeline.unet.enable_motion_modules(False)
+    pipeline.save_pretrained(folder / "cheap")
+    numbers = "--size 64 --fps 5 --steps 1 --guidance-scale 1 --no-detect-face"
+    return ["--model", str(folder / "cheap"), *numbers.split()]
+
+
+def measure(seconds: float, options: list[str], folder: Path) -> Run:
+    """Make a video and watch its process."""
+    speech, video = folder / "speech.wav", folder / "video.mp4"
+    write_speech(speech, seconds)
+    command = [sys.executable, "-m", "svp_diffusers", "generate", str(PORTRAITS[0]), str(speech)]
+    start = time.perf_counter()
+    times: list[float] = []
+    memory: list[float] = []
+    with (folder / "log.txt").open("w+") as log:
+        process = psutil.Popen([*command, "-o", str(video), *options], stdout=log, stderr=log)
+        while process.poll() is None:
+            try:
+                memory.append(process.memory_info().rss / 2**20)
+            except psutil.NoSuchProcess:
+                break
+            times.append(time.perf_counter() - start)
+            time.sleep(INTERVAL)
+        if process.wait() != 0:
+            log.seek(0)
+            raise RuntimeError(log.read())
+    return Run(seconds, time.perf_counter() - start, times, memory)
+
+
+def write_speech(path: Path, seconds: float) -> None:
+    """Write a sample again and again, a piece at a time."""
+    samples, rate = soundfile.read(SPEECH[0], dtype="float32")
+    left = round(seconds * rate)
+    with soundfile.SoundFile(path, "w", rate, 1) as file:
+        while left > 0:
+            file.write(samples[:left])
+            left -= len(samples)
+
+
+def draw(runs: list[Run], path: Path) -> None:
+    """Memory over the share of the work that is done, one line a length."""
+    from matplotlib import pyplot
+
+    figure, axes = pyplot.subplots(figsize=(7, 3.5), layout="constrained")
+    for run in runs:
+        shares = np.array(run.times) / run.took
+        axes.plot(shares, run.memory, label=f"{run.seconds:g} s of speech, {run.took:.0f} s")
+    axes.set(xlabel="share of the time", ylabel="resident memory (MiB)", ylim=(0, None))
+    axes.legend()
+    figure.savefig(path, dpi=120)
+
+
+if __name__ == "__main__":
+    main()
