@@ -6,6 +6,7 @@ converted checkpoints. A checkpoint on the Hub carries this file beside its pipe
 it.
 """
 
+import math
 from collections.abc import Sequence
 from typing import Protocol
 
@@ -75,10 +76,18 @@ def draw_dots(keypoints: torch.Tensor, height: int, width: int) -> torch.Tensor:
     pictures = keypoints.new_zeros(len(keypoints), 3, height, width)
     colours = torch.from_numpy(_rainbow(8)).to(keypoints)
     for points, colour in zip(keypoints.unbind(1), colours, strict=True):
-        distance = torch.hypot(x - points[:, :1, None], y - points[:, 1:, None])
+        rows, columns = (_reached(points[:, axis], radius + 0.5) for axis in (1, 0))
+        distance = torch.hypot(x[columns] - points[:, :1, None], y[rows] - points[:, 1:, None])
         cover = (radius + 0.5 - distance).clamp(0, 1)[:, None]
-        pictures = pictures + cover * (colour[:, None, None] - pictures)
+        place = pictures[:, :, rows, columns]
+        place += cover * (colour[:, None, None] - place)
     return pictures
+
+
+def _reached(places: torch.Tensor, radius: float) -> slice:
+    """The rows or columns that dots at `places` (frames,) reach."""
+    first, last = float(places.min()) - radius, float(places.max()) + radius
+    return slice(max(0, math.floor(first)), max(0, math.ceil(last) + 1))
 
 
 def draw_v3_dots(keypoints: NDArray[np.float32], height: int, width: int) -> NDArray[np.float32]:

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from loopback import LoopbackHub
+from transformers import Wav2Vec2Config, Wav2Vec2FeatureExtractor, Wav2Vec2Model
 
 from svp_diffusers.media.manifest import hash_folder
 from svp_diffusers.samples import PORTRAITS, SPEECH
@@ -172,3 +173,43 @@ def test_hallo_and_a_video(
     )
     assert made.returncode == 0, made.stderr[-3000:]
     assert video.stat().st_size > 0
+
+
+@pytest.mark.slow
+def test_v_express_and_a_video(
+    hub: LoopbackHub, real_data: Path, tmp_path: Path, client_environment: Environment
+) -> None:
+    golden = real_data / "vexpress_parity"
+    folder = tmp_path / "published" / "model_ckpts" / "v-express"
+    folder.mkdir(parents=True)
+    for path in golden.glob("*.bin"):
+        shutil.copy(path, folder)
+    hub.add_folder("tk93/V-Express", tmp_path / "published")
+    speech = tmp_path / "speech"
+    sizes = {"hidden_size": 48, "num_hidden_layers": 1, "num_attention_heads": 2}
+    config = Wav2Vec2Config(**sizes, intermediate_size=48, conv_dim=(16,) * 7)
+    Wav2Vec2Model(config).save_pretrained(speech)
+    Wav2Vec2FeatureExtractor().save_pretrained(speech)
+    environment, output = client_environment(), tmp_path / "v-express"
+    options = ["--sd-config", golden / "unet_config.json", "--motion-heads", 4, "--dim-head", 8]
+    options += ["--vae", real_data / "parity" / "hallo" / "vae", "--audio-encoder", speech]
+    done = subprocess.run(
+        [str(part) for part in (SVP, "convert", "v-express", "--from-hub", *options, "-o", output)],
+        env=environment,
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert "research only" in done.stderr.replace("\n", " ")
+    assert "tk93/V-Express" in (output / "README.md").read_text()
+    made = subprocess.run(
+        [
+            *(str(SVP), "generate", str(PORTRAITS[0]), str(SPEECH[0]), "--steps", "1"),
+            *("--model", str(output), "-o", str(tmp_path / "video.mp4")),
+        ],
+        env={**environment, "HF_HUB_OFFLINE": "1"},
+        capture_output=True,
+        text=True,
+    )
+    assert made.returncode == 0, made.stderr[-3000:]
+    assert (tmp_path / "video.mp4").stat().st_size > 0

@@ -113,6 +113,8 @@ def test_a_crop_is_two_faces_wide_where_the_picture_allows():
     assert (crop.left, crop.top, crop.scale) == (125, 75, 2.0)
     crop = crop_around_face(image, np.array([50, 20, 300, 290], dtype=np.float32), 150)
     assert (crop.top, crop.scale) == (0, 0.5)
+    crop = crop_around_face(image, np.array([0, 250, 50, 300], dtype=np.float32), 100)
+    assert (crop.left, crop.top, crop.scale) == (0, 200, 1)
 
 
 def test_tracking_follows_one_person():

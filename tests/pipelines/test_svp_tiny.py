@@ -167,6 +167,41 @@ def perform(
     return video
 
 
+def test_it_makes_what_it_made_when_it_was_released(svp_tiny: SVPTalkingHeadPipeline) -> None:
+    """Numbers to be replaced with its weights; 1e-3 is a hundred times what kernels differ by."""
+    speech = to_mono(read_audio(SPEECH[0]))
+    with torch.no_grad():
+        heard = svp_tiny.encode_audio(torch.from_numpy(speech))
+        style = svp_tiny.style_encoder(audio=heard[None])[0]
+        poses = svp_tiny.head_motion.generate(
+            heard, style.mean, torch.zeros(6), 50, 25.0, generator=torch.Generator().manual_seed(0)
+        )
+    for found, expected in (
+        (heard[20], [-0.1248, -0.2846, -0.6005, -0.3866]),
+        (style.mean, [-0.0317, 0.8625, -0.6565, 0.4204]),
+        (style.std, [0.4210, 0.5051, 0.6387, 0.3272]),
+        (poses[20], [-0.1012, 0.0674, 0.0619, 0.0075]),
+        (poses[49], [-0.1237, 0.1207, 0.0932, 0.0023]),
+    ):
+        torch.testing.assert_close(found[:4], torch.tensor(expected), atol=1e-3, rtol=0)
+    video = svp_tiny(
+        Image.open(PORTRAITS[0]).convert("RGB"),
+        speech[6400 : 6400 + 3 * FRAME_SAMPLES],
+        "happy",
+        portrait_keypoints=[np.load(PORTRAIT_KEYPOINTS[0]) / 2],
+        generator=torch.Generator().manual_seed(0),
+        output_type="np",
+    ).frames[0]
+    brightness = [
+        [0.7050, 0.6014, 0.4342, 0.5547],
+        [0.7674, 0.5563, 0.6730, 0.5290],
+        [0.7314, 0.6714, 0.7015, 0.6265],
+        [0.6656, 0.5783, 0.6225, 0.6613],
+    ]
+    found = video[2].mean(axis=2).reshape(4, SIZE // 4, 4, SIZE // 4).mean(axis=(1, 3))
+    np.testing.assert_allclose(found, brightness, atol=1e-3)
+
+
 @pytest.mark.parametrize("person", [0, 2])  # rendered, and drawn
 def test_the_mouth_opens_with_the_loudness_of_the_frames_own_sound(
     svp_tiny: SVPTalkingHeadPipeline, person: int

@@ -78,6 +78,14 @@ def test_calibration_follows_the_true_spread_and_not_a_constant_or_inverse_width
     assert correlate_width_with_spread(represent(vectors, 1 / spread), labels).value < -0.9
 
 
+def test_a_style_that_nobody_else_has_is_not_asked_for() -> None:
+    labels = make_labels()
+    style = np.where(labels.speaker == "0", "own", labels.style)
+    alone = WindowLabels(labels.clip, labels.speaker, style, labels.query)
+    across = retrieve_across_speakers(represent(one_hot(labels.style)), alone)
+    assert across.number == 72  # of 96 windows, without the 24 of the first speaker
+
+
 def test_what_the_clips_cannot_tell_is_not_given_a_number() -> None:
     one = WindowLabels(
         np.arange(4), np.array(list("aaaa")), np.array(list("wxyz")), np.ones(4, bool)

@@ -39,45 +39,54 @@ AudioEncoder = Annotated[
 
 @app.command("v-express")
 def convert_v_express(
-    denoising_unet: Annotated[Path, typer.Option(help="denoising_unet.bin")],
-    reference_net: Annotated[Path, typer.Option(help="reference_net.bin")],
-    kps_guider: Annotated[Path, typer.Option(help="v_kps_guider.bin")],
-    audio_projection: Annotated[Path, typer.Option(help="audio_projection.bin")],
-    sd_config: Annotated[Path, typer.Option(help="unet/config.json of Stable Diffusion 1.5")],
     output: Output,
+    from_hub: FromHub = False,
+    denoising_unet: Annotated[Path | None, typer.Option(help="denoising_unet.bin")] = None,
+    reference_net: Annotated[Path | None, typer.Option(help="reference_net.bin")] = None,
+    kps_guider: Annotated[Path | None, typer.Option(help="v_kps_guider.bin")] = None,
+    audio_projection: Annotated[Path | None, typer.Option(help="audio_projection.bin")] = None,
     motion_module: Annotated[
         Path | None, typer.Option(help="motion_module.bin, if not in the denoising UNet.")
     ] = None,
-    motion_heads: Annotated[int, typer.Option(help="Heads of the motion modules.")] = 8,
-    dim_head: Annotated[int, typer.Option(help="Head size of the audio projection.")] = 64,
-    vae: Annotated[
-        str | None, typer.Option(help="Folder or Hub id. Default: stabilityai/sd-vae-ft-mse.")
+    sd_config: Annotated[
+        Path | None, typer.Option(help="unet/config.json, if not Stable Diffusion 1.5's.")
     ] = None,
+    motion_heads: MotionHeads = 8,
+    dim_head: Annotated[int, typer.Option(help="Head size of the audio projection.")] = 64,
+    vae: Vae = None,
     audio_encoder: AudioEncoder = None,
+    dtype: Dtype = "float32",
+    repository: Repository = None,
+    revision: Revision = None,
 ) -> None:
     """Convert the published weights of V-Express; their non-commercial licence stays with them."""
-    from svp_diffusers.conversion.assembly import (
-        DEFAULT_AUDIO_ENCODER,
-        DEFAULT_VAE,
-        VExpressFiles,
-        assemble_v_express,
-    )
+    from svp_diffusers.checkpoints.loading import DTYPES
+    from svp_diffusers.conversion.assembly import DEFAULT_AUDIO_ENCODER, DEFAULT_VAE
+    from svp_diffusers.conversion.v_express import PUBLISHED, VExpressFiles, write_v_express
+    from svp_diffusers.hub.converted_cards import render_converted_card
 
     _check_folder(output)
+    _check_dtype(dtype)
+    given = {
+        "denoising_unet": denoising_unet,
+        "reference_net": reference_net,
+        "kps_guider": kps_guider,
+        "audio_projection": audio_projection,
+    }
+    if from_hub or motion_module is not None:  # by hand it may be a part of the denoising UNet
+        given["motion_module"] = motion_module
+    paths, source = _find_files(given, PUBLISHED, from_hub, repository, revision)
     files = VExpressFiles(
-        denoising_unet=denoising_unet,
-        reference_net=reference_net,
-        kps_guider=kps_guider,
-        audio_projection=audio_projection,
+        **{name: paths[name] for name in given},
+        vae=vae or DEFAULT_VAE,
+        audio_encoder=audio_encoder or DEFAULT_AUDIO_ENCODER,
         sd_config=sd_config,
-        motion_module=motion_module,
         motion_heads=motion_heads,
         dim_head=dim_head,
     )
-    _save(
-        assemble_v_express(files, vae or DEFAULT_VAE, audio_encoder or DEFAULT_AUDIO_ENCODER),
-        output,
-    )
+    card = render_converted_card("v-express", output.name, source)
+    write_v_express(files, output, card, DTYPES[dtype])
+    _report(output, "a portrait and speech to a video; style is untrained")
 
 
 @app.command("echomimic")

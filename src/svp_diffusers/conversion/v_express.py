@@ -6,18 +6,136 @@ converted checkpoint stays under it.
 
 import re
 from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
+from diffusers import AutoencoderKL
+from transformers import AutoFeatureExtractor, AutoModel
 
-from svp_diffusers.conversion.state_dicts import StateDict, load_exactly, rename
+from svp_diffusers.checkpoints.scheduler import default_scheduler
+from svp_diffusers.conversion.assembly import load_part
+from svp_diffusers.conversion.configs import STABLE_DIFFUSION, read_unet_config
+from svp_diffusers.conversion.head_guider import convert_head_guider
+from svp_diffusers.conversion.published import Published
+from svp_diffusers.conversion.state_dicts import StateDict, load_exactly, read_weights, rename
 from svp_diffusers.conversion.unets import load_reference_unet, load_temporal_unet
+from svp_diffusers.conversion.writing import build_style_encoder, write_checkpoint
 from svp_diffusers.errors import CheckpointError
 from svp_diffusers.models.audio_projector_svp import AudioProjector
 from svp_diffusers.models.reference_unet_svp import ReferenceUNet
 from svp_diffusers.models.temporal_unet_svp import TemporalUNet
 
+PUBLISHED = Published(
+    "tk93/V-Express",
+    "main",
+    {
+        "denoising_unet": "model_ckpts/v-express/denoising_unet.bin",
+        "motion_module": "model_ckpts/v-express/motion_module.bin",
+        "reference_net": "model_ckpts/v-express/reference_net.bin",
+        "kps_guider": "model_ckpts/v-express/v_kps_guider.bin",
+        "audio_projection": "model_ckpts/v-express/audio_projection.bin",
+    },
+    "V-Express's own, for research only; CreativeML OpenRAIL-M's use restrictions (Stable "
+    "Diffusion, which it grew out of). VAE and audio encoder come from repositories of their own.",
+)
+
 _LEGACY_AUDIO = re.compile(r"^(.*\.attn2)\.processor\.to_(q|k|v|out)_aud\.(weight|bias)$")
+
+
+@dataclass(frozen=True)
+class VExpressFiles:
+    """The published files of V-Express.
+
+    Attributes:
+        denoising_unet: `denoising_unet.bin`.
+        reference_net: `reference_net.bin`.
+        kps_guider: `v_kps_guider.bin`.
+        audio_projection: `audio_projection.bin`.
+        vae: folder or Hub id of the VAE.
+        audio_encoder: folder or Hub id of wav2vec 2.0.
+        motion_module: `motion_module.bin`, if the motion modules are not in `denoising_unet`.
+        sd_config: the configuration of another 2-D UNet than Stable Diffusion 1.5's, or a folder
+            that has it.
+        motion_heads: attention heads of the motion modules.
+        dim_head: size of an attention head of the audio projection.
+    """
+
+    denoising_unet: Path
+    reference_net: Path
+    kps_guider: Path
+    audio_projection: Path
+    vae: str
+    audio_encoder: str
+    motion_module: Path | None = None
+    sd_config: Path | None = None
+    motion_heads: int = 8
+    dim_head: int = 64
+
+
+def write_v_express(
+    files: VExpressFiles, output: Path, card: str, dtype: torch.dtype = torch.float32
+) -> None:
+    """Write a whole checkpoint.
+
+    The style attention and the style encoder are new and untrained: until they are trained, style
+    changes nothing.
+
+    Args:
+        files: the published files.
+        output: folder of the checkpoint, which appears when it is complete.
+        card: the text of its README.md.
+        dtype: of the weights.
+
+    Raises:
+        CheckpointError: if a file is missing, damaged or does not fit.
+        OutputError: if the folder cannot be written.
+    """
+    config = STABLE_DIFFUSION if files.sd_config is None else read_unet_config(files.sd_config)
+    projector = convert_audio_projector(
+        read_weights(files.audio_projection), files.dim_head, str(files.audio_projection)
+    )
+    expected = projector.config.embed_dim
+
+    def load_audio_encoder() -> Any:
+        encoder = load_part(AutoModel, files.audio_encoder)
+        if encoder.config.hidden_size != expected:
+            raise CheckpointError(
+                f"The audio encoder {files.audio_encoder} gives {encoder.config.hidden_size} "
+                f"numbers, the audio projector takes {expected}: give the encoder that it was "
+                "trained with."
+            )
+        return encoder
+
+    write_checkpoint(
+        output,
+        {
+            # Small ones first, so that a wrong file is found soon.
+            "head_guider": lambda: convert_head_guider(
+                read_weights(files.kps_guider), str(files.kps_guider)
+            ),
+            "audio_projector": lambda: projector,
+            "audio_encoder": load_audio_encoder,
+            "feature_extractor": lambda: load_part(AutoFeatureExtractor, files.audio_encoder),
+            "style_encoder": lambda: build_style_encoder(expected, "wav2vec2"),
+            "scheduler": default_scheduler,
+            "vae": lambda: load_part(AutoencoderKL, files.vae),
+            "reference_unet": lambda: convert_reference_unet(
+                read_weights(files.reference_net), config, str(files.reference_net), None
+            ),
+            "unet": lambda: convert_temporal_unet(
+                read_weights(files.denoising_unet),
+                config,
+                None if files.motion_module is None else read_weights(files.motion_module),
+                files.motion_heads,
+                source=str(files.denoising_unet),
+                dtype=None,
+            ),
+        },
+        card,
+        dtype,
+    )
 
 
 def convert_audio_projector(
@@ -74,14 +192,17 @@ def _projector_key(key: str) -> str:
 
 
 def convert_reference_unet(
-    weights: StateDict, unet_config: Mapping[str, Any], source: str = "the reference net"
+    weights: StateDict,
+    unet_config: Mapping[str, Any],
+    source: str = "the reference net",
+    dtype: torch.dtype | None = torch.float32,
 ) -> ReferenceUNet:
     """Convert `reference_net.bin`; its output layers, which nothing reads, are left behind.
 
     Raises:
         CheckpointError: if the keys do not fit.
     """
-    return load_reference_unet(weights, unet_config, source)
+    return load_reference_unet(weights, unet_config, source, dtype)
 
 
 def convert_temporal_unet(
@@ -91,6 +212,7 @@ def convert_temporal_unet(
     motion_num_attention_heads: int = 8,
     style_dim: int = 128,
     source: str = "the denoising UNet",
+    dtype: torch.dtype | None = torch.float32,
 ) -> TemporalUNet:
     """Convert `denoising_unet.bin` with its motion modules, from inside it or a file of their own.
 
@@ -104,6 +226,7 @@ def convert_temporal_unet(
         motion_num_attention_heads: 8 as published.
         style_dim: size of a style vector.
         source: for messages.
+        dtype: of the net; None leaves every weight as it is stored.
 
     Raises:
         CheckpointError: if the keys do not fit, or there are no motion modules in either file.
@@ -114,6 +237,7 @@ def convert_temporal_unet(
         source,
         motion_weights,
         new_name=_reference_key,
+        dtype=dtype,
         motion_num_attention_heads=motion_num_attention_heads,
         style_dim=style_dim,
     )

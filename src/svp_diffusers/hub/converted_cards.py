@@ -35,6 +35,24 @@ CONVERTED = {
         bias="EchoMimic's authors trained on HDTF, CelebV-HQ and clips of their own. It works less "
         "well for people and languages that these lack.",
     ),
+    "v-express": CardDescription(
+        "local/v-express",
+        limits=f"converted from V-Express, and not trained any further. {_UNTRAINED}",
+        base_model="tk93/V-Express",
+        license="other",
+        license_name="v-express-research-only",
+        license_link="https://huggingface.co/tk93/V-Express",
+        licenses={
+            "unet, reference_unet, head_guider, audio_projector (V-Express)": "its own, for "
+            f"research only; {USE_RESTRICTIONS}",
+            "audio_encoder (wav2vec 2.0)": "Apache-2.0",
+            "vae (sd-vae-ft-mse)": "MIT",
+            "style_encoder": "untrained",
+        },
+        training="by V-Express's authors (arXiv 2406.02511); `svp convert v-express` only renamed "
+        f"the weights. {_NEVER_SEEN}",
+        bias="Nothing is known here of whom its training data shows.",
+    ),
     "hallo": CardDescription(
         "local/hallo",
         limits="converted from Hallo (or Hallo2), and not trained any further. "
