@@ -102,6 +102,36 @@ def test_two_crops_lie_in_one_picture() -> None:
     assert (canvas[160, 220] == np.asarray(picture)[160, 220]).all()
 
 
+@pytest.mark.parametrize(
+    "other",
+    [(256, 120, 300, 170), (150, 120, 194, 170), (200, 176, 250, 220), (200, 70, 250, 114)],
+    ids=["right", "left", "below", "above"],
+)
+def test_a_neighbours_face_is_left_alone(other: tuple[int, int, int, int]) -> None:
+    picture, face = draw_picture(), (200, 120, 250, 170)
+    crop = cut(picture, face)
+    pasted = place_crop(picture, crop, face, [other])
+    weights = np.zeros((320, 480))
+    weights[pasted.place] = pasted.weights[..., 0]
+    left, top, right, bottom = other
+    assert weights[top:bottom, left:right].max() == 0
+    left, top, right, bottom = face
+    assert weights[top:bottom, left:right].min() > 0.5
+    alone = np.zeros((320, 480))
+    alone[pasted.place] = place_crop(picture, crop).weights[..., 0]
+    assert (weights <= alone).all()
+
+
+def test_faces_that_overlap_share_the_border_in_their_middle() -> None:
+    picture, face, other = draw_picture(), (200, 120, 250, 170), (240, 120, 290, 170)
+    for mine, theirs, own, foreign in ((face, other, 235, 255), (other, face, 255, 235)):
+        pasted = place_crop(picture, cut(picture, mine), mine, [theirs])
+        weights = np.zeros((320, 480))
+        weights[pasted.place] = pasted.weights[..., 0]
+        assert weights[145, own] > 0.9
+        assert weights[145, foreign] == 0
+
+
 def test_an_odd_picture_is_refused() -> None:
     picture = draw_picture(481, 320)
     with pytest.raises(ConfigurationError, match="481x320"):

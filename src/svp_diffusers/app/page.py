@@ -114,7 +114,7 @@ def build_page(
             )
         except SVPError as error:
             kind = type(error).__name__
-            raise gr.Error(str(error), title=kind, duration=None, print_exception=False) from error
+            raise gr.Error(str(error), title=kind, duration=20, print_exception=False) from error
         except CancelledError as error:
             raise gr.Error("Stopped.", title="Cancelled", print_exception=False) from error
         finally:

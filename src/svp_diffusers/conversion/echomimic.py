@@ -144,7 +144,7 @@ def write_echomimic(
             "scheduler": lambda: DDIMScheduler(**SCHEDULER),
             "vae": lambda: load_part(AutoencoderKL, files.vae),
             "reference_unet": lambda: convert_reference_unet(
-                read_weights(files.reference_unet), config, str(files.reference_unet)
+                read_weights(files.reference_unet), config, str(files.reference_unet), None
             ),
             "unet": lambda: convert_temporal_unet(
                 read_weights(files.denoising_unet),
@@ -152,6 +152,7 @@ def write_echomimic(
                 read_weights(files.motion_module),
                 files.motion_heads,
                 f"{files.denoising_unet} with {files.motion_module}",
+                dtype=None,  # as it is stored, not copied
             ),
         },
         card,
@@ -179,14 +180,14 @@ def convert_temporal_unet(
         motion_weights: of `motion_module.pth`.
         motion_num_attention_heads: 8 as published.
         source: for messages.
-        options: further ones of `TemporalUNet`, for instance `style_dim`.
+        options: further ones of `load_temporal_unet`, for instance `style_dim`.
 
     Raises:
         CheckpointError: if the keys do not fit.
     """
     audio = find_weight(weights, "attn2.to_k.weight", source, "EchoMimic's denoising UNet")
     amplified = {
-        key: value * AUDIO_FACTOR if ".attn2.to_out.0." in key else value
+        key: value.float() * AUDIO_FACTOR if ".attn2.to_out.0." in key else value
         for key, value in weights.items()
     }
     return load_temporal_unet(
@@ -203,7 +204,10 @@ def convert_temporal_unet(
 
 
 def convert_reference_unet(
-    weights: StateDict, unet_config: Mapping[str, Any], source: str = "the reference net"
+    weights: StateDict,
+    unet_config: Mapping[str, Any],
+    source: str = "the reference net",
+    dtype: torch.dtype | None = torch.float32,
 ) -> ReferenceUNet:
     """Convert `reference_unet.pth`, which has no text attention.
 
@@ -211,5 +215,5 @@ def convert_reference_unet(
         CheckpointError: if the keys do not fit.
     """
     return load_reference_unet(
-        weights, unet_config, source, feature="self_attention", text_attention=False
+        weights, unet_config, source, dtype, feature="self_attention", text_attention=False
     )

@@ -140,9 +140,11 @@ def write_hallo(
             "style_encoder": build_style_encoder,
             "scheduler": lambda: DDIMScheduler(**SCHEDULER),
             "vae": lambda: load_part(AutoencoderKL, files.vae),
-            "reference_unet": lambda: convert_reference_unet(read("reference_unet"), config, net),
+            "reference_unet": lambda: convert_reference_unet(
+                read("reference_unet"), config, net, None
+            ),
             "unet": lambda: convert_temporal_unet(
-                read("denoising_unet"), config, files.motion_heads, net
+                read("denoising_unet"), config, files.motion_heads, net, dtype=None
             ),
         },
         card,
@@ -186,7 +188,7 @@ def convert_temporal_unet(
         unet_config: of Stable Diffusion 1.5's UNet.
         motion_num_attention_heads: 8 as published.
         source: for messages.
-        options: further ones of `TemporalUNet`, for instance `style_dim`.
+        options: further ones of `load_temporal_unet`, for instance `style_dim`.
 
     Raises:
         CheckpointError: if the keys do not fit.
@@ -224,14 +226,17 @@ def _new_name(key: str) -> str:
 
 
 def convert_reference_unet(
-    weights: StateDict, unet_config: Mapping[str, Any], source: str = "reference_unet"
+    weights: StateDict,
+    unet_config: Mapping[str, Any],
+    source: str = "reference_unet",
+    dtype: torch.dtype | None = torch.float32,
 ) -> ReferenceUNet:
     """Convert the reference UNet; its text attention sees the tokens of the face.
 
     Raises:
         CheckpointError: if the keys do not fit.
     """
-    return load_reference_unet(weights, unet_config, source, feature="self_attention")
+    return load_reference_unet(weights, unet_config, source, dtype, feature="self_attention")
 
 
 def convert_identity_projector(weights: StateDict, source: str = "imageproj") -> FaceProjector:

@@ -31,6 +31,7 @@ def load_temporal_unet(
     source: str,
     motion_weights: StateDict | None = None,
     new_name: Callable[[str], str] = lambda key: key,
+    dtype: torch.dtype | None = torch.float32,
     **options: Any,
 ) -> TemporalUNet:
     """Build the denoising UNet that fits published weights, and fill it.
@@ -44,6 +45,7 @@ def load_temporal_unet(
         source: what the weights came from, for messages.
         motion_weights: the motion modules; they win over those inside `weights`.
         new_name: translates a key, outside the motion modules, to our naming.
+        dtype: of the net; None leaves every weight as it is stored, without a copy.
         options: of `TemporalUNet`, beside what the configuration says.
 
     Raises:
@@ -71,7 +73,7 @@ def load_temporal_unet(
     )
     _make_the_rest(model)
     check_position_tables(tables, model, source)
-    return model.float().eval()
+    return (model if dtype is None else model.to(dtype)).eval()
 
 
 def _make_the_rest(model: TemporalUNet) -> None:
@@ -95,7 +97,11 @@ def _make_the_rest(model: TemporalUNet) -> None:
 
 
 def load_reference_unet(
-    weights: StateDict, unet_config: Mapping[str, Any], source: str, **options: Any
+    weights: StateDict,
+    unet_config: Mapping[str, Any],
+    source: str,
+    dtype: torch.dtype | None = torch.float32,
+    **options: Any,
 ) -> ReferenceUNet:
     """Build the reference UNet that fits published weights, and fill it.
 
@@ -105,6 +111,7 @@ def load_reference_unet(
         weights: published weights.
         unet_config: of the 2-D UNet that they grew out of.
         source: what the weights came from, for messages.
+        dtype: of the net; None leaves every weight as it is stored, without a copy.
         options: of `ReferenceUNet`, beside what the configuration says.
 
     Raises:
@@ -114,7 +121,7 @@ def load_reference_unet(
         model = ReferenceUNet.from_config({**unet_config, **options})
     kept = rename(weights, lambda key: None if key.startswith(_OUTPUT_LAYERS) else key, source)
     load_exactly(model, kept, source)
-    return model.float().eval()
+    return (model if dtype is None else model.to(dtype)).eval()
 
 
 def find_weight(weights: StateDict, ending: str, source: str, kind: str) -> torch.Tensor:

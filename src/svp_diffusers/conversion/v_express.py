@@ -122,7 +122,7 @@ def write_v_express(
             "scheduler": default_scheduler,
             "vae": lambda: load_part(AutoencoderKL, files.vae),
             "reference_unet": lambda: convert_reference_unet(
-                read_weights(files.reference_net), config, str(files.reference_net)
+                read_weights(files.reference_net), config, str(files.reference_net), None
             ),
             "unet": lambda: convert_temporal_unet(
                 read_weights(files.denoising_unet),
@@ -130,6 +130,7 @@ def write_v_express(
                 None if files.motion_module is None else read_weights(files.motion_module),
                 files.motion_heads,
                 source=str(files.denoising_unet),
+                dtype=None,
             ),
         },
         card,
@@ -191,14 +192,17 @@ def _projector_key(key: str) -> str:
 
 
 def convert_reference_unet(
-    weights: StateDict, unet_config: Mapping[str, Any], source: str = "the reference net"
+    weights: StateDict,
+    unet_config: Mapping[str, Any],
+    source: str = "the reference net",
+    dtype: torch.dtype | None = torch.float32,
 ) -> ReferenceUNet:
     """Convert `reference_net.bin`; its output layers, which nothing reads, are left behind.
 
     Raises:
         CheckpointError: if the keys do not fit.
     """
-    return load_reference_unet(weights, unet_config, source)
+    return load_reference_unet(weights, unet_config, source, dtype)
 
 
 def convert_temporal_unet(
@@ -208,6 +212,7 @@ def convert_temporal_unet(
     motion_num_attention_heads: int = 8,
     style_dim: int = 128,
     source: str = "the denoising UNet",
+    dtype: torch.dtype | None = torch.float32,
 ) -> TemporalUNet:
     """Convert `denoising_unet.bin` with its motion modules, from inside it or a file of their own.
 
@@ -221,6 +226,7 @@ def convert_temporal_unet(
         motion_num_attention_heads: 8 as published.
         style_dim: size of a style vector.
         source: for messages.
+        dtype: of the net; None leaves every weight as it is stored.
 
     Raises:
         CheckpointError: if the keys do not fit, or there are no motion modules in either file.
@@ -231,6 +237,7 @@ def convert_temporal_unet(
         source,
         motion_weights,
         new_name=_reference_key,
+        dtype=dtype,
         motion_num_attention_heads=motion_num_attention_heads,
         style_dim=style_dim,
     )

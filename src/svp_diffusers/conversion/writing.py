@@ -1,11 +1,15 @@
 """Writing a converted checkpoint component by component, so that one at a time is in memory."""
 
+import json
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
+from huggingface_hub import split_torch_state_dict_into_shards
+from safetensors.torch import save_file
 from torch import nn
+from transformers import PreTrainedModel
 
 from svp_diffusers.checkpoints.random_pipeline import initialise
 from svp_diffusers.media.output import atomic_folder
@@ -14,6 +18,7 @@ from svp_diffusers.pipelines.pipeline_svp_talking_head import SVPTalkingHeadPipe
 from svp_diffusers.speech.features import LOG_MEL_BANDS
 
 SHARD_SIZE = "2GB"  # safetensors copies a shard when it writes it
+WEIGHTS_PATTERN = "diffusion_pytorch_model{suffix}.safetensors"
 
 
 def write_checkpoint(
@@ -41,8 +46,7 @@ def write_checkpoint(
         for name, make in components.items():
             component: Any = make()
             if isinstance(component, nn.Module):
-                nn.Module.to(component, dtype)  # diffusers' own warns of layers that are not there
-                _save(component, folder / name)
+                _save(component, folder / name, dtype)
                 component = component.to("meta")  # what is left of it is its configuration
             else:
                 component.save_pretrained(folder / name)
@@ -60,5 +64,32 @@ def build_style_encoder(
     return encoder
 
 
-def _save(network: Any, folder: Path) -> None:
-    network.save_pretrained(folder, max_shard_size=SHARD_SIZE)
+def _save(network: Any, folder: Path, dtype: torch.dtype) -> None:
+    """Save a network as `save_pretrained` does, a shard converted and written at a time."""
+    if isinstance(network, PreTrainedModel):
+        network.to(dtype).save_pretrained(folder, max_shard_size=SHARD_SIZE)
+        return
+    network.save_config(folder)
+    weights = network.state_dict()
+    plan = split_torch_state_dict_into_shards(
+        {name: _outline(weight, dtype) for name, weight in weights.items()},
+        filename_pattern=WEIGHTS_PATTERN,
+        max_shard_size=SHARD_SIZE,
+    )
+    for file, names in plan.filename_to_tensors.items():
+        shard = {name: _convert(weights[name], dtype).contiguous() for name in names}
+        save_file(shard, folder / file, metadata={"format": "pt"})
+    if plan.is_sharded:
+        index = {"metadata": plan.metadata, "weight_map": plan.tensor_to_filename}
+        text = json.dumps(index, indent=2, sort_keys=True) + "\n"
+        path = folder / f"{WEIGHTS_PATTERN.format(suffix='')}.index.json"
+        path.write_text(text, encoding="utf-8")
+
+
+def _convert(weight: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
+    return weight.to(dtype) if weight.is_floating_point() else weight
+
+
+def _outline(weight: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
+    """A tensor that has no more than the size of what is written."""
+    return _convert(torch.empty_like(weight, device="meta"), dtype)

@@ -159,6 +159,8 @@ def _read_pieces(path: str | Path) -> Iterator[tuple[NDArray[np.float32], int]]:
         decoded = skipped = 0
         for frame in _decode(container, stream):
             samples = frame.to_ndarray().astype(np.float32, copy=False)
+            if decoded and len(samples) != len(held[0]):
+                raise MediaError(f"{path} changes its format midway; export it again")
             if not decoded:
                 seconds = _delay_after_first_picture(container, frame)
                 if abs(seconds) > MAXIMUM_DELAY_SECONDS:

@@ -45,6 +45,7 @@ from .head_pose_svp import HeadMotion
 from .head_svp import HeadMixin
 from .images_svp import Portrait, read_portrait
 from .noise_svp import NoiseMixin, check_finite
+from .numbers_svp import check_number  # noqa: F401, which siblings import
 from .regional_svp import RegionalMixin
 from .sound_svp import Audio, Piece, StoredSound, open_sound, prepare_waveform
 from .speech_frames_svp import LiveSpeech, RecordedSpeech, SpeechEncoder, SpeechFrames
