@@ -24,7 +24,8 @@ def check_half_precision(
         frames = _make_a_video(folder, dtype, options)
         assert frames.isfinite().all(), dtype
         error = float((frames - expected).square().mean())
-        assert -10 * np.log10(error) >= least, dtype
+        psnr = -10 * np.log10(error)
+        assert psnr >= least, f"{psnr:.1f} dB in {dtype}"
 
 
 def _make_a_video(folder: Path, dtype: str, options: dict[str, Any]) -> torch.Tensor:
