@@ -144,7 +144,7 @@ def build_page(
         return [gr.update(visible=kind in kinds) for kinds in shown]
 
     with gr.Blocks(
-        title="svp", analytics_enabled=False, delete_cache=(KEPT_SECONDS, KEPT_SECONDS)
+        title="svp", analytics_enabled=False, delete_cache=(KEPT_SECONDS // 6, KEPT_SECONDS)
     ) as page:
         gr.Markdown(ABOUT.format(name=performer.name))
         with gr.Row():

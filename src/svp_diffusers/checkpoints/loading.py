@@ -57,11 +57,17 @@ def locate(model: str | Path | None) -> str | Path:
 
 
 def name_checkpoint(model: str | Path | None) -> str:
-    """A name for what `locate` finds, without the place where it lies on this machine."""
+    """A name for what `locate` finds, without the place where it lies on this machine.
+
+    The folder `pipeline` of a training run has the run's name.
+    """
     located = locate(model)
     if located == SVP_TINY:
         return "svp-tiny"
-    return Path(located).resolve().name if Path(located).exists() else str(located)
+    if not Path(located).exists():
+        return str(located)
+    folder = Path(located).resolve()
+    return folder.parent.name if folder.name == "pipeline" else folder.name
 
 
 def find_checkpoint(model: str | Path | None) -> Path:
