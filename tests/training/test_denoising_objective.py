@@ -18,7 +18,7 @@ from svp_diffusers.pipelines.pipeline_svp_talking_head import SVPTalkingHeadPipe
 from svp_diffusers.training.denoiser import stage
 from svp_diffusers.training.denoiser.configuration import ImageTrainingConfiguration
 from svp_diffusers.training.denoiser.image_stage import train_image
-from svp_diffusers.training.denoiser.objective import DenoisingObjective
+from svp_diffusers.training.denoiser.objective import DenoisingObjective, weigh_coefficients
 from svp_diffusers.training.loop.estimate import estimate_step, trace_step
 
 
@@ -99,6 +99,11 @@ def test_a_clip_that_lost_a_condition_is_predicted_without_it(start: Path, condi
         difference = (predict(other) - predict(batch)).abs().mean(dim=(1, 2, 3, 4))
     assert difference[0] > 1e-4
     assert difference[1] < 1e-6
+
+
+def test_the_jaw_counts_most_and_blinks_least() -> None:
+    weights = weigh_coefficients(["jawOpen", "mouthPucker", "eyeBlinkLeft", "browInnerUp"])
+    torch.testing.assert_close(weights, torch.tensor([3.0, 1.5, 1.0, 1.5]) / 1.75)
 
 
 def measure_loss(
