@@ -134,6 +134,10 @@ def test_what_trains_nothing_is_refused() -> None:
     ):
         with pytest.raises(ConfigurationError, match=message):
             StyleAdapterTrainingConfiguration(data="", pipeline="", output_dir="", **options)
+    with pytest.raises(ConfigurationError, match="no LoRA"):
+        ImageTrainingConfiguration(
+            data="", pipeline="", output_dir="", style_dropout=1.0, lora_rank=2
+        )
 
 
 @pytest.fixture(scope="module")
