@@ -232,3 +232,14 @@ def test_damage_of_a_clip_is_never_more_than_a_dataset_error(tmp_path, make_clip
         except DatasetError:
             refused += 1
     assert refused > 200
+
+
+def test_a_key_of_a_later_release_is_passed_over(tmp_path, make_clip):
+    written = write_dataset(tmp_path, make_clip)
+    content = json.loads((tmp_path / "index.json").read_text())
+    content.pop("sha256")
+    for each in (content, content["clips"][0], content["shards"][0]):
+        each["later"] = 1
+    digest = hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+    (tmp_path / "index.json").write_text(json.dumps(content | {"sha256": digest}))
+    assert read_index(tmp_path) == written

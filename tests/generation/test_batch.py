@@ -134,7 +134,7 @@ BAD: dict[str, tuple[Any, str, str]] = {
     "no such style": ({"style": "furious"}, "StyleError", "unknown style"),
     "no such checkpoint": ({"model": "nowhere/at-all"}, "CheckpointError", "neither"),
     "a picture as speech": ({"audio": "portrait.png"}, "MediaError", "audio"),
-    "an impossible value": ({"style_temperature": -1}, "ConfigurationError", "0 or more"),
+    "an impossible value": ({"style_temperature": -1}, "ConfigurationError", "from 0 to 100"),
     "a failure of ours": ({"seed": 2**70}, "", ""),
 }
 

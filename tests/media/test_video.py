@@ -1,7 +1,7 @@
 import struct
 import tracemalloc
 from fractions import Fraction
-from itertools import pairwise
+from itertools import islice, pairwise
 
 import av
 import numpy as np
@@ -329,3 +329,19 @@ def _encode(path, frames, fps, pixel_shape=Fraction(1)):
             frame.pts, frame.time_base = index, 1 / fps
             container.mux(stream.encode(frame))
         container.mux(stream.encode(None))
+
+
+def test_a_frame_whose_time_is_years_away_is_an_error_and_not_years_of_frames(tmp_path):
+    path = tmp_path / "a.mkv"
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("libx264", rate=25)
+        stream.width, stream.height, stream.pix_fmt = 48, 32, "yuv420p"
+        for index, picture in enumerate(make_frames(10)):
+            frame = av.VideoFrame.from_ndarray(picture, format="rgb24")
+            frame.pts, frame.time_base = index + (10**9 if index > 5 else 0), Fraction(1, 25)
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode(None))
+    with pytest.raises(MediaError, match="shows a single frame for 40000000 s"):
+        for _ in islice(read_frames(path, Fraction(25)), 10**5):
+            pass
+    assert len(list(read_frames(path))) == 10

@@ -14,7 +14,7 @@ import tarfile
 from array import array
 from collections.abc import Sequence
 from contextlib import ExitStack
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
@@ -118,9 +118,14 @@ def parse_index(data: bytes, where: str) -> DatasetIndex:
     except ValueError as error:
         raise DatasetError(f"{where} is not a dataset index: {error}") from error
     return DatasetIndex(
-        tuple(ShardEntry(**shard) for shard in content["shards"]),
-        tuple(_parse_entry(**clip) for clip in content["clips"]),
+        tuple(ShardEntry(**_known(shard, ShardEntry)) for shard in content["shards"]),
+        tuple(_parse_entry(**_known(clip, ClipEntry)) for clip in content["clips"]),
     )
+
+
+def _known(values: dict[str, Any], kind: type) -> dict[str, Any]:
+    """Those that `kind` has; others, of a later release, are passed over."""
+    return {field.name: values[field.name] for field in fields(kind) if field.name in values}
 
 
 def _parse_entry(

@@ -23,6 +23,7 @@ from svp_diffusers.media.mark import SYNTHETIC_MARK
 from svp_diffusers.media.output import atomic_path
 
 MAXIMUM_FPS = 120
+MAXIMUM_GAP_SECONDS = 600  # from a frame to the next: a damaged time may be years away
 NTSC_RATES = [Fraction(1000 * fps, 1001) for fps in (24, 30, 48, 60, 120)]
 # Our choices: visually lossless at portrait sizes; speech without artefacts.
 CONSTANT_RATE_FACTOR = "17"
@@ -130,13 +131,21 @@ def read_frames(path: str | Path, fps: Fraction | None = None) -> Iterator[NDArr
                 raise MediaError(f"{path} does not say when its frames are shown; convert to MP4")
             if shown is None:
                 start = frame.time
+            elif frame.time - shown.time > MAXIMUM_GAP_SECONDS:
+                raise _still(path, frame.time - shown.time)
             else:
                 switch = first_slot(shown.time - start, frame.time - start, fps)
                 yield from _repeat(shown, switch - slot)
                 slot = max(slot, switch)
             shown, end = frame, _end_of(frame, stream)
         if shown is not None:
+            if end - shown.time > MAXIMUM_GAP_SECONDS:
+                raise _still(path, end - shown.time)
             yield from _repeat(shown, number_of_frames(end - start, fps) - slot)
+
+
+def _still(path: str | Path, seconds: float) -> MediaError:
+    return MediaError(f"{path} shows a single frame for {seconds:.0f} s: it is damaged, or cut it")
 
 
 def _repeat(frame: av.VideoFrame, times: int) -> Iterator[NDArray[np.uint8]]:
