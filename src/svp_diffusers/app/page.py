@@ -228,7 +228,7 @@ def build_page(
                     cancel = gr.Button("Stop", variant="stop")
                 notes = gr.Markdown()
                 files = gr.File(
-                    label="Video and manifest, to download", interactive=False, height=160
+                    label="Video and manifest, to download", interactive=False, height=220
                 )
 
         shown_fields = [name, second, blend, map_row, schedule, clip, style_file]
