@@ -28,7 +28,7 @@ def draw_heads(layout: str, keypoints: Tensor, height: int, width: int) -> Tenso
         places: Tensor = _draw_face_places(keypoints, height, width)
         return places[:, :, None].expand(-1, -1, frames, -1, -1)
     points = keypoints.flatten(0, 1)
-    drawn: Tensor = (draw_dots if points.shape[1] == 8 else _draw_v3_dots)(points, height, width)
+    drawn: Tensor = (_draw_dots if points.shape[1] == 8 else _draw_v3_dots)(points, height, width)
     return drawn.unflatten(0, (clips, frames)).transpose(1, 2)
 
 
@@ -47,7 +47,18 @@ def _draw_face_place(keypoints: NDArray[np.floating], height: int, width: int) -
     return draw_face_rectangle(height, width, shares)
 
 
-# Operators, as NumPy draws them, which tensors without values have to pass.
+# Operators, as what they draw depends on values, and tensors without any have to pass them.
+
+
+@torch.library.custom_op("svp_diffusers::draw_dots", mutates_args=())
+def _draw_dots(points: Tensor, height: int, width: int) -> Tensor:
+    """Pictures (n, 3, height, width) of keypoints (n, 8, 2)."""
+    return draw_dots(points, height, width)
+
+
+@_draw_dots.register_fake
+def _(points: Tensor, height: int, width: int) -> Tensor:
+    return points.new_empty(len(points), 3, height, width)
 
 
 @torch.library.custom_op("svp_diffusers::draw_v3_dots", mutates_args=())
