@@ -4,7 +4,7 @@ CONSTRAINTS ?= constraints.txt
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: install demo pictures test test-slow lint docs
+.PHONY: install demo pictures test test-slow test-app lint docs
 
 install: $(VENV)/installed
 
@@ -32,6 +32,18 @@ test: install
 # Notebooks from top to bottom, stages of training that are killed, svp-tiny in some minutes.
 test-slow: install
 	$(PYTEST) -m slow --durations 30
+
+# Gradio wants an older Pillow than the rest is tested with: it lies over .venv, in .venv-app.
+test-app: export OMP_NUM_THREADS = 1
+test-app: $(VENV)-app/installed
+	$(VENV)-app/bin/python -m pytest -m "slow or not slow" tests/app
+
+$(VENV)-app/installed: $(VENV)/installed
+	$(BIN)/python -m venv $(VENV)-app
+	$(BIN)/python -c "import sysconfig; print(sysconfig.get_path('purelib'))" \
+		> $(VENV)-app/lib/$$(ls $(VENV)-app/lib)/site-packages/below.pth
+	$(VENV)-app/bin/python -m pip install --quiet gradio matplotlib playwright spaces
+	touch $@
 
 lint: install
 	$(BIN)/ruff check .

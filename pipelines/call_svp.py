@@ -173,6 +173,8 @@ class CallMixin:
                 f"and at most {longest}, the longest clip of this checkpoint's motion modules; got "
                 f"{settings.context_length}."
             )
+        if any(isinstance(each, (int, float)) for each in audio):
+            raise ValueError("`audio` is a list of numbers: pass a waveform as an array or tensor.")
         if len(image) != len(audio) or not image:
             raise ValueError(
                 f"As many images as recordings are needed, got {len(image)} and {len(audio)}."

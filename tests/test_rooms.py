@@ -178,6 +178,15 @@ def test_what_travels_to_the_hub_imports_nothing_else_of_the_package() -> None:
     )
 
 
+def test_commands_print_names_escaped() -> None:
+    echoing = [
+        path.name
+        for path in (ROOT / "src" / PACKAGE / "cli").glob("*.py")
+        if "typer.echo(" in path.read_text() and path.name != "printing.py"
+    ]
+    assert echoing == [], "use cli.printing.say"
+
+
 def test_no_file_is_too_long_to_read_in_a_sitting() -> None:
     lines = {
         path.relative_to(ROOT / "src" / PACKAGE).as_posix(): path.read_bytes().count(b"\n")

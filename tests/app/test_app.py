@@ -12,7 +12,6 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-import httpx
 import numpy as np
 import pytest
 import soundfile
@@ -29,6 +28,7 @@ from .conftest import Server
 
 pytest.importorskip("gradio_client", reason="the extra `app` is not installed")
 
+import httpx
 from gradio_client import handle_file
 from gradio_client.exceptions import AppError
 

@@ -117,6 +117,7 @@ def everywhere(name: str) -> dict[str, MakeFile]:
     """What is wrong with a file of any kind."""
     return {
         "missing": missing(f"gone{name}"),
+        "of a name too long": missing("x" * 300 + name),
         "empty": written(f"empty{name}", b""),
         "a folder": folder_named(f"folder{name}"),
         "a pipe": fifo(f"pipe{name}"),
@@ -251,10 +252,10 @@ STYLES: dict[str, MakeFile] = {
     ),
     "weights of something else": written(
         "w.style.safetensors",
-        struct.pack("<Q", 58)
+        struct.pack("<Q", 64)
         + json.dumps({"x": {"dtype": "F32", "shape": [1], "data_offsets": [0, 4]}})
+        .ljust(64)
         .encode()
-        .ljust(58)
         + bytes(4),
     ),
 }

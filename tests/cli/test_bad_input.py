@@ -108,7 +108,16 @@ for option, values in {
         *("0:prior,99:prior", "-1:prior", "0:", "0:prior,nan:prior", "0:prior,1e9:prior"),
         *("0:prior,1:prior," * 3000, "\x1b[2J", "../secret", "happy" * 10_000),
     ),
-    "model": ("./gone", "gone", "a/b/c", "/dev/null", "http://host/model", "\x1b[2J"),
+    "model": (
+        "x" * 300,
+        "x" * 300 + "/y",
+        "./gone",
+        "gone",
+        "a/b/c",
+        "/dev/null",
+        "http://host/model",
+        "\x1b[2J",
+    ),
 }.items():
     for value in values:
         shown = value if len(value) < 30 else f"{value[:20]}... ({len(value)})"
@@ -122,7 +131,7 @@ for command, start in {
     "demo": ["demo", "-o", "demo.mp4"],
     "sample": ["style", "sample", "prior", "-o", "samples", "--checkpoint", str(SVP_TINY)],
     "interpolate": ["style", "interpolate", "prior", "prior", "-o", "s", "--checkpoint", SVP_TINY],
-    "mix": ["style", "mix", "prior", "prior", "-o", "s", "--checkpoint", SVP_TINY],
+    "mix": [*("style", "mix", "prior", "prior", "-w", "1", "-o", "s"), "--checkpoint", SVP_TINY],
     "tiny": ["train", "tiny", "-o", "tiny"],
 }.items():
     for option, values in {
@@ -178,6 +187,8 @@ for name, output in {
     "a hidden nothing": ".mp4",
     "below a file": str(PORTRAITS[0] / "video.mp4"),
     "a device": "/dev/null",
+    "a name too long": "x" * 300 + ".mp4",
+    "folders too long": "x" * 300 + "/video.mp4",
     "the picture": str(PORTRAITS[0]),
 }.items():
     BAD[f"output: {name}"] = lambda _, o=output: [*GENERATE[:3], "-o", o]

@@ -138,6 +138,21 @@ def test_styles_are_learned_from_what_the_vae_leaves_of_them(data: str) -> None:
     assert style.true.high <= 1  # a share
 
 
+class MoodyPainter(Painter):
+    """Shows the styles of some people only."""
+
+    def generate(self, clip: TrueClip, *arguments: Any, **options: Any) -> np.ndarray:
+        self.effect = float(clip.key not in ("test-0", "test-4"))
+        return super().generate(clip, *arguments, **options)
+
+
+def test_the_interval_of_a_share_ends_at_the_whole(data: str) -> None:
+    style = find(evaluate(MoodyPainter(), data, parts=["style"], clips=3), "requested style")
+    assert style.generated.value == pytest.approx((1 + 1 + 1 / 3 + 1 / 3) / 4)
+    assert style.generated.high == 1
+    assert (style.control.low, style.control.high) == (0, 1)
+
+
 def test_models_are_measured_on_people_of_the_test_split_alone(
     data: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

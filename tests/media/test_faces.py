@@ -115,6 +115,8 @@ def test_a_crop_is_two_faces_wide_where_the_picture_allows():
     assert (crop.top, crop.scale) == (0, 0.5)
     crop = crop_around_face(image, np.array([0, 250, 50, 300], dtype=np.float32), 100)
     assert (crop.left, crop.top, crop.scale) == (0, 200, 1)
+    crop = crop_around_face(image, np.array([200, 0, 250, 50], dtype=np.float32), 100)
+    assert (crop.left, crop.top, crop.scale) == (175, 0, 1)
 
 
 def test_tracking_follows_one_person():

@@ -15,6 +15,7 @@ from svp_diffusers.expression.track import Expressions
 from svp_diffusers.expression.video import read_video_expressions
 from svp_diffusers.media.video import write_video
 from svp_diffusers.samples import PORTRAITS
+from svp_diffusers.style.clip import read_clip
 
 
 def write_mat(path: Path, frames: int = 20) -> np.ndarray:
@@ -89,6 +90,15 @@ def test_a_video_shows_its_expressions_at_25_frames_per_second(tmp_path: Path) -
     assert (expressions.values[:, ARKIT_BLENDSHAPES.index("tongueOut")] == 0).all()
     other = read_video_expressions(film(tmp_path / "b.mp4", 2, 12))
     assert np.abs(expressions.values - other.values).max() > 0.05
+
+
+def test_a_clip_on_video_has_expressions_for_encoders_of_their_space(tmp_path: Path) -> None:
+    video = film(tmp_path / "a.mp4", 0, 4)
+    expressions, recording = read_clip(video, "arkit52")
+    assert recording is None  # it is silent
+    np.testing.assert_array_equal(expressions.values, read_video_expressions(video).values)
+    with pytest.raises(ExpressionError, match=r"gives arkit52 .* takes bfm64"):
+        read_clip(video, "bfm64")
 
 
 def test_a_video_without_a_face_is_told(tmp_path: Path) -> None:

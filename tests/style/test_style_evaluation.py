@@ -17,7 +17,12 @@ from svp_diffusers.evaluation.style_encoder.metrics import (
     retrieve_within_recordings,
     tell_speakers,
 )
-from svp_diffusers.evaluation.style_encoder.representations import Representation
+from svp_diffusers.evaluation.style_encoder.representations import (
+    Representation,
+    cut_windows,
+    represent_by_dynamics,
+    represent_by_mean,
+)
 from svp_diffusers.expression.track import Expressions
 from svp_diffusers.models.style_encoder_svp import StyleEncoder
 
@@ -130,6 +135,17 @@ def test_the_report_of_real_looking_clips(clips: list[StyleClip]) -> None:
     ]
     with pytest.raises(DatasetError, match="no clips of c; there are a, b"):
         evaluate_style(StyleEncoder.tiny(), clips, ["c"])
+
+
+def test_the_width_of_a_plain_window_is_how_much_the_face_moves(clips: list[StyleClip]) -> None:
+    windows = cut_windows(clips)
+    style = np.array([clips[number].style for number in windows.clip])
+    for represent_plainly in (represent_by_mean, represent_by_dynamics):
+        widths = represent_plainly(windows).widths
+        assert widths.shape == (16,)
+        assert widths[style == "loud"].mean() == pytest.approx(
+            3 * widths[style == "calm"].mean(), rel=0.05
+        )
 
 
 def test_centring_takes_the_face_away(clips: list[StyleClip]) -> None:

@@ -91,7 +91,7 @@ def test_it_learns_and_leaves_its_base_alone(base: Path, cached: Path, tmp_path:
     audio = pipe.unet.config.cross_attention_dim
     assert torch.equal(after[CONDITION_LAYER][:, :audio], before[CONDITION_LAYER][:, :audio])
     card = describe_folder(folder, "org/style", "style-adapter")
-    assert card.base_model == base.name
+    assert card.base_model == base.parent.name  # the run's, as all call their folder `pipeline`
     assert len(read_metrics(configuration)) == 40
 
 
@@ -134,6 +134,10 @@ def test_what_trains_nothing_is_refused() -> None:
     ):
         with pytest.raises(ConfigurationError, match=message):
             StyleAdapterTrainingConfiguration(data="", pipeline="", output_dir="", **options)
+    with pytest.raises(ConfigurationError, match="no LoRA"):
+        ImageTrainingConfiguration(
+            data="", pipeline="", output_dir="", style_dropout=1.0, lora_rank=2
+        )
 
 
 @pytest.fixture(scope="module")

@@ -144,7 +144,7 @@ def build_page(
         return [gr.update(visible=kind in kinds) for kinds in shown]
 
     with gr.Blocks(
-        title="svp", analytics_enabled=False, delete_cache=(KEPT_SECONDS, KEPT_SECONDS)
+        title="svp", analytics_enabled=False, delete_cache=(KEPT_SECONDS // 6, KEPT_SECONDS)
     ) as page:
         gr.Markdown(ABOUT.format(name=performer.name))
         with gr.Row():
@@ -228,7 +228,7 @@ def build_page(
                     cancel = gr.Button("Stop", variant="stop")
                 notes = gr.Markdown()
                 files = gr.File(
-                    label="Video and manifest, to download", interactive=False, height=160
+                    label="Video and manifest, to download", interactive=False, height=220
                 )
 
         shown_fields = [name, second, blend, map_row, schedule, clip, style_file]

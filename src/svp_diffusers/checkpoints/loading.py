@@ -22,7 +22,7 @@ from svp_diffusers.pipelines.pipeline_svp_talking_head import SVPTalkingHeadPipe
 SVP_TINY = Path(__file__).parent / "svp_tiny"
 """The checkpoint that ships with the package, for drawn people only. See its README.md."""
 
-_REPOSITORY = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]*[A-Za-z0-9]", re.ASCII)
+_REPOSITORY = re.compile(r"[A-Za-z0-9][\w.-]{,95}/[\w.-]{,95}[A-Za-z0-9]", re.ASCII)
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
@@ -42,22 +42,32 @@ def locate(model: str | Path | None) -> str | Path:
     """
     if model is None or (str(model) == "svp-tiny" and not Path(model).exists()):
         return SVP_TINY
-    for folder in (Path(model), Path(model, "style_encoder")):
-        restore_folder(folder)
-    if not Path(model).exists() and not _REPOSITORY.fullmatch(str(model)):
+    try:
+        for folder in (Path(model), Path(model, "style_encoder")):
+            restore_folder(folder)
+        exists = Path(model).exists()
+    except OSError:  # the name is too long
+        exists = False
+    if not exists and not _REPOSITORY.fullmatch(str(model)):
         raise CheckpointError(
-            f"there is no folder {model}; give the folder of a checkpoint, the id of a repository "
-            "on the Hub (OWNER/NAME), or svp-tiny"
+            f"there is no folder {str(model)[:200]}; give the folder of a checkpoint, the id of a "
+            "repository on the Hub (OWNER/NAME), or svp-tiny"
         )
     return model
 
 
 def name_checkpoint(model: str | Path | None) -> str:
-    """A name for what `locate` finds, without the place where it lies on this machine."""
+    """A name for what `locate` finds, without the place where it lies on this machine.
+
+    The folder `pipeline` of a training run has the run's name.
+    """
     located = locate(model)
     if located == SVP_TINY:
         return "svp-tiny"
-    return Path(located).resolve().name if Path(located).exists() else str(located)
+    if not Path(located).exists():
+        return str(located)
+    folder = Path(located).resolve()
+    return folder.parent.name if folder.name == "pipeline" else folder.name
 
 
 def find_checkpoint(model: str | Path | None) -> Path:

@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from svp_diffusers.cli.printing import say
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
@@ -59,6 +61,6 @@ def batch(
             show(describe_progress(outcomes, total, time.monotonic() - start))
 
         outcomes = make_batch(manifest, output, execute, report)
-    typer.echo(f"{output / REPORT_NAME} says what became of every line")
+    say(f"{output / REPORT_NAME} says what became of every line")
     if any(outcome.result == FAILED for outcome in outcomes):
         raise typer.Exit(1)

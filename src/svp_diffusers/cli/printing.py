@@ -9,7 +9,12 @@ def say(text: object, err: bool = False) -> None:
     Names come from files and from the Hub: a terminal would carry out the control characters in
     them. Lines and tabs are kept.
     """
-    typer.echo("".join(map(_escape, str(text))), err=err)
+    typer.echo(escape(str(text)), err=err)
+
+
+def escape(text: str) -> str:
+    """The text as `say` prints it."""
+    return "".join(map(_escape, text))
 
 
 def say_warning(

@@ -56,17 +56,20 @@ def show_status() -> Iterator[Callable[[str], None]]:
     Where that is no terminal, a line is printed every ten seconds, and the last.
     """
     from rich.console import Console
+    from rich.text import Text
 
-    console = Console(stderr=True)
+    from svp_diffusers.cli.printing import escape
+
+    console = Console(stderr=True, markup=False, emoji=False)
     said, printed = "", -math.inf
     with console.status("") as status:
 
         def show(text: str) -> None:
             nonlocal said, printed
-            said = text
-            status.update(text)
+            said = escape(text)
+            status.update(Text(said))
             if not console.is_terminal and time.monotonic() >= printed + STATUS_SECONDS:
-                console.print(text, soft_wrap=True)
+                console.print(said, soft_wrap=True)
                 printed, said = time.monotonic(), ""
 
         yield show

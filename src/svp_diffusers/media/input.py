@@ -27,19 +27,19 @@ def check_input(path: str | Path) -> Path:
     or may not be read.
     """
     path = Path(path)
-    if path.is_dir():
-        raise MediaError(f"{path} is a folder; name a file inside it")
-    if not path.exists():
-        raise MediaError(f"{path} does not exist; check the name and the folder")
-    if not path.is_file():
-        raise MediaError(f"{path} is not a regular file; copy its content into one")
-    if path.stat().st_size == 0:
-        raise MediaError(f"{path} is empty (0 bytes); make or download it again")
     try:
+        if path.is_dir():
+            raise MediaError(f"{path} is a folder; name a file inside it")
+        if not path.exists():
+            raise MediaError(f"{path} does not exist; check the name and the folder")
+        if not path.is_file():
+            raise MediaError(f"{path} is not a regular file; copy its content into one")
+        if path.stat().st_size == 0:
+            raise MediaError(f"{path} is empty (0 bytes); make or download it again")
         with path.open("rb"):
             pass
     except OSError as error:
-        raise MediaError(f"{path} cannot be read: {error.strerror}") from error
+        raise MediaError(f"{str(path)[:200]} cannot be read: {error.strerror}") from error
     return path
 
 

@@ -19,13 +19,16 @@ def check_output(path: str | Path) -> Path:
     or when the folder (or the nearest existing one above it) may not be written.
     """
     path = Path(path)
-    if path.is_dir():
-        raise OutputError(f"{path} is a folder; name a file inside it")
-    if path.exists() and not path.is_file():
-        raise OutputError(f"{path} is not a regular file; name another output")
-    folder = path.parent
-    while not folder.exists():
-        folder = folder.parent
+    try:
+        if path.is_dir():
+            raise OutputError(f"{path} is a folder; name a file inside it")
+        if path.exists() and not path.is_file():
+            raise OutputError(f"{path} is not a regular file; name another output")
+        folder = path.parent
+        while not folder.exists():
+            folder = folder.parent
+    except OSError as error:  # the name is too long
+        raise OutputError(f"{str(path)[:200]} cannot be written: {error.strerror}") from error
     if not folder.is_dir():
         raise OutputError(f"{path} cannot be written: {folder} is a file, not a folder")
     if not os.access(folder, os.W_OK | os.X_OK):

@@ -116,7 +116,10 @@ def _read_metadata(path: Path) -> dict[Path, dict[str, str]]:
     for line, row in enumerate(rows, start=2):
         if None in row or None in row.values() or not row.get("file"):
             raise DatasetError(f"{path}, line {line}: every line needs a `file` and all columns")
-        file = (path.absolute().parent / row.pop("file")).resolve()
+        name = row.pop("file")
+        if "\0" in name:
+            raise DatasetError(f"{path}, line {line}: {name!r} is not the name of a file")
+        file = (path.absolute().parent / name).resolve()
         values = {name: value for name, value in row.items() if value}
         if file in found:
             raise DatasetError(f"{path}, line {line}: {file} comes twice")

@@ -93,6 +93,10 @@ class DenoisingConfiguration(LoopConfiguration):
             require(0 <= getattr(self, name) <= 1, f"{name} must be from 0 to 1")
         for name in ("sync_weight", "lora_rank"):
             require(getattr(self, name) >= 0, f"{name} must be 0 or more")
+        require(
+            self.style_dropout < 1 or self.lora_rank == 0,
+            "style_dropout 1 is of a model without style, and no LoRA: leave lora_rank away",
+        )
         require(self.lora_alpha is None or self.lora_alpha > 0, "lora_alpha must be above 0")
         require(
             self.weights_dtype in ("float32", "bfloat16"),
