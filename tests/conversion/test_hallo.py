@@ -316,7 +316,7 @@ def test_every_key_is_accounted_for(golden: Hallo) -> None:
     with pytest.raises(CheckpointError, match=r"proj2.bias is \(3,\)"):
         convert_audio_projector(parts["audioproj"])
     parts["imageproj"].pop("norm.bias")
-    with pytest.raises(CheckpointError, match=r"missing norm\.bias"):
+    with pytest.raises(CheckpointError, match=r"missing projection\.norm\.bias"):
         convert_identity_projector(parts["imageproj"])
 
 

@@ -168,7 +168,7 @@ def test_what_was_trained_is_pushed_private_unless_the_user_says_public(
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (["push", ".", "org/nothing"], "holds no checkpoint, LoRA or style"),
+        (["push", ".", "org/nothing"], "holds no checkpoint, LoRA, style or style adapter"),
         (["pull", "org/nothing"], "org/nothing cannot be pulled"),
     ],
 )

@@ -217,7 +217,7 @@ def test_impossible_settings_are_refused(settings: dict[str, object]) -> None:
 
 @pytest.mark.parametrize(("clips", "workers"), [(0, 1), (1, 0)])
 def test_no_clips_or_no_workers_are_refused(tmp_path: Path, clips: int, workers: int) -> None:
-    with pytest.raises(ConfigurationError, match="at least 1"):
+    with pytest.raises(ConfigurationError, match="a whole number from 1 to"):
         list(synthesise_dataset(tmp_path, clips, SMALL, workers))
 
 

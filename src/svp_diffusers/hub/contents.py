@@ -97,15 +97,17 @@ def choose_parts(folder: Path, names: Iterable[str]) -> tuple[list[str], list[st
     if ADAPTER_WEIGHTS in names:
         components.add("style_encoder")
     module = (index.get("_class_name") or [""])[0]
-    code = {name for name in code_files() if "/" not in name} | {f"{module}.py"}
+    code = {*code_files(), f"{module}.py"}
     if f"{module}.py" in names:
         code |= {f"{each}.py" for each in get_relative_imports(folder / f"{module}.py")}
 
     def is_part(name: str) -> bool:
         path = PurePosixPath(name)
         suffix = path.suffix.lower()
+        if name in code:
+            return True
         if len(path.parts) == 1:
-            known = name in {*MARKERS, *DOCUMENTS, *code} or path.stem in LICENCES
+            known = name in {*MARKERS, *DOCUMENTS} or path.stem in LICENCES
             return known or name.endswith(".style.safetensors")
         if path.parts[0] in components:
             return suffix in COMPONENT_SUFFIXES or path.stem in LICENCES

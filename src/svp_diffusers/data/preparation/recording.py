@@ -151,8 +151,16 @@ def refuse_video(source: Source, directory: Path, detail: str) -> None:
 
 
 def _write_outcome(outcome: VideoOutcome, directory: Path) -> None:
+    parts = tuple(replace(part, detail=_spell_bytes(part.detail)) for part in outcome.parts)
+    notes = tuple(map(_spell_bytes, outcome.notes))
+    spelled = replace(outcome, path=_spell_bytes(outcome.path), notes=notes, parts=parts)
     with atomic_path(directory / OUTCOME_NAME) as path:
-        path.write_text(json.dumps(asdict(outcome)))
+        path.write_text(json.dumps(asdict(spelled)))
+
+
+def _spell_bytes(text: str) -> str:
+    """A text in which bytes of a file's name that are not UTF-8 are spelled out: `caf\\udce9`."""
+    return text.encode(errors="backslashreplace").decode()
 
 
 def _make_clips(
@@ -195,7 +203,7 @@ def _make_clips(
                 **source.metadata,
                 **asdict(plan.speech),
                 # A name in another encoding is kept readable.
-                "source": source.path.name.encode(errors="backslashreplace").decode(),
+                "source": _spell_bytes(source.path.name),
                 "source_sha256": name.rpartition("-")[2],
                 "start_seconds": float(frames.start / fps),
             },
