@@ -19,10 +19,11 @@ from PIL import Image
 
 from svp_diffusers.errors import ConfigurationError, MediaError, OutputError
 from svp_diffusers.generation.batch.report import FAILED, KEPT, MADE, Outcome, describe_progress
-from svp_diffusers.generation.batch.run import lock_folder, make_batch
+from svp_diffusers.generation.batch.run import make_batch
 from svp_diffusers.generation.batch.worker import Job, Worker
 from svp_diffusers.generation.batch.workers import in_processes
 from svp_diffusers.generation.generate import generate_video
+from svp_diffusers.media.locking import hold
 from svp_diffusers.media.manifest import get_manifest_path, hash_file
 
 from .conftest import write_speech
@@ -204,7 +205,7 @@ def test_warnings_are_notes(files: Path, tmp_path: Path) -> None:
 
 def test_two_batches_do_not_write_to_one_folder(files: Path, tmp_path: Path) -> None:
     manifest = write_manifest(tmp_path / "m.jsonl", [line(files, "a.mp4")])
-    with lock_folder(tmp_path / "out"), pytest.raises(OutputError, match="another"):
+    with hold(tmp_path / "out", "batch"), pytest.raises(OutputError, match="another"):
         make_batch(manifest, tmp_path / "out", here)
 
 

@@ -147,7 +147,7 @@ class CallMixin:
         height, width = settings.height, settings.width
         check_number("height", height, self.vae_scale_factor, 4096, whole=True)
         check_number("width", width, self.vae_scale_factor, 4096, whole=True)
-        if height % self.vae_scale_factor or width % self.vae_scale_factor or height * width <= 0:
+        if height % self.vae_scale_factor or width % self.vae_scale_factor:
             raise ValueError(
                 f"`height` and `width` must be positive multiples of {self.vae_scale_factor}, got "
                 f"{height} and {width}."

@@ -2,15 +2,12 @@
 
 import shutil
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
 from pathlib import Path
 
-from filelock import FileLock, Timeout
-
-from svp_diffusers.errors import OutputError
 from svp_diffusers.generation.batch.lines import Line, read_lines
 from svp_diffusers.generation.batch.report import FAILED, Outcome, write_report
 from svp_diffusers.generation.batch.worker import WORK_NAME, Job, move_files
+from svp_diffusers.media.locking import hold
 from svp_diffusers.media.output import check_output
 
 Execute = Callable[[Sequence[Job]], Iterator[Outcome]]
@@ -46,7 +43,8 @@ def make_batch(
     folder = folder.absolute()
     check_output(folder / "report.csv")
     lines = read_lines(manifest, folder)
-    with lock_folder(folder):
+    with hold(folder, "batch", patience=0):
+        folder.mkdir(exist_ok=True)
         finish_moves(folder)
         outcomes = [_refuse(line) for line in lines if line.request is None]
         jobs = [Job(line.number, line.request, folder) for line in lines if line.request]
@@ -58,21 +56,6 @@ def make_batch(
         write_report(outcomes, folder)
         shutil.rmtree(folder / WORK_NAME, ignore_errors=True)
     return sorted(outcomes, key=lambda each: each.line)
-
-
-@contextmanager
-def lock_folder(folder: Path) -> Iterator[None]:
-    """Keep other batches out of a folder; the lock of a process that was killed is gone with it.
-
-    Raises:
-        OutputError: another batch is at work in it.
-    """
-    folder.mkdir(parents=True, exist_ok=True)
-    try:
-        with FileLock(folder / ".lock", blocking=False):
-            yield
-    except Timeout as error:
-        raise OutputError(f"{folder}: another `svp batch` is at work there; wait for it") from error
 
 
 def finish_moves(folder: Path) -> None:
