@@ -15,7 +15,7 @@ from diffusers.video_processor import VideoProcessor
 from torch.nn import functional as F
 from transformers import FeatureExtractionMixin, PreTrainedModel
 
-from .guidance_svp import GuidancePass
+from .guidance_svp import GuidancePass, embed_guidance
 from .head_pictures_svp import HeadPictures, stack_head_pictures
 from .images_svp import Portrait, read_portrait
 from .noise_svp import check_finite
@@ -49,7 +49,11 @@ class Conditions:
     def give(self, shown: GuidancePass, scales: dict[str, float]) -> dict[str, Any]:
         """What the UNet is given in one pass of guidance, with its attention scales."""
         tokens = self.audio_tokens
+        told = None
+        if shown.told_scales is not None:
+            told = embed_guidance(tokens.new_tensor([shown.told_scales]))
         return {
+            "timestep_cond": told,
             "encoder_hidden_states": tokens if shown.audio else torch.zeros_like(tokens),
             "style": self.style[None] if shown.style else None,
             "reference_features": self.reference_features if shown.portrait else None,
