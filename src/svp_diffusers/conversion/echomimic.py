@@ -6,7 +6,7 @@ antgroup/echomimic a53e970.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +31,7 @@ from svp_diffusers.models.temporal_unet_svp import TemporalUNet
 
 PUBLISHED = Published(
     "BadToBest/EchoMimic",
-    "main",
+    "2f73bcaf22a24f3103524fc3e5f148f69536d584",
     {
         "denoising_unet": "denoising_unet.pth",
         "motion_module": "motion_module.pth",
@@ -44,10 +44,15 @@ PUBLISHED = Published(
     "Apache-2.0 (EchoMimic; its README adds academic research), CreativeML OpenRAIL-M's use "
     "restrictions (Stable Diffusion, which it grew out of), MIT (Whisper and the VAE).",
 )
-ACCELERATED = {
-    "denoising_unet": "denoising_unet_acc.pth",
-    "motion_module": "motion_module_acc.pth",
-}
+PUBLISHED_ACCELERATED = replace(
+    PUBLISHED,
+    revision="main",  # the commit above does not have them yet
+    files={
+        **PUBLISHED.files,
+        "denoising_unet": "denoising_unet_acc.pth",
+        "motion_module": "motion_module_acc.pth",
+    },
+)
 # Of the pipeline; the published inference's.
 SETTINGS = {
     "fps": 24.0,

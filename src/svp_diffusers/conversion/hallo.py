@@ -37,7 +37,7 @@ from svp_diffusers.models.temporal_unet_svp import REGIONS, MotionModule, Tempor
 
 PUBLISHED = Published(
     "fudan-generative-ai/hallo",
-    "main",
+    "d09cdbe1df2e0a5852b58b7508ffe3d91363799f",
     {
         "net": "hallo/net.pth",
         "wav2vec2_config": "wav2vec/wav2vec2-base-960h/config.json",
@@ -53,6 +53,7 @@ PUBLISHED = Published(
 PUBLISHED_2 = replace(
     PUBLISHED,
     repository="fudan-generative-ai/hallo2",
+    revision="ba6eea56b2a4b5a4c1bd561f1b8f5e682fae926b",
     files={**PUBLISHED.files, "net": "hallo2/net.pth"},
 )
 # Of the pipeline; the published inference's.

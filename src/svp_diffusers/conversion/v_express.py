@@ -28,13 +28,13 @@ from svp_diffusers.models.temporal_unet_svp import TemporalUNet
 
 PUBLISHED = Published(
     "tk93/V-Express",
-    "main",
+    "e55df13a7cc9dd7489440daa6f67a8802a0c2860",
     {
-        "denoising_unet": "model_ckpts/v-express/denoising_unet.bin",
-        "motion_module": "model_ckpts/v-express/motion_module.bin",
-        "reference_net": "model_ckpts/v-express/reference_net.bin",
-        "kps_guider": "model_ckpts/v-express/v_kps_guider.bin",
-        "audio_projection": "model_ckpts/v-express/audio_projection.bin",
+        "denoising_unet": "denoising_unet.bin",
+        "motion_module": "motion_module.bin",
+        "reference_net": "reference_net.bin",
+        "kps_guider": "v_kps_guider.bin",
+        "audio_projection": "audio_projection.bin",
     },
     "V-Express's own, for research only; CreativeML OpenRAIL-M's use restrictions (Stable "
     "Diffusion, which it grew out of). VAE and audio encoder come from repositories of their own.",
