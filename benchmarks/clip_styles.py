@@ -1,8 +1,8 @@
 """Do the styles of two clips make different videos, and by how much more than two seeds do?
 
-Every portrait says the same in each style, with two seeds and a still head. Of each video the mean of
-the 52 expression coefficients over time is read by the face landmarker; what is printed is the mean
-distance of two videos that differ in style alone, and of two that differ in seed alone.
+Every portrait says the same in each style, with two seeds and a still head. Of each video the mean
+of the 52 expression coefficients over time is read by the face landmarker. What is printed is the
+mean distance of two videos that differ in style alone, and of two that differ in seed alone.
 
     python benchmarks/clip_styles.py SPEECH.wav --styles CLIP.style.safetensors --portraits PICTURE
 """
