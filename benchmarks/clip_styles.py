@@ -2,7 +2,8 @@
 
 Every portrait says the same in each style, with two seeds and a still head. Of each video the mean
 of the 52 expression coefficients over time is read by the face landmarker. What is printed is the
-mean distance of two videos that differ in style alone, and of two that differ in seed alone.
+mean distance of two videos that differ in style alone, and of two that differ in seed alone: in
+noise, and at a temperature above 0 also in what is drawn from the style.
 
     python benchmarks/clip_styles.py SPEECH.wav --styles CLIP.style.safetensors --portraits PICTURE
 """
@@ -29,6 +30,7 @@ def main() -> None:
     parser.add_argument("--portraits", type=Path, nargs="+", required=True)
     parser.add_argument("--model", help="checkpoint; default: svp-tiny")
     parser.add_argument("--style-guidance", type=float, nargs="+", default=[2.0])
+    parser.add_argument("--temperature", type=float, default=0.0, help="0: a style's mean")
     parser.add_argument("--seconds", type=float, default=3.0)
     arguments = parser.parse_args()
     folder = find_checkpoint(arguments.model)
@@ -51,6 +53,7 @@ def main() -> None:
                         style,
                         head_motion="still",
                         style_guidance_scale=scale,
+                        style_temperature=arguments.temperature,
                         generator=torch.Generator().manual_seed(seed),
                         output_type="np",
                     ).frames[0]
