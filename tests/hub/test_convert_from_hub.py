@@ -43,7 +43,10 @@ def published(parity: Path, hub: LoopbackHub, tmp_path_factory: pytest.TempPathF
 
 
 def command(parity: Path, output: Path, *options: object) -> list[str]:
-    sizes = ["--unet-config", parity / "echomimic" / "unet_config.json", "--motion-heads", 4]
+    sizes = [
+        *("--unet-config", parity / "echomimic" / "unet_config.json"),
+        *("--motion-heads", 4, "--revision", "main"),
+    ]
     parts = [SVP, "convert", "echomimic", "--from-hub", *sizes, "-o", output, *options]
     return [str(part) for part in parts]
 
@@ -150,7 +153,7 @@ def test_hallo_and_a_video(
     hub.add_folder(f"fudan-generative-ai/{name}", folder)
     environment, output = client_environment(), tmp_path / name
     sizes = ["--unet-config", parity / "hallo" / "unet_config.json", "--motion-heads", 4]
-    options = [*sizes, "-o", output, *["--hallo2"] * (version == 2)]
+    options = [*sizes, "-o", output, "--revision", "main", *["--hallo2"] * (version == 2)]
     done = subprocess.run(
         [str(part) for part in (SVP, "convert", "hallo", "--from-hub", *options)],
         env=environment,
@@ -180,11 +183,11 @@ def test_v_express_and_a_video(
     hub: LoopbackHub, real_data: Path, tmp_path: Path, client_environment: Environment
 ) -> None:
     golden = real_data / "vexpress_parity"
-    folder = tmp_path / "published" / "model_ckpts" / "v-express"
-    folder.mkdir(parents=True)
+    folder = tmp_path / "published"
+    folder.mkdir()
     for path in golden.glob("*.bin"):
         shutil.copy(path, folder)
-    hub.add_folder("tk93/V-Express", tmp_path / "published")
+    hub.add_folder("tk93/V-Express", folder)
     speech = tmp_path / "speech"
     sizes = {"hidden_size": 48, "num_hidden_layers": 1, "num_attention_heads": 2}
     config = Wav2Vec2Config(**sizes, intermediate_size=48, conv_dim=(16,) * 7)
@@ -192,6 +195,7 @@ def test_v_express_and_a_video(
     Wav2Vec2FeatureExtractor().save_pretrained(speech)
     environment, output = client_environment(), tmp_path / "v-express"
     options = ["--sd-config", golden / "unet_config.json", "--motion-heads", 4, "--dim-head", 8]
+    options += ["--revision", "main"]
     options += ["--vae", real_data / "parity" / "hallo" / "vae", "--audio-encoder", speech]
     done = subprocess.run(
         [str(part) for part in (SVP, "convert", "v-express", "--from-hub", *options, "-o", output)],
@@ -213,3 +217,28 @@ def test_v_express_and_a_video(
     )
     assert made.returncode == 0, made.stderr[-3000:]
     assert (tmp_path / "video.mp4").stat().st_size > 0
+
+
+@pytest.mark.slow
+def test_a_start_from_aniportrait(
+    hub: LoopbackHub, parity: Path, tmp_path: Path, client_environment: Environment
+) -> None:
+    folder = tmp_path / "published"
+    folder.mkdir()
+    for path in (parity / "animate_anyone").glob("*.pth"):
+        shutil.copy(path, folder)
+    hub.add_folder("ZJYang/AniPortrait", folder)
+    environment, output = client_environment(), tmp_path / "start"
+    options = ["--unet-config", parity / "animate_anyone" / "unet_config.json"]
+    options += ["--motion-heads", 4, "--revision", "main", "--vae", parity / "hallo" / "vae"]
+    options += ["--audio-encoder", parity / "hallo" / "wav2vec2-base-960h", "-o", output]
+    done = subprocess.run(
+        [str(part) for part in (SVP, "convert", "aniportrait", "--from-hub", *options)],
+        env=environment,
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert "Apache-2.0" in done.stderr
+    assert not list(Path(environment["HF_HOME"]).rglob("pose_guider.pth"))  # it has no use here
+    assert "svp train image" in done.stdout

@@ -188,9 +188,7 @@ def test_the_lesson_is_the_pipelines_own_guidance(
             given["head_features"],
         )
         attention = {f"{name}_attention_scale": 1.0 for name in ("reference", "audio", "style")}
-        own = pipeline.predict(
-            noisy, timestep[0], conditions, plan_guidance(*scales), (0, 2), attention
-        )
+        own = pipeline.predict(noisy, timestep[0], conditions, plan_guidance(*scales), attention)
     torch.testing.assert_close(lesson, own, atol=1e-5, rtol=1e-5)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -11,6 +12,8 @@ import typer
 from svp_diffusers.cli.printing import say
 
 if TYPE_CHECKING:
+    import torch
+
     from svp_diffusers.conversion.published import Published
     from svp_diffusers.pipelines.pipeline_svp_talking_head import SVPTalkingHeadPipeline
 
@@ -21,7 +24,10 @@ FromHub = Annotated[
     bool, typer.Option("--from-hub", help="Fetch what is not given from the Hub, to its cache.")
 ]
 Repository = Annotated[str | None, typer.Option(help="Another repository on the Hub.")]
-Revision = Annotated[str | None, typer.Option(help="A commit, tag or branch of it.")]
+Revision = Annotated[
+    str | None,
+    typer.Option(help="A commit, tag or branch of it. Default: the commit that is known here."),
+]
 Vae = Annotated[
     str | None,
     typer.Option(help="Folder or Hub id. Default: the family's, or stabilityai/sd-vae-ft-mse."),
@@ -35,6 +41,20 @@ AudioEncoder = Annotated[
     str | None,
     typer.Option(help="Folder or Hub id. Default: facebook/wav2vec2-base-960h."),
 ]
+
+_SPEAKS = (
+    "a portrait and speech to a video; style is untrained). Next:\n"
+    "  svp generate portrait.png speech.wav --model {output} -o video.mp4"
+)
+# What each checkpoint is for, and the next command.
+PURPOSES = {
+    "v-express": _SPEAKS,
+    "echomimic": _SPEAKS,
+    "hallo": _SPEAKS,
+    "aniportrait": "a start for training: it hears nothing yet). Next, on cached clips:\n"
+    "  svp train image --config image.yaml    # pipeline: {output}\n"
+    "  svp train video --config video.yaml    # pipeline: what the image stage made",
+}
 
 
 @app.command("v-express")
@@ -60,13 +80,9 @@ def convert_v_express(
     revision: Revision = None,
 ) -> None:
     """Convert the published weights of V-Express; their non-commercial licence stays with them."""
-    from svp_diffusers.checkpoints.loading import DTYPES
     from svp_diffusers.conversion.assembly import DEFAULT_AUDIO_ENCODER, DEFAULT_VAE
     from svp_diffusers.conversion.v_express import PUBLISHED, VExpressFiles, write_v_express
-    from svp_diffusers.hub.converted_cards import render_converted_card
 
-    _check_folder(output)
-    _check_dtype(dtype)
     given = {
         "denoising_unet": denoising_unet,
         "reference_net": reference_net,
@@ -75,18 +91,20 @@ def convert_v_express(
     }
     if from_hub or motion_module is not None:  # by hand it may be a part of the denoising UNet
         given["motion_module"] = motion_module
-    paths, source = _find_files(given, PUBLISHED, from_hub, repository, revision)
-    files = VExpressFiles(
-        **{name: paths[name] for name in given},
-        vae=vae or DEFAULT_VAE,
-        audio_encoder=audio_encoder or DEFAULT_AUDIO_ENCODER,
-        sd_config=sd_config,
-        motion_heads=motion_heads,
-        dim_head=dim_head,
-    )
-    card = render_converted_card("v-express", output.name, source)
-    write_v_express(files, output, card, DTYPES[dtype])
-    _report(output, "a portrait and speech to a video; style is untrained")
+
+    def write(paths: dict[str, Path], card: str, dtype: torch.dtype) -> None:
+        files = VExpressFiles(
+            **{name: paths[name] for name in given},
+            vae=vae or DEFAULT_VAE,
+            audio_encoder=audio_encoder or DEFAULT_AUDIO_ENCODER,
+            sd_config=sd_config,
+            motion_heads=motion_heads,
+            dim_head=dim_head,
+        )
+        write_v_express(files, output, card, dtype)
+
+    published = _choose(PUBLISHED, repository, revision)
+    _convert("v-express", output, dtype, given, published, from_hub, write)
 
 
 @app.command("echomimic")
@@ -109,18 +127,14 @@ def convert_echomimic(
     motion_heads: MotionHeads = 8,
 ) -> None:
     """Convert EchoMimic v1 (Apache-2.0): a portrait speaks, head and face move."""
-    from svp_diffusers.checkpoints.loading import DTYPES
     from svp_diffusers.conversion.assembly import DEFAULT_VAE
     from svp_diffusers.conversion.echomimic import (
-        ACCELERATED,
         PUBLISHED,
+        PUBLISHED_ACCELERATED,
         EchoMimicFiles,
         write_echomimic,
     )
-    from svp_diffusers.hub.converted_cards import render_converted_card
 
-    _check_folder(output)
-    _check_dtype(dtype)
     given = {
         "denoising_unet": denoising_unet,
         "motion_module": motion_module,
@@ -128,20 +142,19 @@ def convert_echomimic(
         "face_locator": face_locator,
         "whisper": whisper,
     }
-    published = PUBLISHED
-    if accelerated:
-        published = replace(published, files={**published.files, **ACCELERATED})
-    paths, source = _find_files(given, published, from_hub, repository, revision)
-    vae = vae or _folder_of(paths, "vae", DEFAULT_VAE)
-    files = EchoMimicFiles(
-        **{name: paths[name] for name in given},
-        vae=vae,
-        unet_config=unet_config,
-        motion_heads=motion_heads,
-    )
-    card = render_converted_card("echomimic", output.name, source)
-    write_echomimic(files, output, card, accelerated, DTYPES[dtype])
-    _report(output, "a portrait and speech to a video; style is untrained")
+
+    def write(paths: dict[str, Path], card: str, dtype: torch.dtype) -> None:
+        files = EchoMimicFiles(
+            **{name: paths[name] for name in given},
+            vae=vae or _folder_of(paths, "vae", DEFAULT_VAE),
+            unet_config=unet_config,
+            motion_heads=motion_heads,
+        )
+        write_echomimic(files, output, card, accelerated, dtype)
+
+    published = PUBLISHED_ACCELERATED if accelerated else PUBLISHED
+    published = _choose(published, repository, revision)
+    _convert("echomimic", output, dtype, given, published, from_hub, write)
 
 
 @app.command("hallo")
@@ -161,25 +174,64 @@ def convert_hallo(
     motion_heads: MotionHeads = 8,
 ) -> None:
     """Convert Hallo or Hallo2 (MIT): a portrait speaks, head and face move."""
-    from svp_diffusers.checkpoints.loading import DTYPES
     from svp_diffusers.conversion.assembly import DEFAULT_AUDIO_ENCODER, DEFAULT_VAE
     from svp_diffusers.conversion.hallo import PUBLISHED, PUBLISHED_2, HalloFiles, write_hallo
-    from svp_diffusers.hub.converted_cards import render_converted_card
 
-    _check_folder(output)
-    _check_dtype(dtype)
-    published = PUBLISHED_2 if hallo2 else PUBLISHED
-    paths, source = _find_files({"net": net}, published, from_hub, repository, revision)
-    files = HalloFiles(
-        net=paths["net"],
-        wav2vec2=wav2vec2 or _folder_of(paths, "wav2vec2", DEFAULT_AUDIO_ENCODER),
-        vae=vae or _folder_of(paths, "vae", DEFAULT_VAE),
-        unet_config=unet_config,
-        motion_heads=motion_heads,
+    def write(paths: dict[str, Path], card: str, dtype: torch.dtype) -> None:
+        files = HalloFiles(
+            net=paths["net"],
+            wav2vec2=wav2vec2 or _folder_of(paths, "wav2vec2", DEFAULT_AUDIO_ENCODER),
+            vae=vae or _folder_of(paths, "vae", DEFAULT_VAE),
+            unet_config=unet_config,
+            motion_heads=motion_heads,
+        )
+        write_hallo(files, output, card, dtype)
+
+    published = _choose(PUBLISHED_2 if hallo2 else PUBLISHED, repository, revision)
+    _convert("hallo", output, dtype, {"net": net}, published, from_hub, write)
+
+
+@app.command("aniportrait")
+def convert_aniportrait(
+    output: Output,
+    from_hub: FromHub = False,
+    denoising_unet: Annotated[Path | None, typer.Option(help="denoising_unet.pth")] = None,
+    motion_module: Annotated[Path | None, typer.Option(help="motion_module.pth")] = None,
+    reference_unet: Annotated[Path | None, typer.Option(help="reference_unet.pth")] = None,
+    vae: Vae = None,
+    audio_encoder: AudioEncoder = None,
+    dtype: Dtype = "float32",
+    repository: Repository = None,
+    revision: Revision = None,
+    unet_config: UnetConfig = None,
+    motion_heads: MotionHeads = 8,
+) -> None:
+    """Start a model to be trained from the UNets of AniPortrait (Apache-2.0)."""
+    from svp_diffusers.conversion.aniportrait import (
+        PUBLISHED,
+        AniPortraitFiles,
+        write_aniportrait,
     )
-    card = render_converted_card("hallo", output.name, source)
-    write_hallo(files, output, card, DTYPES[dtype])
-    _report(output, "a portrait and speech to a video; style is untrained")
+    from svp_diffusers.conversion.assembly import DEFAULT_AUDIO_ENCODER, DEFAULT_VAE
+
+    given = {
+        "denoising_unet": denoising_unet,
+        "motion_module": motion_module,
+        "reference_unet": reference_unet,
+    }
+
+    def write(paths: dict[str, Path], card: str, dtype: torch.dtype) -> None:
+        files = AniPortraitFiles(
+            **{name: paths[name] for name in given},
+            vae=vae or DEFAULT_VAE,
+            audio_encoder=audio_encoder or DEFAULT_AUDIO_ENCODER,
+            unet_config=unet_config,
+            motion_heads=motion_heads,
+        )
+        write_aniportrait(files, output, card, dtype)
+
+    published = _choose(PUBLISHED, repository, revision)
+    _convert("aniportrait", output, dtype, given, published, from_hub, write)
 
 
 @app.command("sd15")
@@ -222,12 +274,40 @@ def _start(
     )
 
 
-def _find_files(
+def _choose(published: Published, repository: str | None, revision: str | None) -> Published:
+    """The published files, of another repository or revision if one is named."""
+    return replace(
+        published,
+        repository=repository or published.repository,
+        revision=revision or ("main" if repository else published.revision),
+    )
+
+
+def _convert(
+    family: str,
+    output: Path,
+    dtype: str,
     given: dict[str, Path | None],
     published: Published,
     from_hub: bool,
-    repository: str | None,
-    revision: str | None,
+    write: Callable[[dict[str, Path], str, torch.dtype], None],
+) -> None:
+    """Find the files, write the checkpoint and its card, and say what it is for."""
+    from svp_diffusers.checkpoints.loading import DTYPES
+    from svp_diffusers.errors import ConfigurationError
+    from svp_diffusers.hub.converted_cards import render_converted_card
+
+    _check_folder(output)
+    if dtype not in DTYPES:
+        raise ConfigurationError(f"--dtype is one of {', '.join(DTYPES)}; got {dtype!r}.")
+    paths, source = _find_files(given, published, from_hub)
+    write(paths, render_converted_card(family, output.name, source), DTYPES[dtype])
+    size = sum(file.stat().st_size for file in output.rglob("*") if file.is_file())
+    say(f"{output}: saved, {size / 1e9:.2f} GB ({PURPOSES[family].format(output=output)}")
+
+
+def _find_files(
+    given: dict[str, Path | None], published: Published, from_hub: bool
 ) -> tuple[dict[str, Path], str]:
     """The path of each file, given by hand or fetched from the Hub, and where they came from."""
     from svp_diffusers.conversion.published import describe_files, fetch_files, list_files
@@ -242,12 +322,8 @@ def _find_files(
                 f"{published.repository}."
             )
         return by_hand, "given by hand"
-    published = replace(
-        published,
-        repository=repository or published.repository,
-        revision=revision or published.revision,
-        files={name: path for name, path in published.files.items() if name not in by_hand},
-    )
+    wanted = {name: path for name, path in published.files.items() if name not in by_hand}
+    published = replace(published, files=wanted)
     commit, sizes = list_files(published)
     say(describe_files(published, sizes), err=True)
     return {**by_hand, **fetch_files(published, commit)}, f"{published.repository} at {commit}"
@@ -256,22 +332,6 @@ def _find_files(
 def _folder_of(paths: dict[str, Path], name: str, default: str) -> str:
     """The folder of a file that was fetched, or where else it is found."""
     return str(paths[name].parent) if name in paths else default
-
-
-def _check_dtype(dtype: str) -> None:
-    from svp_diffusers.checkpoints.loading import DTYPES
-    from svp_diffusers.errors import ConfigurationError
-
-    if dtype not in DTYPES:
-        raise ConfigurationError(f"--dtype is one of {', '.join(DTYPES)}; got {dtype!r}.")
-
-
-def _report(output: Path, does: str) -> None:
-    size = sum(file.stat().st_size for file in output.rglob("*") if file.is_file())
-    say(
-        f"{output}: saved, {size / 1e9:.2f} GB ({does}). Next:\n"
-        f"  svp generate portrait.png speech.wav --model {output} -o video.mp4"
-    )
 
 
 def _check_folder(output: Path) -> None:

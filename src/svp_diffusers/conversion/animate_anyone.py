@@ -8,6 +8,8 @@ are those of MooreThreads/Moore-AnimateAnyone a914ef3.
 from collections.abc import Mapping
 from typing import Any
 
+import torch
+
 from svp_diffusers.conversion.state_dicts import StateDict
 from svp_diffusers.conversion.unets import (
     MOTION_NORM_GROUPS,
@@ -34,7 +36,7 @@ def convert_temporal_unet(
         motion_weights: of `motion_module.pth`.
         motion_num_attention_heads: 8 as published.
         source: for messages.
-        options: further ones of `TemporalUNet`, for instance `style_dim`.
+        options: further ones of `load_temporal_unet`, for instance `style_dim`.
 
     Raises:
         CheckpointError: if the keys do not fit.
@@ -52,11 +54,14 @@ def convert_temporal_unet(
 
 
 def convert_reference_unet(
-    weights: StateDict, unet_config: Mapping[str, Any], source: str = "the reference net"
+    weights: StateDict,
+    unet_config: Mapping[str, Any],
+    source: str = "the reference net",
+    dtype: torch.dtype | None = torch.float32,
 ) -> ReferenceUNet:
     """Convert `reference_unet.pth`; its text attention sees the portrait's CLIP token.
 
     Raises:
         CheckpointError: if the keys do not fit.
     """
-    return load_reference_unet(weights, unet_config, source, feature="self_attention")
+    return load_reference_unet(weights, unet_config, source, dtype, feature="self_attention")

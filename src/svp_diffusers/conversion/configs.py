@@ -45,6 +45,15 @@ class _UNetConfiguration(Description):
     num_attention_heads: _Channels | list[_Channels] | None = None
 
 
+def find_unet_config(path: Path | None) -> Mapping[str, Any]:
+    """The configuration that published nets grew out of: Stable Diffusion 1.5's if none is named.
+
+    Raises:
+        CheckpointError: see `read_unet_config`.
+    """
+    return STABLE_DIFFUSION if path is None else read_unet_config(path)
+
+
 def read_unet_config(path: str | Path) -> dict[str, Any]:
     """Read the configuration of a 2-D UNet: its JSON file, its folder, or a pipeline's folder.
 

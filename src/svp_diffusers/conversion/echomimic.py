@@ -6,16 +6,14 @@ antgroup/echomimic a53e970.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import torch
-from diffusers import AutoencoderKL, DDIMScheduler
 from transformers import WhisperFeatureExtractor
 
-from svp_diffusers.conversion.assembly import load_part
-from svp_diffusers.conversion.configs import STABLE_DIFFUSION, read_unet_config
+from svp_diffusers.conversion.configs import find_unet_config
 from svp_diffusers.conversion.head_guider import convert_head_guider
 from svp_diffusers.conversion.published import Published
 from svp_diffusers.conversion.state_dicts import StateDict, read_weights
@@ -26,14 +24,14 @@ from svp_diffusers.conversion.unets import (
     load_temporal_unet,
 )
 from svp_diffusers.conversion.whisper import convert_whisper
-from svp_diffusers.conversion.writing import build_style_encoder, write_checkpoint
+from svp_diffusers.conversion.writing import write_checkpoint
 from svp_diffusers.models.audio_projector_svp import StateTokens
 from svp_diffusers.models.reference_unet_svp import ReferenceUNet
 from svp_diffusers.models.temporal_unet_svp import TemporalUNet
 
 PUBLISHED = Published(
     "BadToBest/EchoMimic",
-    "main",
+    "2f73bcaf22a24f3103524fc3e5f148f69536d584",
     {
         "denoising_unet": "denoising_unet.pth",
         "motion_module": "motion_module.pth",
@@ -46,20 +44,15 @@ PUBLISHED = Published(
     "Apache-2.0 (EchoMimic; its README adds academic research), CreativeML OpenRAIL-M's use "
     "restrictions (Stable Diffusion, which it grew out of), MIT (Whisper and the VAE).",
 )
-ACCELERATED = {
-    "denoising_unet": "denoising_unet_acc.pth",
-    "motion_module": "motion_module_acc.pth",
-}
-SCHEDULER = {
-    "beta_start": 0.00085,
-    "beta_end": 0.012,
-    "beta_schedule": "linear",
-    "clip_sample": False,
-    "steps_offset": 1,
-    "prediction_type": "v_prediction",
-    "rescale_betas_zero_snr": True,
-    "timestep_spacing": "trailing",
-}
+PUBLISHED_ACCELERATED = replace(
+    PUBLISHED,
+    revision="main",  # the commit above does not have them yet
+    files={
+        **PUBLISHED.files,
+        "denoising_unet": "denoising_unet_acc.pth",
+        "motion_module": "motion_module_acc.pth",
+    },
+)
 # Of the pipeline; the published inference's.
 SETTINGS = {
     "fps": 24.0,
@@ -108,10 +101,7 @@ def write_echomimic(
     accelerated: bool = False,
     dtype: torch.dtype = torch.float32,
 ) -> None:
-    """Write a whole checkpoint.
-
-    The style attention and the style encoder are new and untrained: until they are trained, style
-    changes nothing.
+    """Write a whole checkpoint; see `write_checkpoint`.
 
     Args:
         files: the published files.
@@ -125,13 +115,10 @@ def write_echomimic(
         CheckpointError: if a file is missing, damaged or does not fit.
         OutputError: if the folder cannot be written.
     """
-    config = STABLE_DIFFUSION
-    if files.unet_config is not None:
-        config = read_unet_config(files.unet_config)
+    config = find_unet_config(files.unet_config)
     write_checkpoint(
         output,
         {
-            # Small ones first, so that a wrong file is found soon.
             "head_guider": lambda: convert_head_guider(
                 read_weights(files.face_locator), str(files.face_locator), FACE_RECTANGLE
             ),
@@ -140,9 +127,9 @@ def write_echomimic(
             "audio_projector": lambda: StateTokens(
                 num_states=1 + convert_whisper(files.whisper).config.encoder_layers
             ),
-            "style_encoder": build_style_encoder,
-            "scheduler": lambda: DDIMScheduler(**SCHEDULER),
-            "vae": lambda: load_part(AutoencoderKL, files.vae),
+        },
+        files.vae,
+        {
             "reference_unet": lambda: convert_reference_unet(
                 read_weights(files.reference_unet), config, str(files.reference_unet), None
             ),

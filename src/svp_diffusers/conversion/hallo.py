@@ -13,12 +13,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from diffusers import AutoencoderKL, DDIMScheduler
 from torch import nn
 from transformers import Wav2Vec2FeatureExtractor, Wav2Vec2Model
 
 from svp_diffusers.conversion.assembly import load_part
-from svp_diffusers.conversion.configs import STABLE_DIFFUSION, read_unet_config
+from svp_diffusers.conversion.configs import find_unet_config
 from svp_diffusers.conversion.head_guider import convert_head_guider
 from svp_diffusers.conversion.published import Published
 from svp_diffusers.conversion.state_dicts import StateDict, load_exactly, read_weights, rename
@@ -28,7 +27,7 @@ from svp_diffusers.conversion.unets import (
     load_reference_unet,
     load_temporal_unet,
 )
-from svp_diffusers.conversion.writing import build_style_encoder, write_checkpoint
+from svp_diffusers.conversion.writing import write_checkpoint
 from svp_diffusers.errors import CheckpointError
 from svp_diffusers.models.audio_projector_svp import AudioTokenMLP
 from svp_diffusers.models.face_projector_svp import FaceProjector
@@ -38,7 +37,7 @@ from svp_diffusers.models.temporal_unet_svp import REGIONS, MotionModule, Tempor
 
 PUBLISHED = Published(
     "fudan-generative-ai/hallo",
-    "main",
+    "d09cdbe1df2e0a5852b58b7508ffe3d91363799f",
     {
         "net": "hallo/net.pth",
         "wav2vec2_config": "wav2vec/wav2vec2-base-960h/config.json",
@@ -54,18 +53,9 @@ PUBLISHED = Published(
 PUBLISHED_2 = replace(
     PUBLISHED,
     repository="fudan-generative-ai/hallo2",
+    revision="ba6eea56b2a4b5a4c1bd561f1b8f5e682fae926b",
     files={**PUBLISHED.files, "net": "hallo2/net.pth"},
 )
-SCHEDULER = {
-    "beta_start": 0.00085,
-    "beta_end": 0.012,
-    "beta_schedule": "linear",
-    "clip_sample": False,
-    "steps_offset": 1,
-    "prediction_type": "v_prediction",
-    "rescale_betas_zero_snr": True,
-    "timestep_spacing": "trailing",
-}
 # Of the pipeline; the published inference's.
 SETTINGS = {
     "fps": 25.0,
@@ -104,10 +94,7 @@ class HalloFiles:
 def write_hallo(
     files: HalloFiles, output: Path, card: str, dtype: torch.dtype = torch.float32
 ) -> None:
-    """Write a whole checkpoint.
-
-    The style attention and the style encoder are new and untrained: until they are trained, style
-    changes nothing.
+    """Write a whole checkpoint; see `write_checkpoint`.
 
     Args:
         files: the published files.
@@ -119,9 +106,7 @@ def write_hallo(
         CheckpointError: if a file is missing, damaged or does not fit.
         OutputError: if the folder cannot be written.
     """
-    config = STABLE_DIFFUSION
-    if files.unet_config is not None:
-        config = read_unet_config(files.unet_config)
+    config = find_unet_config(files.unet_config)
     net = str(files.net)
 
     def read(name: str) -> StateDict:
@@ -131,15 +116,14 @@ def write_hallo(
     write_checkpoint(
         output,
         {
-            # Small ones first, so that a wrong file is found soon.
             "head_guider": lambda: convert_head_guider(read("face_locator"), net, FACE_RECTANGLE),
             "face_projector": lambda: convert_identity_projector(read("imageproj"), net),
             "audio_projector": lambda: convert_audio_projector(read("audioproj"), net),
             "audio_encoder": lambda: convert_wav2vec2(files.wav2vec2),
             "feature_extractor": lambda: load_part(Wav2Vec2FeatureExtractor, files.wav2vec2),
-            "style_encoder": build_style_encoder,
-            "scheduler": lambda: DDIMScheduler(**SCHEDULER),
-            "vae": lambda: load_part(AutoencoderKL, files.vae),
+        },
+        files.vae,
+        {
             "reference_unet": lambda: convert_reference_unet(
                 read("reference_unet"), config, net, None
             ),

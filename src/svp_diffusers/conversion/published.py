@@ -17,7 +17,8 @@ class Published:
 
     Attributes:
         repository: its id.
-        revision: a commit, a tag or a branch.
+        revision: a commit, a tag or a branch. Those pinned here are commits that the Hub's own
+            pages name; none was ever fetched.
         files: path in the repository of each file that a conversion needs, by our name for it.
         licence: of the weights, in a sentence.
     """
@@ -49,15 +50,15 @@ def list_files(published: Published) -> tuple[str, dict[str, int]]:
     except Exception as error:  # the client's errors have no class in common
         raise CheckpointError(
             f"{published.repository} at {published.revision} cannot be listed "
-            f"({_first_line(error)}). Check the name and your connection, or "
-            f"{published.advice()}."
+            f"({_first_line(error)}). Check the name and your connection, try another --revision "
+            f"(main), or {published.advice()}."
         ) from error
     sizes = {each.rfilename: int(each.size or 0) for each in info.siblings or []}
     missing = [path for path in published.files.values() if path not in sizes]
     if missing:
         raise CheckpointError(
             f"{published.repository} at {published.revision} has no {', '.join(missing)}; it has "
-            f"{', '.join(sorted(sizes)[:8])}. Give an older commit as revision, or the files by "
+            f"{', '.join(sorted(sizes)[:8])}. Give another commit as --revision, or the files by "
             "hand."
         )
     return str(info.sha), {path: sizes[path] for path in published.files.values()}

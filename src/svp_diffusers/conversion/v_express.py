@@ -11,12 +11,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from diffusers import AutoencoderKL
 from transformers import AutoFeatureExtractor, AutoModel
 
 from svp_diffusers.checkpoints.scheduler import default_scheduler
 from svp_diffusers.conversion.assembly import load_part
-from svp_diffusers.conversion.configs import STABLE_DIFFUSION, read_unet_config
+from svp_diffusers.conversion.configs import find_unet_config
 from svp_diffusers.conversion.head_guider import convert_head_guider
 from svp_diffusers.conversion.published import Published
 from svp_diffusers.conversion.state_dicts import StateDict, load_exactly, read_weights, rename
@@ -29,13 +28,13 @@ from svp_diffusers.models.temporal_unet_svp import TemporalUNet
 
 PUBLISHED = Published(
     "tk93/V-Express",
-    "main",
+    "e55df13a7cc9dd7489440daa6f67a8802a0c2860",
     {
-        "denoising_unet": "model_ckpts/v-express/denoising_unet.bin",
-        "motion_module": "model_ckpts/v-express/motion_module.bin",
-        "reference_net": "model_ckpts/v-express/reference_net.bin",
-        "kps_guider": "model_ckpts/v-express/v_kps_guider.bin",
-        "audio_projection": "model_ckpts/v-express/audio_projection.bin",
+        "denoising_unet": "denoising_unet.bin",
+        "motion_module": "motion_module.bin",
+        "reference_net": "reference_net.bin",
+        "kps_guider": "v_kps_guider.bin",
+        "audio_projection": "audio_projection.bin",
     },
     "V-Express's own, for research only; CreativeML OpenRAIL-M's use restrictions (Stable "
     "Diffusion, which it grew out of). VAE and audio encoder come from repositories of their own.",
@@ -77,10 +76,7 @@ class VExpressFiles:
 def write_v_express(
     files: VExpressFiles, output: Path, card: str, dtype: torch.dtype = torch.float32
 ) -> None:
-    """Write a whole checkpoint.
-
-    The style attention and the style encoder are new and untrained: until they are trained, style
-    changes nothing.
+    """Write a whole checkpoint; see `write_checkpoint`.
 
     Args:
         files: the published files.
@@ -92,7 +88,7 @@ def write_v_express(
         CheckpointError: if a file is missing, damaged or does not fit.
         OutputError: if the folder cannot be written.
     """
-    config = STABLE_DIFFUSION if files.sd_config is None else read_unet_config(files.sd_config)
+    config = find_unet_config(files.sd_config)
     projector = convert_audio_projector(
         read_weights(files.audio_projection), files.dim_head, str(files.audio_projection)
     )
@@ -111,7 +107,6 @@ def write_v_express(
     write_checkpoint(
         output,
         {
-            # Small ones first, so that a wrong file is found soon.
             "head_guider": lambda: convert_head_guider(
                 read_weights(files.kps_guider), str(files.kps_guider)
             ),
@@ -120,7 +115,9 @@ def write_v_express(
             "feature_extractor": lambda: load_part(AutoFeatureExtractor, files.audio_encoder),
             "style_encoder": lambda: build_style_encoder(expected, "wav2vec2"),
             "scheduler": default_scheduler,
-            "vae": lambda: load_part(AutoencoderKL, files.vae),
+        },
+        files.vae,
+        {
             "reference_unet": lambda: convert_reference_unet(
                 read_weights(files.reference_net), config, str(files.reference_net), None
             ),

@@ -6,12 +6,15 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from diffusers import AutoencoderKL
 from huggingface_hub import split_torch_state_dict_into_shards
 from safetensors.torch import save_file
 from torch import nn
 from transformers import PreTrainedModel
 
 from svp_diffusers.checkpoints.random_pipeline import initialise
+from svp_diffusers.checkpoints.scheduler import default_scheduler
+from svp_diffusers.conversion.assembly import load_part
 from svp_diffusers.media.output import atomic_folder
 from svp_diffusers.models.style_encoder_svp import StyleEncoder
 from svp_diffusers.pipelines.pipeline_svp_talking_head import SVPTalkingHeadPipeline
@@ -23,16 +26,25 @@ WEIGHTS_PATTERN = "diffusion_pytorch_model{suffix}.safetensors"
 
 def write_checkpoint(
     output: Path,
-    components: Mapping[str, Callable[[], Any]],
+    small: Mapping[str, Callable[[], Any]],
+    vae: str,
+    large: Mapping[str, Callable[[], Any]],
     card: str,
     dtype: torch.dtype = torch.float32,
     **settings: Any,
 ) -> None:
     """Make the components one after another, and save each before the next is made.
 
+    The style encoder, where none is among them, is new and untrained, as is the style attention:
+    until they are trained, style changes nothing. The scheduler, where none is among them, is the
+    published one, DDIM with linear betas.
+
     Args:
         output: the folder, which appears when it is complete.
-        components: of the pipeline, each made by a call.
+        small: components of the pipeline, each made by a call. They come first, so that a wrong
+            file is found soon.
+        vae: folder or Hub id.
+        large: its UNets.
         card: the text of its README.md.
         dtype: of the weights.
         settings: of the pipeline, for instance its guidance scale.
@@ -41,6 +53,13 @@ def write_checkpoint(
         CheckpointError: if a component cannot be made.
         OutputError: if the folder cannot be written.
     """
+    components: dict[str, Callable[[], Any]] = {
+        "style_encoder": build_style_encoder,
+        "scheduler": lambda: default_scheduler("linear"),
+        **small,
+        "vae": lambda: load_part(AutoencoderKL, vae),
+        **large,
+    }
     with atomic_folder(output) as folder:
         outlines = {}
         for name, make in components.items():

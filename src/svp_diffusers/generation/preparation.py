@@ -34,8 +34,9 @@ from svp_diffusers.generation.portrait import Portrait, prepare_portraits
 from svp_diffusers.generation.request import GenerationRequest
 from svp_diffusers.generation.streaming import choose_streaming
 from svp_diffusers.generation.styles import check_styles
-from svp_diffusers.generation.voices import Voices, read_voices
+from svp_diffusers.generation.voices import Voices, join_voices
 from svp_diffusers.generation.whole_picture import place_portraits
+from svp_diffusers.media.audio import open_recording
 from svp_diffusers.media.faces import FaceDetector
 from svp_diffusers.media.image import read_image
 from svp_diffusers.media.landmarks import LandmarkFaceDetector
@@ -106,7 +107,12 @@ def prepare_video(
     defaults = read_call_defaults(folder)
     filled = fill_context(request, defaults)
     fps = defaults.fps if given_fps is None else given_fps
-    voices = read_voices(filled, fps)
+    if filled.speakers:
+        voices = join_voices(filled.speakers, filled.audio, fps)
+    else:
+        assert filled.audio is not None  # as is checked
+        sound = open_recording(filled.audio, fps)  # which is read when it is needed
+        voices = Voices(sound, (filled.face_index,), (sound,))
     layout = read_config(folder, "head_guider")["keypoint_layout"]
     unet = read_config(folder, "unet")
     check_guidance(filled, unet)

@@ -35,6 +35,29 @@ CONVERTED = {
         bias="EchoMimic's authors trained on HDTF, CelebV-HQ and clips of their own. It works less "
         "well for people and languages that these lack.",
     ),
+    "aniportrait": CardDescription(
+        "local/aniportrait",
+        limits="a start for training, and no talking head yet: AniPortrait's UNets hear nothing, "
+        "and head guider and audio projector are new and untrained. Until `svp train image` and "
+        "`svp train video` have trained it, its videos are of no use. "
+        f"{_UNTRAINED}",
+        base_model="ZJYang/AniPortrait",
+        license="other",
+        license_name="apache-2.0-with-openrail-m-use-restrictions",
+        license_link="https://huggingface.co/ZJYang/AniPortrait",
+        licenses={
+            "unet, reference_unet (AniPortrait)": f"Apache-2.0; {USE_RESTRICTIONS}",
+            "audio_encoder (wav2vec 2.0)": "Apache-2.0",
+            "vae (sd-vae-ft-mse)": "MIT",
+            "head_guider, audio_projector, style_encoder": "untrained",
+        },
+        training="by AniPortrait's authors (arXiv 2403.17694); `svp convert aniportrait` only "
+        "renamed the weights of the UNets. Its face mesh guider and its own audio model, which "
+        "drives that mesh, are left out. "
+        f"{_NEVER_SEEN}",
+        bias="AniPortrait's authors trained on VFHQ and CelebV-HQ: interviews and celebrities. It "
+        "works less well for people that these lack.",
+    ),
     "v-express": CardDescription(
         "local/v-express",
         limits=f"converted from V-Express, and not trained any further. {_UNTRAINED}",
