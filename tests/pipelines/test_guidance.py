@@ -66,7 +66,6 @@ def watch(
                 torch.tensor(500),
                 make_conditions(pipeline),
                 passes,
-                (0, FRAMES),
                 SCALES,
             )
     finally:
