@@ -43,6 +43,7 @@ from .head_frames_svp import HeadFramesMixin
 from .head_pictures_svp import HeadPictures
 from .head_pose_svp import HeadMotion
 from .head_svp import HeadMixin
+from .image_prompt_svp import ImagePromptMixin
 from .images_svp import Portrait, read_portrait
 from .noise_svp import NoiseMixin, check_finite
 from .numbers_svp import check_number  # noqa: F401, which siblings import
@@ -85,6 +86,7 @@ class SVPTalkingHeadPipeline(
     ConditionsMixin,
     HeadMixin,
     RegionalMixin,
+    ImagePromptMixin,
     HeadFramesMixin,
     NoiseMixin,
     StreamMixin,
@@ -108,6 +110,7 @@ class SVPTalkingHeadPipeline(
             keypoints. Optional.
         head_motion: `HeadMotionModel`, speech and style to the motion of the head. Optional.
         face_projector: `FaceProjector`, of a UNet that attends to the identity of a face. Optional.
+        image_encoder: CLIP's, of UNets that attend to an embedding of the portrait. Optional.
         num_inference_steps: the default of a call, as are the next seven: they depend on how a
             checkpoint was trained, so it carries them.
         guidance_scale: the default of a call.
@@ -127,11 +130,13 @@ class SVPTalkingHeadPipeline(
 
     model_cpu_offload_seq = (
         "face_landmarker->audio_encoder->style_encoder->audio_projector->face_projector"
-        "->reference_unet"
+        "->image_encoder->reference_unet"
         "->head_motion->head_guider->unet->vae"
     )
     _callback_tensor_inputs: ClassVar = ["latents"]
-    _optional_components: ClassVar = ["face_landmarker", "head_motion", "face_projector"]
+    _optional_components: ClassVar = [
+        *("face_landmarker", "head_motion", "face_projector", "image_encoder"),
+    ]
 
     def __init__(
         self,
@@ -147,6 +152,7 @@ class SVPTalkingHeadPipeline(
         face_landmarker: ModelMixin | None = None,
         head_motion: ModelMixin | None = None,
         face_projector: ModelMixin | None = None,
+        image_encoder: PreTrainedModel | None = None,
         num_inference_steps: int = 25,
         guidance_scale: float = 3.5,
         audio_guidance_scale: float | None = None,
@@ -174,6 +180,7 @@ class SVPTalkingHeadPipeline(
             face_landmarker=face_landmarker,
             head_motion=head_motion,
             face_projector=face_projector,
+            image_encoder=image_encoder,
         )
         self.register_to_config(
             num_inference_steps=num_inference_steps,
@@ -521,7 +528,8 @@ class SVPTalkingHeadPipeline(
             portrait_latents = self.encode_image(portrait, height, width)
             if self.config.min_portrait_psnr:
                 self.check_portrait(portrait, portrait_latents, height, width)
-            portrait_latents, features = self.encode_reference(portrait_latents)
+            image_tokens = self.encode_image_prompt(portrait)
+            portrait_latents, features = self.encode_reference(portrait_latents, image_tokens)
             for _ in range(num_videos_per_style):
                 drawn = generators[len(conditions)]
                 vector = self.encode_style(style, embeddings, frames, fps, style_temperature, drawn)
@@ -534,7 +542,7 @@ class SVPTalkingHeadPipeline(
                 all_of = Conditions(audio_tokens, vector, portrait_latents, features, head_features)
                 if self.makes_clips and head.pictures is not None:
                     all_of = self.add_regions(all_of, head.pictures, face_embedding)
-                conditions.append(all_of)
+                conditions.append(self.add_image_prompt(all_of, image_tokens))
 
         # 3. Prepare timesteps and noise
         self.scheduler.set_timesteps(settings.num_inference_steps, device=self._execution_device)

@@ -73,6 +73,12 @@ class DenoisingObjective(Objective):
                 f"the pipeline's {type(self.scheduler).__name__} predicts {kind}; train with a "
                 f"scheduler that predicts one of {', '.join(PREDICTION_TYPES)}"
             )
+        layout = self.head_guider.config.keypoint_layout
+        if layout == "pose":
+            raise ConfigurationError(
+                "this pipeline is driven by pictures of poses, which clips do not have: start from "
+                "`svp convert aniportrait`, whose head guider takes head keypoints"
+            )
         self.scale_factor = pipeline.vae_scale_factor
         self.configuration = configuration
         self.expression_encoder = expression_encoder
