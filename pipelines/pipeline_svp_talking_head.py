@@ -36,7 +36,7 @@ if not __name__.startswith("svp_diffusers."):
 # diffusers copies what this very file imports, and not what those files import in turn.
 from .call_svp import CallMixin, CallSettings
 from .checkpoint_svp import CheckpointMixin
-from .conditions_svp import PROJECTED_WINDOWS, Conditions, ConditionsMixin
+from .conditions_svp import Conditions, ConditionsMixin
 from .guidance_svp import GuidancePass
 from .handler_svp import EndpointHandler  # noqa: F401, which a checkpoint carries by this import
 from .head_frames_svp import HeadFramesMixin
@@ -229,7 +229,6 @@ class SVPTalkingHeadPipeline(
         timestep: torch.Tensor,
         conditions: Conditions,
         passes: Sequence[GuidancePass],
-        window: tuple[int, int],
         attention_scales: dict[str, float],
     ) -> torch.Tensor:
         """Predict one window of one video, with guidance.
@@ -237,64 +236,39 @@ class SVPTalkingHeadPipeline(
         Args:
             latents: (1, channels, frames of the window, height, width).
             timestep: of the diffusion.
-            conditions: of the video.
+            conditions: of the window.
             passes: of `plan_guidance`.
-            window: (start, stop) in frames.
             attention_scales: of the UNet.
 
         Returns:
             The guided prediction, shaped as `latents`.
         """
-        shown = conditions.cut(*window)
         prediction = torch.zeros_like(latents)
         for each in passes:
-            given = shown.give(each, attention_scales)
+            given = conditions.give(each, attention_scales)
             predicted = self.unet(latents, timestep, **given, return_dict=False)[0]
             prediction = prediction + each.weight * predicted
         return prediction
 
-    def predict_video(
-        self,
-        latents: torch.Tensor,
-        timestep: torch.Tensor,
-        conditions: Conditions,
-        passes: Sequence[GuidancePass],
-        context_length: int,
-        context_overlap: int,
-        attention_scales: dict[str, float],
-        step: int = 0,
-    ) -> torch.Tensor:
-        """Predict a video of any length: window by window, blended where the windows overlap.
+    def plan_windows(
+        self, num_frames: int, settings: CallSettings, step: int
+    ) -> tuple[list[tuple[int, int]], int]:
+        """The windows (start, stop) of a denoising step, and the frames that are blended of two.
 
         Without motion modules every frame is predicted by itself, and no window overlaps another.
 
         Args:
-            latents: (channels, frames, height, width).
-            timestep: of the diffusion.
-            conditions: of the video.
-            passes: of `plan_guidance`.
-            context_length: frames of a window.
-            context_overlap: frames that neighbouring windows share, if there are motion modules.
-            attention_scales: of the UNet.
-            step: number of the denoising step, from 0.
-
-        Returns:
-            The guided prediction, shaped as `latents`.
+            num_frames: of the video.
+            settings: of the call.
+            step: number of the step, from 0.
         """
-        overlap = context_overlap
+        length, overlap = settings.context_length, settings.context_overlap
         if self.config.cyclic_windows:
-            shift, overlap = step * self.config.window_shift, 0
-            windows = cyclic_windows(latents.shape[1], context_length, context_overlap, shift)
-        elif self.unet.config.motion_modules_enabled:
-            windows = context_windows(latents.shape[1], context_length, context_overlap)
-        else:
-            windows = divide_frames(latents.shape[1], context_length)
-        blended = BlendedWindows(latents, overlap)
-        for window in windows:
-            noisy = take_frames(latents, *window, dim=1)[None]
-            predicted = self.predict(noisy, timestep, conditions, passes, window, attention_scales)
-            blended.add(*window, predicted[0])
-        return blended.mean()
+            shift = step * self.config.window_shift
+            return cyclic_windows(num_frames, length, overlap, shift), 0
+        if self.unet.config.motion_modules_enabled:
+            return context_windows(num_frames, length, overlap), overlap
+        return divide_frames(num_frames, length), overlap
 
     def denoise_step(
         self,
@@ -305,7 +279,7 @@ class SVPTalkingHeadPipeline(
         settings: CallSettings,
         generator: torch.Generator | None,
     ) -> torch.Tensor:
-        """Take one step of the diffusion of one video.
+        """Take one step of the diffusion of one video: predict every window, blend, and step.
 
         Args:
             scheduler: the video's own, with its timesteps.
@@ -319,21 +293,22 @@ class SVPTalkingHeadPipeline(
             The latents of the next step.
         """
         timestep = scheduler.timesteps[step]
-        noisy = latents[None]
-        prediction = self.predict_video(
-            scheduler.scale_model_input(noisy, timestep)[0],
-            timestep,
-            conditions,
-            settings.passes,
-            settings.context_length,
-            settings.context_overlap,
-            settings.attention_scales,
-            step,
-        )
+        scaled = scheduler.scale_model_input(latents[None], timestep)
+        windows, overlap = self.plan_windows(latents.shape[1], settings, step)
+        blended = BlendedWindows(scaled[0], overlap)
+        for window in windows:
+            predicted = self.predict(
+                take_frames(scaled, *window, dim=2),
+                timestep,
+                conditions.cut(*window),
+                settings.passes,
+                settings.attention_scales,
+            )
+            blended.add(*window, predicted[0])
         takes_generator = "generator" in inspect.signature(scheduler.step).parameters
         own = {"generator": generator} if takes_generator else {}
         stepped: torch.Tensor = scheduler.step(
-            prediction[None], timestep, noisy, **own, return_dict=False
+            blended.mean()[None], timestep, latents[None], **own, return_dict=False
         )[0]
         return stepped[0]
 
@@ -351,9 +326,7 @@ class SVPTalkingHeadPipeline(
         encoder = SpeechEncoder(
             encoder=self.audio_encoder,
             extractor=self.feature_extractor,
-            project=self.project_audio,
-            at_once=PROJECTED_WINDOWS,
-            num_pad_frames=self.audio_projector.config.get("num_pad_frames", 0),
+            projector=self.audio_projector,
             fps=Fraction(settings.fps),
             device=self._execution_device,
         )

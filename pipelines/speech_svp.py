@@ -16,6 +16,7 @@ from .sound_svp import AUDIO_RECEPTIVE_FIELD, PIECE_SECONDS, Level, measure_leve
 AUDIO_STRIDE = 320  # samples of an embedding; all wav2vec 2.0-like encoders give 50 Hz at 16 kHz
 AUDIO_CHUNK_SECONDS = 30  # of speech encoded at once, so that memory does not grow with its square
 AUDIO_CONTEXT_SECONDS = 2  # seen by a chunk on either side, then dropped
+PROJECTED_WINDOWS = 256  # of frames, made audio tokens at once
 
 
 def encode_speech(
@@ -190,31 +191,14 @@ def window_frames(
     inside = halves >= 0
     if num_frames is not None:
         inside &= halves < 2 * num_frames
-    resampled = interpolate(hear, halves, spread)
-    resampled = resampled * inside[:, None].to(resampled)
-    windows = resampled.unfold(0, size=2 * (2 * num_pad_frames + 1), step=2)
-    return windows.permute(0, 2, 1)  # from (frames, dim, window)
-
-
-def interpolate(
-    hear: Callable[[torch.Tensor], torch.Tensor], halves: torch.Tensor, spread: Fraction
-) -> torch.Tensor:
-    """Resample speech embeddings linearly, as `torch.nn.functional.interpolate` does the whole.
-
-    Args:
-        hear: see `window_frames`.
-        halves: numbers (n,) of half frames.
-        spread: embeddings for one of them.
-
-    Returns:
-        (n, dim).
-    """
-    # In one rounding, as the library's own code is compiled.
+    # Resampled as `torch.nn.functional.interpolate` does the whole, linearly. The scale is rounded
+    # once, as the library's own code is compiled.
     scale = torch.tensor(float(spread), dtype=torch.float32).double()
     places = (scale * (halves.double() + 0.5) - 0.5).float().clamp(min=0)
     lower = places.long()
-    share = (places - lower)[:, None]
     before, after = hear(lower), hear(lower + 1)
-    share = share.to(before.device)
-    mixed = torch.addcmul(share * after.float(), 1 - share, before.float())
-    return mixed.to(before.dtype)
+    share = (places - lower)[:, None].to(before.device)
+    resampled = torch.addcmul(share * after.float(), 1 - share, before.float()).to(before.dtype)
+    resampled = resampled * inside[:, None].to(resampled)
+    windows = resampled.unfold(0, size=2 * (2 * num_pad_frames + 1), step=2)
+    return windows.permute(0, 2, 1)  # from (frames, dim, window)

@@ -18,7 +18,6 @@ from svp_diffusers.checkpoints.description import describe_checkpoint
 from svp_diffusers.checkpoints.loading import find_checkpoint, read_call_defaults
 from svp_diffusers.cli.main import main
 from svp_diffusers.pipelines.conditions_svp import Conditions
-from svp_diffusers.pipelines.guidance_svp import plan_guidance
 from svp_diffusers.pipelines.pipeline_svp_talking_head import SVPTalkingHeadPipeline
 from svp_diffusers.samples import PORTRAITS, SPEECH
 
@@ -28,11 +27,6 @@ FILES = {
     "--reference-unet": "reference_unet.pth",
     "--face-locator": "face_locator.pth",
     "--whisper": "whisper_tiny.pt",
-}
-SCALES = {
-    "reference_attention_scale": 1.0,
-    "audio_attention_scale": 1.0,
-    "style_attention_scale": 1.0,
 }
 
 
@@ -88,14 +82,12 @@ def test_the_checkpoint_denoises_as_the_published_pipeline(
             pipeline.encode_heads(face.contiguous()),
         )
         latents = golden["run_noise"][0].clamp(-config.noise_limit, config.noise_limit)
-        passes = plan_guidance(*pipeline.fill_guidance_scales())
+        settings = pipeline.fill_settings(
+            *(128, 128, None, 3), (None, None, None), (1.0, 1.0, 1.0), None, None, None
+        )
         scheduler.set_timesteps(3)
-        for step, timestep in enumerate(scheduler.timesteps):
-            window = (config.context_length, config.context_overlap)
-            predicted = pipeline.predict_video(
-                latents, timestep, conditions, passes, *window, SCALES, step
-            )
-            latents = scheduler.step(predicted, timestep, latents).prev_sample
+        for step in range(3):
+            latents = pipeline.denoise_step(scheduler, step, latents, conditions, settings, None)
     assert difference(latents[None], golden["run_latents"]) < RUN_TOLERANCE
 
 

@@ -39,7 +39,7 @@ CELLS = [
     pytest.param(True, "package", marks=pytest.mark.slow),
     pytest.param(False, "package", marks=pytest.mark.slow),
     pytest.param(True, "remote", marks=pytest.mark.slow),
-    pytest.param(False, "remote"),
+    pytest.param(False, "remote", marks=pytest.mark.slow),
     pytest.param(True, "fine_tuned", marks=pytest.mark.slow),
     pytest.param(False, "fine_tuned", marks=pytest.mark.slow),
 ]
@@ -61,7 +61,8 @@ def test_every_door_makes_the_same_frames(
     assert results[0]["styles"] == expected["styles"]
 
 
-@pytest.mark.parametrize("by", [pytest.param("package", marks=pytest.mark.slow), "fine_tuned"])
+@pytest.mark.slow
+@pytest.mark.parametrize("by", ["package", "fine_tuned"])
 def test_the_package_loads_where_remote_code_is_disabled(
     saved: Callable[[str], Saved], run_client: Callable[..., list[Any]], by: str
 ) -> None:

@@ -96,6 +96,30 @@ def test_sound_and_pictures_share_one_clock(tmp_path, name, picture_start, sound
     assert abs(np.abs(samples).argmax() / 16000 - after_first_picture - 0.0025) < 0.005
 
 
+def test_a_gap_in_the_sound_of_a_video_is_silence(tmp_path):
+    tone = make_recording(3.0, 16000, 1).samples
+    path = tmp_path / "dropped.mkv"
+    with av.open(str(path), "w") as container:
+        pictures = container.add_stream("mpeg4", rate=25, width=32, height=32)
+        pictures.pix_fmt = "yuv420p"
+        sound = container.add_stream("pcm_s16le", rate=16000, layout="mono")
+        for number, picture in enumerate(make_frames(75, 32, 32)):
+            frame = av.VideoFrame.from_ndarray(picture, format="rgb24")
+            frame.pts = number
+            container.mux(pictures.encode(frame))
+        for start in [*range(0, 16000, 1600), *range(32000, 48000, 1600)]:  # the middle is missing
+            part = (tone[:, start : start + 1600] * 32767).astype(np.int16)
+            frame = av.AudioFrame.from_ndarray(part, format="s16", layout="mono")
+            frame.sample_rate, frame.pts = 16000, start
+            container.mux(sound.encode(frame))
+        container.mux(pictures.encode(None))
+        container.mux(sound.encode(None))
+    samples = read_audio(path).samples
+    assert samples.shape[1] / 16000 == pytest.approx(3.0, abs=0.01)
+    assert not samples[:, 16100:31900].any()
+    np.testing.assert_allclose(samples[:, 32100:47900], tone[:, 32100:47900], atol=0.001)
+
+
 @pytest.mark.parametrize("fps", [25, 24])
 def test_real_speech_is_read(real_data, fps):
     for path in sorted((real_data / "speech").glob("*.wav")):

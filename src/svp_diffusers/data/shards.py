@@ -22,7 +22,7 @@ from svp_diffusers.data.clips import FRAME_NAME, ClipSample, StoredClip, encode_
 from svp_diffusers.data.index_rules import check_index
 from svp_diffusers.errors import DatasetError
 from svp_diffusers.media.documents import parse_json
-from svp_diffusers.media.locking import hold
+from svp_diffusers.media.locking import WORK_PATIENCE_SECONDS, hold
 from svp_diffusers.media.manifest import hash_file
 from svp_diffusers.media.output import atomic_path, remove_partial
 
@@ -180,7 +180,7 @@ class ShardWriter:
         self._keys: set[str] = set()
 
     def __enter__(self) -> "ShardWriter":
-        self._held.enter_context(hold(self.directory, "dataset", patience=0))
+        self._held.enter_context(hold(self.directory, "dataset", patience=WORK_PATIENCE_SECONDS))
         remove_partial(self.directory)  # of a process that was killed
         return self
 

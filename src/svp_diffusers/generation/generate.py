@@ -22,7 +22,7 @@ from svp_diffusers.generation.streaming import stream_latents
 from svp_diffusers.generation.styles import load_styles
 from svp_diffusers.generation.whole_picture import paste_videos
 from svp_diffusers.media.faces import FaceDetector
-from svp_diffusers.media.locking import hold
+from svp_diffusers.media.locking import WORK_PATIENCE_SECONDS, hold
 from svp_diffusers.media.manifest import Provenance, write_manifest
 from svp_diffusers.media.output import atomic_path
 from svp_diffusers.media.video import write_video
@@ -72,7 +72,7 @@ def generate_video(
         SVPError: of the kind that fits, before any weight is loaded; nothing is left behind.
     """
     prepared = prepare_video(request, detector)
-    with hold(prepared.outputs[0], "video", patience=0):
+    with hold(prepared.outputs[0], "video", patience=WORK_PATIENCE_SECONDS):
         checkpoint = load_checkpoint(
             prepared.folder, prepared.device, request.dtype, prepared.adapter
         )

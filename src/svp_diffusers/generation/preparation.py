@@ -30,8 +30,9 @@ from svp_diffusers.generation.pose_video import check_pose_video, read_pose_pict
 from svp_diffusers.generation.request import GenerationRequest
 from svp_diffusers.generation.streaming import choose_streaming
 from svp_diffusers.generation.styles import check_styles
-from svp_diffusers.generation.voices import Voices, read_voices
+from svp_diffusers.generation.voices import Voices, join_voices
 from svp_diffusers.generation.whole_picture import place_portraits
+from svp_diffusers.media.audio import open_recording
 from svp_diffusers.media.faces import FaceDetector
 from svp_diffusers.media.image import read_image
 from svp_diffusers.media.landmarks import LandmarkFaceDetector
@@ -102,7 +103,12 @@ def prepare_video(
     defaults = read_call_defaults(folder)
     filled = fill_context(request, defaults)
     fps = defaults.fps if given_fps is None else given_fps
-    voices = read_voices(filled, fps)
+    if filled.speakers:
+        voices = join_voices(filled.speakers, filled.audio, fps)
+    else:
+        assert filled.audio is not None  # as is checked
+        sound = open_recording(filled.audio, fps)  # which is read when it is needed
+        voices = Voices(sound, (filled.face_index,), (sound,))
     layout = read_config(folder, "head_guider")["keypoint_layout"]
     unet = read_config(folder, "unet")
     size = choose_size(filled, unet["sample_size"], unet["motion_max_seq_length"])

@@ -8,13 +8,11 @@ from pathlib import Path
 import numpy as np
 
 from svp_diffusers.errors import MediaError
-from svp_diffusers.generation.request import GenerationRequest
 from svp_diffusers.media.audio import (
     Recording,
     RecordingFile,
     check_speech,
     mix_recordings,
-    open_recording,
     read_audio,
     to_mono,
 )
@@ -45,24 +43,27 @@ class Voices:
         return count_frames(num_samples, SPEECH_RATE, fps)
 
 
-def read_voices(request: GenerationRequest, fps: Fraction) -> Voices:
-    """Read the voices of a request; a single one is checked, and read when it is needed.
+def join_voices(speakers: Mapping[int, Path], audio: Path | None, fps: Fraction) -> Voices:
+    """Read the voices of several faces.
 
-    With several, the sound is that of AUDIO or, without it, all of them together; who has finished
-    before its end is silent.
+    The sound is that of AUDIO or, without it, all of them together; who has finished before its end
+    is silent.
+
+    Args:
+        speakers: the voice of each face.
+        audio: the sound of the video, if it is another.
+        fps: of the video.
 
     Raises:
         MediaError: if one cannot be read, is silent, or is longer than AUDIO.
     """
-    if not request.speakers:
-        assert request.audio is not None
-        file = open_recording(request.audio, fps)
-        return Voices(file, (request.face_index,), (file,))
-    spoken = read_speakers(request.speakers, fps)
-    if request.audio is None:
+    spoken = {face: read_audio(path) for face, path in sorted(speakers.items())}
+    for recording in spoken.values():
+        check_speech(recording, fps)
+    if audio is None:
         heard = mix_recordings(list(spoken.values()))
     else:
-        heard = read_audio(request.audio)
+        heard = read_audio(audio)
         check_speech(heard, fps)
     for each in spoken.values():
         if each.duration > heard.duration + TOLERANCE_SECONDS:
@@ -79,11 +80,3 @@ def fit_recording(recording: Recording, heard: Recording) -> Recording:
     rate, length = heard.sampling_rate, heard.samples.shape[1]
     mono = to_mono(recording, rate)[:length]
     return Recording(np.pad(mono, (0, length - len(mono)))[None], rate, recording.source)
-
-
-def read_speakers(speakers: Mapping[int, Path], fps: Fraction) -> dict[int, Recording]:
-    """The recording of each face that speaks; raises `MediaError` as `read_audio`."""
-    recordings = {face: read_audio(path) for face, path in sorted(speakers.items())}
-    for recording in recordings.values():
-        check_speech(recording, fps)
-    return recordings

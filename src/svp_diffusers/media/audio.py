@@ -22,6 +22,7 @@ SILENCE_BLOCK_SECONDS = 0.04
 # Encoders pad and trim by some thousand samples; what is missing beyond this was cut off.
 TRUNCATION_TOLERANCE_SECONDS = 0.25
 MAXIMUM_VALUES = 2**27  # of sound in memory, half a gigabyte: 46 minutes of one channel at 48 kHz
+GAP_SECONDS = 0.1  # less is the rounding of containers, and the drift of a recorder's clock
 MAXIMUM_DELAY_SECONDS = 600
 PIECE_SECONDS = 10  # of a file that are held at once
 LENGTH_IS_GUESSED = {"mp3", "aac", "ac3", "eac3", "amr"}
@@ -96,7 +97,7 @@ def read_audio(path: str | Path) -> Recording:
     """The first audio stream of a file, at its own rate; more than two channels are mixed to two.
 
     Sound taken from a video begins with the first picture: what comes earlier is dropped and a late
-    start is filled with silence, so that sound and `read_frames` share one clock.
+    start is filled with silence, as are gaps, so that sound and `read_frames` share one clock.
 
     Raises `MediaError` when the file is missing, empty, not media, has no audio stream, is damaged,
     or decodes to less than it declares (an Ogg, ADTS or Xing-less MP3 file declares no length: cut
@@ -157,6 +158,8 @@ def _read_pieces(path: str | Path) -> Iterator[tuple[NDArray[np.float32], int]]:
         end = round(declared * rate) if is_padded and declared is not None else None
         held: list[NDArray[np.float32]] = []
         decoded = skipped = 0
+        origin: float | None = None  # when the first frame is heard
+        shows_pictures = find_moving_pictures(container) is not None
         for frame in _decode(container, stream):
             samples = frame.to_ndarray().astype(np.float32, copy=False)
             if decoded and len(samples) != len(held[0]):
@@ -170,7 +173,14 @@ def _read_pieces(path: str | Path) -> Iterator[tuple[NDArray[np.float32], int]]:
                 delay = round(seconds * rate)
                 held.append(np.zeros((len(samples), max(0, delay)), np.float32))
                 skipped = max(0, -delay)
-            first, decoded = decoded, decoded + frame.samples
+                origin = frame.time
+            elif origin is not None and frame.time is not None and shows_pictures:
+                seconds = frame.time - origin - decoded / rate
+                if seconds > MAXIMUM_DELAY_SECONDS:
+                    raise MediaError(f"{path} has no sound for {seconds:.0f} s midway; cut it")
+                if seconds > GAP_SECONDS:
+                    samples = np.pad(samples, ((0, 0), (round(seconds * rate), 0)))
+            first, decoded = decoded, decoded + samples.shape[1]
             held.append(
                 samples[:, max(0, skipped - first) : None if end is None else max(0, end - first)]
             )

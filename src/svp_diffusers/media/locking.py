@@ -12,6 +12,9 @@ from svp_diffusers.errors import OutputError
 PATIENCE_SECONDS = 10.0
 """Longer than a file is renamed, a style added; shorter than a video is made."""
 
+WORK_PATIENCE_SECONDS = 2.0
+"""For what others hold for minutes: a killed process is seen to end before its locks are free."""
+
 
 @contextmanager
 def hold(path: Path, use: str = "file", patience: float = PATIENCE_SECONDS) -> Iterator[None]:

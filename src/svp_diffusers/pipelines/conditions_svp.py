@@ -20,12 +20,11 @@ from .head_pictures_svp import HeadPictures, stack_head_pictures
 from .images_svp import Portrait, read_portrait
 from .noise_svp import check_finite
 from .sound_svp import Audio, prepare_waveform
-from .speech_svp import encode_speech, encode_windows, window_audio
+from .speech_svp import PROJECTED_WINDOWS, encode_speech, encode_windows, window_audio
 from .style_schedule_svp import Distribution, Style, StyleSchedule
 from .windows_svp import divide_frames, take_frames
 
 HEAD_FRAMES = 24  # whose keypoint pictures are drawn and encoded at once
-PROJECTED_WINDOWS = 256  # of speech that are projected at once
 DECODE_FRAMES = 8  # frames the VAE decodes at once
 
 logger = logging.get_logger(__name__)
@@ -124,12 +123,8 @@ class ConditionsMixin:
             windows = window_audio(embeddings, num_frames, num_pad_frames)
         else:
             windows = encode_windows(waveform, encoder, extractor, num_frames, fps, device)
-        return self.project_audio(windows), embeddings
-
-    def project_audio(self, windows: torch.Tensor) -> torch.Tensor:
-        """Turn windows (num_frames, ...) of speech into audio tokens (num_frames, tokens, dim)."""
         parts = windows.to(self.audio_projector.dtype).split(PROJECTED_WINDOWS)
-        return torch.cat([self.audio_projector(part) for part in parts])
+        return torch.cat([self.audio_projector(part) for part in parts]), embeddings
 
     def prepare_image(self, image: Portrait, height: int, width: int) -> torch.Tensor:
         """Bring the portrait to what the VAE takes.

@@ -4,7 +4,7 @@ A checkpoint on the Hub carries this file beside its pipeline, which imports it.
 """
 
 import math
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import Protocol
@@ -17,6 +17,7 @@ from transformers import FeatureExtractionMixin, PreTrainedModel
 from .sound_svp import Level, Piece, StoredSound, check_length, measure_level, resample_pieces
 from .speech_svp import (
     AUDIO_STRIDE,
+    PROJECTED_WINDOWS,
     count_embeddings,
     count_frames,
     encode_speech_pieces,
@@ -68,18 +69,24 @@ class Tape:
 class SpeechEncoder:
     """What turns speech into audio tokens, and for which video.
 
-    project: windows (n, ...) of frames to audio tokens (n, tokens, dim)
-    at_once: windows that are projected at once
-    num_pad_frames: frames that a window reaches on either side of its own
+    projector: windows of frames to audio tokens
     """
 
     encoder: PreTrainedModel | ModelMixin
     extractor: FeatureExtractionMixin
-    project: Callable[[torch.Tensor], torch.Tensor]
-    at_once: int
-    num_pad_frames: int
+    projector: ModelMixin
     fps: Fraction
     device: torch.device
+
+    @property
+    def num_pad_frames(self) -> int:
+        """Frames that a window reaches on either side of its own."""
+        return int(self.projector.config.get("num_pad_frames", 0))
+
+    def project(self, windows: torch.Tensor) -> torch.Tensor:
+        """Audio tokens (n, tokens, dim) of windows (n, ...)."""
+        parts = windows.to(self.projector.dtype).split(PROJECTED_WINDOWS)
+        return torch.cat([self.projector(part) for part in parts])
 
     @property
     def rate(self) -> int:
@@ -170,7 +177,7 @@ class RecordedSpeech:
 
     def _make_tokens(self) -> Iterator[torch.Tensor]:
         spread = Fraction(self._num_embeddings, 2 * self.num_frames)
-        pad, step = self._speech.num_pad_frames, self._speech.at_once
+        pad, step = self._speech.num_pad_frames, PROJECTED_WINDOWS
         for start in range(0, self.num_frames, step):
             frames = range(start, min(start + step, self.num_frames))
             windows = window_frames(self.hear, frames, self.num_frames, spread, pad)
@@ -264,7 +271,7 @@ class LiveSpeech:
     def _make_tokens(self) -> Iterator[torch.Tensor]:
         done = 0
         while True:
-            frames = range(done, min(self._ready, done + self._speech.at_once))
+            frames = range(done, min(self._ready, done + PROJECTED_WINDOWS))
             if self._speech.gives_embeddings:
                 windows = torch.cat([self._encode_frame(frame) for frame in frames])
             else:

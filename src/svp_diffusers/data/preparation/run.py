@@ -20,9 +20,10 @@ from svp_diffusers.data.preparation.recording import (
 from svp_diffusers.data.preparation.report import write_report
 from svp_diffusers.data.preparation.settings import PreparationSettings, Reason
 from svp_diffusers.data.preparation.sources import Source
+from svp_diffusers.data.ray_cluster import RayCluster, Row
 from svp_diffusers.data.shards import INDEX_NAME, ShardWriter, parse_clip, read_index
 from svp_diffusers.data.workers import open_pool
-from svp_diffusers.errors import ConfigurationError, DatasetError, MissingDependencyError
+from svp_diffusers.errors import DatasetError
 
 WORK_NAME = "work"
 
@@ -142,42 +143,24 @@ def in_processes(workers: int) -> Execute:
 
 
 def on_ray(address: str) -> Execute:
-    """Run jobs with Ray Data on a cluster; all machines must see the folders under the same names.
+    """Run jobs on a Ray cluster.
 
     Args:
-        address: of the cluster, "auto", or "local" to start one on this machine.
+        address: see `RayCluster`.
 
     Raises:
         MissingDependencyError: ray is not installed.
         ConfigurationError: there is no cluster at the address (once it is used).
     """
-    try:
-        import ray
-        import ray.data
-    except ImportError as error:
-        raise MissingDependencyError(
-            "to run on a cluster: pip install 'svp-diffusers[ray]'"
-        ) from error
+    cluster = RayCluster(address)
 
     def execute(jobs: Sequence[Job]) -> Iterator[None]:
-        if not jobs:
-            return
-
-        def run_row(row: dict[str, int]) -> dict[str, int]:
+        def run_row(row: Row) -> Row:
             jobs[row["id"]].run()
             return row
 
-        try:
-            ray.init(address=address)
-        except ConnectionError as error:
-            raise ConfigurationError(f"no Ray cluster answers at {address!r} ({error})") from error
-        try:
-            # Rows are numbers: Arrow could not hold the jobs themselves.
-            rows = ray.data.range(len(jobs), override_num_blocks=len(jobs)).map(run_row)
-            for _ in rows.iter_rows():
-                yield
-        finally:
-            ray.shutdown()
+        for _ in cluster.map(len(jobs), run_row):
+            yield
 
     return execute
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from svp_diffusers.generation.batch.lines import Line, read_lines
 from svp_diffusers.generation.batch.report import FAILED, Outcome, write_report
 from svp_diffusers.generation.batch.worker import WORK_NAME, Job, move_files
-from svp_diffusers.media.locking import hold
+from svp_diffusers.media.locking import WORK_PATIENCE_SECONDS, hold
 from svp_diffusers.media.output import check_output
 
 Execute = Callable[[Sequence[Job]], Iterator[Outcome]]
@@ -43,7 +43,7 @@ def make_batch(
     folder = folder.absolute()
     check_output(folder / "report.csv")
     lines = read_lines(manifest, folder)
-    with hold(folder, "batch", patience=0):
+    with hold(folder, "batch", patience=WORK_PATIENCE_SECONDS):
         folder.mkdir(exist_ok=True)
         finish_moves(folder)
         outcomes = [_refuse(line) for line in lines if line.request is None]

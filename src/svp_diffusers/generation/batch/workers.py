@@ -6,12 +6,11 @@ from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wai
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
 import torch
 
+from svp_diffusers.data.ray_cluster import RayCluster, Row
 from svp_diffusers.data.workers import open_pool
-from svp_diffusers.errors import ConfigurationError, MissingDependencyError
 from svp_diffusers.generation.batch.report import Outcome
 from svp_diffusers.generation.batch.run import Execute
 from svp_diffusers.generation.batch.worker import Job, Worker
@@ -81,53 +80,28 @@ def _run(job: Job) -> Outcome:
 
 
 def on_ray(address: str, workers: int) -> Execute:
-    """Make videos with Ray Data, in actors that hold the model, on a GPU each where there are some.
-
-    All machines must see the files under the same names.
+    """Make videos on a Ray cluster, in actors that hold the model.
 
     Args:
-        address: of the cluster, "auto", or "local" to start one on this machine.
+        address: see `RayCluster`.
         workers: actors.
 
     Raises:
         MissingDependencyError: ray is not installed.
         ConfigurationError: there is no cluster at the address (once it is used).
     """
-    try:
-        import ray
-        import ray.data
-    except ImportError as error:
-        raise MissingDependencyError(
-            "to run on a cluster: pip install 'svp-diffusers[ray]'"
-        ) from error
-    place = Path.cwd()
-
-    class Actor:
-        """Rows are numbers, since Arrow could not hold the jobs themselves."""
-
-        def __init__(self, jobs: Sequence[Job]) -> None:
-            os.chdir(place)  # what lines name is relative to it
-            self.jobs = jobs
-            self.worker = Worker(None)
-
-        def __call__(self, row: dict[str, int]) -> dict[str, Any]:
-            return asdict(self.worker.run(self.jobs[row["id"]]))
+    cluster, place = RayCluster(address), Path.cwd()
 
     def execute(jobs: Sequence[Job]) -> Iterator[Outcome]:
-        if not jobs:
-            return
-        try:
-            ray.init(address=address)
-        except ConnectionError as error:
-            raise ConfigurationError(f"no Ray cluster answers at {address!r} ({error})") from error
-        try:
-            gpus = 1 if ray.cluster_resources().get("GPU") else 0
-            rows = ray.data.range(len(jobs), override_num_blocks=len(jobs)).map(
-                Actor, fn_constructor_args=(jobs,), concurrency=workers, num_gpus=gpus
-            )
-            for row in rows.iter_rows():
-                yield Outcome(**row)
-        finally:
-            ray.shutdown()
+        class Actor:
+            def __init__(self) -> None:
+                os.chdir(place)  # what lines name is relative to it
+                self.worker = Worker(None)
+
+            def __call__(self, row: Row) -> Row:
+                return asdict(self.worker.run(jobs[row["id"]]))
+
+        for row in cluster.map(len(jobs), Actor, actors=workers):
+            yield Outcome(**row)
 
     return execute

@@ -12,7 +12,7 @@ from typing import Any
 from accelerate import Accelerator
 
 from svp_diffusers.errors import CheckpointError, ConfigurationError
-from svp_diffusers.media.locking import hold
+from svp_diffusers.media.locking import WORK_PATIENCE_SECONDS, hold
 from svp_diffusers.media.output import atomic_path
 from svp_diffusers.training.loop.yaml_file import load_configuration, save_configuration
 
@@ -55,7 +55,7 @@ class RunFolder:
         accelerator.wait_for_everyone()
         if accelerator.is_main_process:
             self.path.mkdir(parents=True, exist_ok=True)
-            self._held.enter_context(hold(self.path, "run", patience=0))
+            self._held.enter_context(hold(self.path, "run", patience=WORK_PATIENCE_SECONDS))
             if not self.checkpoints():
                 self.metrics.unlink(missing_ok=True)
             with atomic_path(self.path / "configuration.yaml") as temporary:
