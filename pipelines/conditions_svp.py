@@ -187,7 +187,7 @@ class ConditionsMixin:
             yield self.video_processor.denormalize(pixels)
 
     def encode_reference(
-        self, portrait_latents: torch.Tensor
+        self, portrait_latents: torch.Tensor, image_tokens: torch.Tensor | None = None
     ) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
         """What the UNet reads of the portrait: its latents and reference features.
 
@@ -195,9 +195,12 @@ class ConditionsMixin:
 
         Args:
             portrait_latents: of `encode_image`.
+            image_tokens: of `encode_image_prompt`, what the reference UNet's own attention sees.
         """
         dtype = self.unet.dtype
-        features = self.reference_unet(portrait_latents)
+        if image_tokens is not None:
+            image_tokens = image_tokens.to(self.reference_unet.dtype)
+        features = self.reference_unet(portrait_latents, image_tokens)
         return portrait_latents.to(dtype), {name: each.to(dtype) for name, each in features.items()}
 
     def measure_portrait(

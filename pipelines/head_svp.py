@@ -90,6 +90,11 @@ class HeadMixin:
                 "and `portrait_keypoints`."
             )
         check_number("head_motion_scale", head_motion_scale, 0, MOST_SCALE)
+        if layout == "pose" and head_keypoints is None:
+            raise ValueError(
+                "This checkpoint is driven by pictures of poses: pass them as `head_keypoints`, "
+                "one for each frame, or one for a still pose."
+            )
         if portrait_keypoints is not None:
             wanted = (POINTS.get(layout), 2)
             fits = [

@@ -24,11 +24,13 @@ class EncodedPortrait:
     head: where it is, and what the head guider is shown of it
     latents: (1, channels, height, width)
     features: of the reference UNet, each (1, tokens, dim)
+    image_tokens: of the image encoder, (1, 1, dim), if there is one
     """
 
     head: Head
     latents: torch.Tensor
     features: dict[str, torch.Tensor]
+    image_tokens: torch.Tensor | None
 
 
 class PortraitMixin:
@@ -38,6 +40,7 @@ class PortraitMixin:
     find_heads: Callable[..., tuple[list[Image.Image], list[Head]]]
     encode_image: Callable[..., torch.Tensor]
     check_portrait: Callable[..., None]
+    encode_image_prompt: Callable[..., torch.Tensor | None]
     encode_reference: Callable[..., tuple[torch.Tensor, dict[str, torch.Tensor]]]
 
     def encode_portraits(
@@ -69,5 +72,6 @@ class PortraitMixin:
             latents = self.encode_image(portrait, height, width)
             if self.config.min_portrait_psnr:
                 self.check_portrait(portrait, latents, height, width)
-            encoded.append(EncodedPortrait(head, *self.encode_reference(latents)))
+            tokens = self.encode_image_prompt(portrait)
+            encoded.append(EncodedPortrait(head, *self.encode_reference(latents, tokens), tokens))
         return encoded

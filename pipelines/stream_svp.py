@@ -15,6 +15,7 @@ import torch
 from diffusers import ModelMixin, SchedulerMixin
 from numpy.typing import NDArray
 from PIL import Image
+from transformers import PreTrainedModel
 
 from .call_svp import CallSettings
 from .conditions_svp import Conditions
@@ -51,6 +52,7 @@ class StreamMixin:
     config: Any
     unet: ModelMixin
     scheduler: SchedulerMixin
+    image_encoder: PreTrainedModel | None
     fill_settings: Callable[..., CallSettings]
     open_speech: Callable[..., SpeechFrames]
     prepare_heads: Callable[..., Callable[[int, int], torch.Tensor | None]]
@@ -283,6 +285,8 @@ class StreamMixin:
             ValueError: for what needs speech that is still to come, and of checkpoints that make
                 clips.
         """
+        if self.image_encoder is not None:
+            raise ValueError("A checkpoint that is driven by pictures of poses cannot stream.")
         if self.unet.config.get("num_context_frames"):
             raise ValueError(
                 "This checkpoint makes a video clip after clip, each from the frames of the one "

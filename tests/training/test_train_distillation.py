@@ -232,6 +232,7 @@ def test_a_distilled_checkpoint_is_no_teacher_but_can_be_trained_on(
         ({"most_style_guidance_scale": 0.5}, "most_style_guidance_scale must be from 1"),
         ({"audio_dropout": 0.1}, "leave audio_dropout away"),
         ({"timestep_power": 0.5}, "leave timestep_power away"),
+        ({"loss_weighting": "min-snr"}, "leave loss_weighting away"),
         ({"lora_rank": 4}, "leave lora_rank away"),
         ({"expression_encoder": "mine"}, "leave expression_encoder away"),
     ],

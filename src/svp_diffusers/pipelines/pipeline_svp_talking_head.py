@@ -44,6 +44,7 @@ from .head_frames_svp import HeadFramesMixin
 from .head_pictures_svp import HeadPictures
 from .head_pose_svp import HeadMotion
 from .head_svp import HeadMixin
+from .image_prompt_svp import ImagePromptMixin
 from .images_svp import Portrait
 from .modular_svp import SVPTalkingHeadBlocks  # noqa: F401, which a checkpoint carries
 from .noise_svp import NoiseMixin, check_finite
@@ -89,6 +90,7 @@ class SVPTalkingHeadPipeline(
     HeadMixin,
     RegionalMixin,
     PortraitMixin,
+    ImagePromptMixin,
     HeadFramesMixin,
     NoiseMixin,
     StreamMixin,
@@ -112,6 +114,7 @@ class SVPTalkingHeadPipeline(
             keypoints. Optional.
         head_motion: `HeadMotionModel`, speech and style to the motion of the head. Optional.
         face_projector: `FaceProjector`, of a UNet that attends to the identity of a face. Optional.
+        image_encoder: CLIP's, of UNets that attend to an embedding of the portrait. Optional.
         num_inference_steps: the default of a call, as are the next seven: they depend on how a
             checkpoint was trained, so it carries them.
         guidance_scale: the default of a call.
@@ -131,11 +134,13 @@ class SVPTalkingHeadPipeline(
 
     model_cpu_offload_seq = (
         "face_landmarker->audio_encoder->style_encoder->audio_projector->face_projector"
-        "->reference_unet"
+        "->image_encoder->reference_unet"
         "->head_motion->head_guider->unet->vae"
     )
     _callback_tensor_inputs: ClassVar = ["latents"]
-    _optional_components: ClassVar = ["face_landmarker", "head_motion", "face_projector"]
+    _optional_components: ClassVar = [
+        *("face_landmarker", "head_motion", "face_projector", "image_encoder"),
+    ]
 
     def __init__(
         self,
@@ -151,6 +156,7 @@ class SVPTalkingHeadPipeline(
         face_landmarker: ModelMixin | None = None,
         head_motion: ModelMixin | None = None,
         face_projector: ModelMixin | None = None,
+        image_encoder: PreTrainedModel | None = None,
         num_inference_steps: int = 25,
         guidance_scale: float = 3.5,
         audio_guidance_scale: float | None = None,
@@ -178,6 +184,7 @@ class SVPTalkingHeadPipeline(
             face_landmarker=face_landmarker,
             head_motion=head_motion,
             face_projector=face_projector,
+            image_encoder=image_encoder,
         )
         self.register_to_config(
             num_inference_steps=num_inference_steps,
@@ -542,7 +549,7 @@ class SVPTalkingHeadPipeline(
                 )
                 if self.makes_clips and head.pictures is not None:
                     all_of = self.add_regions(all_of, head.pictures, face_embedding)
-                conditions.append(all_of)
+                conditions.append(self.add_image_prompt(all_of, portrait.image_tokens))
         return conditions
 
     def denoise(

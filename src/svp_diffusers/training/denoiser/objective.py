@@ -35,8 +35,6 @@ and sadness apart; blinks have 1. (Our choice.)"""
 
 PREDICTION_TYPES = ("epsilon", "v_prediction", "sample")
 
-LORA_TARGETS = ["to_q", "to_k", "to_v", "to_out.0"]
-
 
 class DenoisingObjective(Objective):
     """The networks that see a clip, and the loss of their prediction.
@@ -76,6 +74,12 @@ class DenoisingObjective(Objective):
                 f"the pipeline's {type(self.scheduler).__name__} predicts {kind}; train with a "
                 f"scheduler that predicts one of {', '.join(PREDICTION_TYPES)}"
             )
+        layout = self.head_guider.config.keypoint_layout
+        if layout == "pose":
+            raise ConfigurationError(
+                "this pipeline is driven by pictures of poses, which clips do not have: start from "
+                "`svp convert aniportrait`, whose head guider takes head keypoints"
+            )
         self.scale_factor = pipeline.vae_scale_factor
         self.configuration = configuration
         self.expression_encoder = expression_encoder
@@ -100,13 +104,16 @@ class DenoisingObjective(Objective):
             rank = configuration.lora_rank
             with torch.random.fork_rng(devices=[]):
                 torch.manual_seed(configuration.seed)
-                self.unet.add_adapter(
-                    LoraConfig(
-                        r=rank,
-                        lora_alpha=configuration.lora_alpha or rank,
-                        target_modules=LORA_TARGETS,
-                    )
+                lora = LoraConfig(
+                    r=rank,
+                    lora_alpha=configuration.lora_alpha or rank,
+                    lora_dropout=configuration.lora_dropout,
+                    target_modules=configuration.lora_target_modules.split(","),
                 )
+                try:
+                    self.unet.add_adapter(lora)
+                except ValueError as error:  # peft lists what it looked for
+                    raise ConfigurationError(f"lora_target_modules: {error}") from error
 
     def project_audio(self, batch: dict[str, Tensor]) -> Tensor:
         """Audio tokens (b * f, tokens, dim)."""

@@ -105,7 +105,9 @@ def train_denoiser(
         weight.requires_grad_(False)
     if dry_run or sum(weight.numel() for weight in objective.parameters()) > LARGE:
         has_average = bool(configuration.ema_decay)
-        estimate = estimate_step(objective, traced, has_average, accelerator.device)
+        estimate = estimate_step(
+            objective, traced, has_average, accelerator.device, configuration.optimizer
+        )
         accelerator.print(estimate, flush=True)
     start = time.perf_counter()
     weights = train(objective, batches, configuration, run, accelerator)
