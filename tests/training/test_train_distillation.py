@@ -159,16 +159,6 @@ def test_it_learns_what_guidance_does(teacher: Path, cached: Path) -> None:
     assert min(losses[-3:]) < 0.5 * losses[0]
 
 
-def test_what_the_student_is_told_is_learned_fastest(teacher: Path, cached: Path) -> None:
-    objective, _, _ = make_objective(teacher, cached)
-    others, projection = objective.parameter_groups()
-    (told,) = projection["params"]
-    assert told is objective.unet.time_embedding.cond_proj.weight
-    assert projection["lr"] == 50 * OPTIONS["learning_rate"]
-    trained = {id(weight) for weight in objective.trained()}
-    assert {id(weight) for weight in [*others["params"], told]} == trained
-
-
 def test_a_student_that_knows_nothing_yet_is_as_far_as_no_guidance(
     teacher: Path, cached: Path
 ) -> None:

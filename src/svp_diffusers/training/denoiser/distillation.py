@@ -26,11 +26,6 @@ from svp_diffusers.training.denoiser.clip_sampler import ClipSampler
 from svp_diffusers.training.denoiser.configuration import DistillationConfiguration
 from svp_diffusers.training.denoiser.objective import DenoisingObjective
 
-PROJECTION = "time_embedding.cond_proj.weight"  # of what the student is told
-PROJECTION_RATE = 50
-"""Times the learning rate: with that of the other weights, 500 steps taught svp-tiny's student the
-mean of guidance, whatever it was told. (Our choice.)"""
-
 
 def make_student(
     teacher: TemporalUNet, guidance_ranges: dict[str, tuple[float, float]]
@@ -39,8 +34,9 @@ def make_student(
     student: TemporalUNet = TemporalUNet.from_config(
         teacher.config, guidance_ranges=guidance_ranges, time_cond_proj_dim=GUIDANCE_DIM
     )
-    zeros = torch.zeros_like(student.get_parameter(PROJECTION), dtype=teacher.dtype)
-    student.load_state_dict({**teacher.state_dict(), PROJECTION: zeros}, assign=True)
+    projection = "time_embedding.cond_proj.weight"
+    zeros = torch.zeros_like(student.get_parameter(projection), dtype=teacher.dtype)
+    student.load_state_dict({**teacher.state_dict(), projection: zeros}, assign=True)
     return student.eval()
 
 
@@ -89,13 +85,6 @@ class DistillationObjective(DenoisingObjective):
             steps += pairwise([-1, *timesteps])
         # Each with the one before, -1 for none: of the checkpoint's number of steps and twice that.
         self.register_buffer("steps", torch.tensor(steps), persistent=False)
-
-    def parameter_groups(self) -> list[dict[str, Any]]:
-        """The new projection, which starts at zero, learns faster than the teacher's weights."""
-        projection = self.unet.get_parameter(PROJECTION)
-        rate = PROJECTION_RATE * self.configuration.learning_rate
-        others = [weight for weight in self.trained() if weight is not projection]
-        return [{"params": others}, {"params": [projection], "lr": rate}]
 
     def forward(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
         """`loss`: squared error of what the student says to what guidance makes of its teacher."""
