@@ -115,3 +115,8 @@ class StyleSchedule:
             fade = ((seconds - start) / self.fade).clamp(0, 1).to(vector.dtype)
             blended = torch.lerp(blended, vector.expand(len(frames), -1), fade[:, None])
         return blended
+
+
+def take_style(style: torch.Tensor, start: int, stop: int) -> torch.Tensor:
+    """The style of some frames, (style_dim,), or (frames, style_dim) of one that changes."""
+    return style[start:stop] if style.ndim == 2 else style

@@ -86,7 +86,7 @@ def test_no_path_of_the_machine_that_saved_it_leaks(
     for name, data in hub.files(f"org/{by}").items():
         if name.endswith((".json", ".md")):
             assert b"/tmp" not in data, name
-            assert b"_name_or_path" not in data, name
+            assert b'"_name_or_path"' not in data, name
 
 
 def test_saving_again_adds_and_loses_nothing(
@@ -94,5 +94,6 @@ def test_saving_again_adds_and_loses_nothing(
 ) -> None:
     saved("package"), saved("remote")
     again, first = hub.files("org/remote"), hub.files("org/package")
-    again["README.md"] = again["README.md"].replace(b"org/remote", b"org/package")
+    for name in ("README.md", "modular_model_index.json"):
+        again[name] = again[name].replace(b"org/remote", b"org/package")
     assert again == first
