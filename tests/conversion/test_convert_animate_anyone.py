@@ -21,7 +21,6 @@ from svp_diffusers.cli.main import main
 from svp_diffusers.errors import ConfigurationError
 from svp_diffusers.media.video import read_frames, write_video
 from svp_diffusers.pipelines.conditions_svp import Conditions
-from svp_diffusers.pipelines.guidance_svp import plan_guidance
 from svp_diffusers.pipelines.pipeline_svp_talking_head import SVPTalkingHeadPipeline
 from svp_diffusers.samples import PORTRAITS, SPEECH
 from svp_diffusers.training.denoiser.configuration import VideoTrainingConfiguration
@@ -32,11 +31,6 @@ FILES = {
     "--motion-module": "motion_module.pth",
     "--reference-unet": "reference_unet.pth",
     "--pose-guider": "pose_guider.pth",
-}
-SCALES = {
-    "reference_attention_scale": 1.0,
-    "audio_attention_scale": 1.0,
-    "style_attention_scale": 1.0,
 }
 
 
@@ -96,14 +90,14 @@ def test_the_checkpoint_denoises_as_the_published_pipeline(
     pipeline: SVPTalkingHeadPipeline, parity: Path
 ) -> None:
     golden = load_file(parity / "animate_anyone" / "io.safetensors")
-    config, scheduler = pipeline.config, pipeline.scheduler
+    scheduler = pipeline.scheduler
     image_tokens = golden["clip_embedding"][:, None]
     with torch.no_grad():
         heard = torch.randn(26, 10, pipeline.audio_encoder.config.hidden_size)
         reference = pipeline.encode_reference(golden["run_reference_latents"], image_tokens)
         conditions = pipeline.add_image_prompt(
             Conditions(
-                pipeline.project_audio(heard),
+                pipeline.audio_projector(heard),
                 torch.zeros(pipeline.style_encoder.config.style_dim),
                 *reference,
                 golden["run_pose_features"],
@@ -111,14 +105,12 @@ def test_the_checkpoint_denoises_as_the_published_pipeline(
             image_tokens,
         )
         latents = golden["run_noise"][0]
-        passes = plan_guidance(*pipeline.fill_guidance_scales())
+        settings = pipeline.fill_settings(
+            *(128, 128, None, 3), (None, None, None), (1.0, 1.0, 1.0), None, None, None
+        )
         scheduler.set_timesteps(3)
-        for step, timestep in enumerate(scheduler.timesteps):
-            window = (config.context_length, config.context_overlap)
-            predicted = pipeline.predict_video(
-                latents, timestep, conditions, passes, *window, SCALES, step
-            )
-            latents = scheduler.step(predicted, timestep, latents).prev_sample
+        for step in range(3):
+            latents = pipeline.denoise_step(scheduler, step, latents, conditions, settings, None)
     assert difference(latents[None], golden["run_latents"]) < RUN_TOLERANCE
 
 

@@ -94,6 +94,7 @@ def test_saving_again_adds_and_loses_nothing(
 ) -> None:
     saved("package"), saved("remote")
     again, first = hub.files("org/remote"), hub.files("org/package")
-    for name in ("README.md", "modular_model_index.json"):
+    for name in ("README.md", "modular_model_index.json"):  # which name the repository
+        assert b"org/remote" in again[name]
         again[name] = again[name].replace(b"org/remote", b"org/package")
     assert again == first

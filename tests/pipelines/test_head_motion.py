@@ -135,15 +135,15 @@ def test_each_of_a_batch_moves_as_by_itself(pipeline: SVPTalkingHeadPipeline) ->
 
 def test_each_performance_has_a_motion_of_its_own(pipeline: SVPTalkingHeadPipeline) -> None:
     heads, _ = see_heads(pipeline, num_videos_per_style=2)
-    assert len(heads) == 21
-    assert (heads[1:11] - heads[11:]).abs().mean() > 0.005
+    assert len(heads) == 20
+    assert (heads[:10] - heads[10:]).abs().mean() > 0.005
 
 
 def test_a_style_that_changes_moves_the_head_too(pipeline: SVPTalkingHeadPipeline) -> None:
     styled = with_styles(pipeline)
     one, _ = see_heads(styled, style="happy", style_temperature=0.0)
     two, _ = see_heads(styled, style=[(0.0, "neutral"), (0.2, "happy")], style_temperature=0.0)
-    assert len(two) == 11
+    assert len(two) == 10
     assert not torch.equal(one, two)
 
 
@@ -152,10 +152,10 @@ def test_poses_move_the_head(pipeline: SVPTalkingHeadPipeline) -> None:
     poses[:, 0], poses[:, 5] = np.linspace(0.3, 0.6, 10), 1
     expected = draw_keypoints(drive_keypoints(KEYPOINTS, poses, SIZE), SIZE, SIZE)
     heads, _ = see_heads(pipeline, head_motion=poses)
-    np.testing.assert_array_equal(heads[1:], expected)
+    np.testing.assert_array_equal(heads, expected)
     heads, _ = see_heads(pipeline, head_motion=torch.from_numpy(poses), head_motion_scale=0.5)
     expected = draw_keypoints(drive_keypoints(KEYPOINTS, poses, SIZE, 0.5), SIZE, SIZE)
-    np.testing.assert_array_equal(heads[1:], expected)
+    np.testing.assert_array_equal(heads, expected)
 
 
 def test_a_checkpoint_without_the_model_holds_the_head_still_and_says_so(

@@ -24,13 +24,13 @@ class EncodedPortrait:
     head: where it is, and what the head guider is shown of it
     latents: (1, channels, height, width)
     features: of the reference UNet, each (1, tokens, dim)
-    image_tokens: of `encode_image_prompt`, (1, 1, dim), where there is an `image_encoder`
+    image_tokens: of the image encoder, (1, 1, dim), if there is one
     """
 
     head: Head
     latents: torch.Tensor
     features: dict[str, torch.Tensor]
-    image_tokens: torch.Tensor | None = None
+    image_tokens: torch.Tensor | None
 
 
 class PortraitMixin:
@@ -40,7 +40,7 @@ class PortraitMixin:
     find_heads: Callable[..., tuple[list[Image.Image], list[Head]]]
     encode_image: Callable[..., torch.Tensor]
     check_portrait: Callable[..., None]
-    encode_image_prompt: Callable[[Image.Image], torch.Tensor | None]
+    encode_image_prompt: Callable[..., torch.Tensor | None]
     encode_reference: Callable[..., tuple[torch.Tensor, dict[str, torch.Tensor]]]
 
     def encode_portraits(
