@@ -109,6 +109,24 @@ def video(
     _finish(folder, push_to_hub or configuration.hub_model_id, public)
 
 
+@app.command()
+def distil(
+    config: Annotated[Path, typer.Option(help="YAML file; see DistillationConfiguration.")],
+    resume: Resume = False,
+    push_to_hub: PushToHub = None,
+    public: Public = False,
+    dry_run: DryRun = False,
+) -> None:
+    """Distil guidance into one prediction, where it takes several."""
+    from svp_diffusers.training.denoiser.configuration import DistillationConfiguration
+    from svp_diffusers.training.denoiser.distillation_stage import train_distillation
+    from svp_diffusers.training.loop.yaml_file import load_configuration
+
+    configuration = load_configuration(config, DistillationConfiguration)
+    folder = train_distillation(configuration, resume, dry_run)
+    _finish(folder, push_to_hub or configuration.hub_model_id, public)
+
+
 @app.command("style-adapter")
 def style_adapter(
     config: Annotated[Path, typer.Option(help="YAML file; see StyleAdapterTrainingConfiguration.")],

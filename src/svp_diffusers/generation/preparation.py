@@ -17,7 +17,12 @@ from svp_diffusers.checkpoints.loading import (
     select_device,
 )
 from svp_diffusers.checkpoints.style_adapters import find_adapter
-from svp_diffusers.generation.checks import check_overwritten, check_request, choose_size
+from svp_diffusers.generation.checks import (
+    check_guidance,
+    check_overwritten,
+    check_request,
+    choose_size,
+)
 from svp_diffusers.generation.face_embedding import read_face_embedding
 from svp_diffusers.generation.head_motion import (
     check_generated_motion,
@@ -111,6 +116,7 @@ def prepare_video(
         voices = Voices(sound, (filled.face_index,), (sound,))
     layout = read_config(folder, "head_guider")["keypoint_layout"]
     unet = read_config(folder, "unet")
+    check_guidance(filled, unet)
     size = choose_size(filled, unet["sample_size"], unet["motion_max_seq_length"])
     outline = outline_style_encoder(adapter or folder)
     styles = parse_style(filled.style, outline.style_bank)

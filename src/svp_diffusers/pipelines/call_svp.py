@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from transformers import FeatureExtractionMixin
 
-from .guidance_svp import GuidancePass, plan_guidance
+from .guidance_svp import GuidancePass, plan_distilled_guidance, plan_guidance
 from .head_pictures_svp import HeadPictures
 from .head_pose_svp import HeadMotion
 from .images_svp import Portrait, read_portrait
@@ -100,6 +100,19 @@ class CallMixin:
             style_guidance_scale = self.config.get("style_guidance_scale")
         return self.config.guidance_scale, audio_guidance_scale, style_guidance_scale
 
+    def plan_passes(
+        self,
+        guidance_scale: float,
+        audio_guidance_scale: float | None,
+        style_guidance_scale: float | None,
+    ) -> list[GuidancePass]:
+        """The predictions of a step: one, where guidance was distilled into the UNet."""
+        scales = (guidance_scale, audio_guidance_scale, style_guidance_scale)
+        ranges = self.unet.config.get("guidance_ranges")
+        if ranges is not None:
+            return plan_distilled_guidance(ranges, *scales)
+        return plan_guidance(*scales)
+
     def fill_settings(
         self,
         height: int | None,
@@ -121,7 +134,8 @@ class CallMixin:
         The others are those of `__call__`.
 
         Raises:
-            ValueError: if a scale is not a number of its range.
+            ValueError: if a scale is not a number of its range, or of the one that guidance was
+                distilled for.
         """
         config = self.config
         size = (self.unet.config.sample_size or 64) * self.vae_scale_factor
@@ -145,7 +159,7 @@ class CallMixin:
             if num_inference_steps is None
             else num_inference_steps,
             guidance_scale=scales[0],
-            passes=plan_guidance(*scales),
+            passes=self.plan_passes(*scales),
             shared_noise=config.shared_noise if shared_noise is None else shared_noise,
             context_length=config.context_length if context_length is None else context_length,
             context_overlap=config.context_overlap if context_overlap is None else context_overlap,
