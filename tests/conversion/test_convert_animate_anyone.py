@@ -12,8 +12,9 @@ import pytest
 import soundfile
 import torch
 from parity import RUN_TOLERANCE, difference
+from PIL import Image
 from safetensors.torch import load_file
-from transformers import CLIPVisionConfig, CLIPVisionModelWithProjection
+from transformers import CLIPImageProcessor, CLIPVisionConfig, CLIPVisionModelWithProjection
 
 from svp_diffusers.checkpoints.loading import SVP_TINY
 from svp_diffusers.checkpoints.random_pipeline import initialise
@@ -153,6 +154,21 @@ def test_poses_and_the_portrait_make_the_video_and_speech_does_not(
         make(head_keypoints=None)
     with pytest.raises(ValueError, match="cannot stream"):
         next(pipeline.stream(portrait, speech, head_keypoints=poses))
+
+
+def test_both_unets_see_the_portrait_as_clip_does(pipeline: SVPTalkingHeadPipeline) -> None:
+    picture = Image.open(PORTRAITS[0]).convert("RGB").crop((0, 0, 200, 120))
+    processor = CLIPImageProcessor(do_resize=False, do_center_crop=False)
+    pixels = processor(images=picture.resize((28, 28)), return_tensors="pt").pixel_values
+    settings = pipeline.fill_settings(128, 128, *[None] * 2, [None] * 3, [1.0] * 3, *[None] * 3)
+    with torch.no_grad():
+        expected = pipeline.image_encoder(pixels).image_embeds[:, None]
+        poses = torch.zeros(1, 3, 128, 128)
+        (encoded,) = pipeline.encode_portraits([picture], poses, None, False, settings)
+        features = pipeline.reference_unet(encoded.latents, expected)
+    assert difference(encoded.image_tokens, expected) < 1e-5
+    for name, feature in features.items():
+        assert difference(encoded.features[name], feature) < 1e-4
 
 
 @pytest.fixture
