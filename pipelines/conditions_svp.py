@@ -282,9 +282,9 @@ class ConditionsMixin:
             distribution = self.style_encoder.get_style(style)
         else:
             distribution = self._check_style(style)
-        distribution = distribution.to(self._execution_device, self.unet.dtype)
+        distribution = distribution.to(self._execution_device, torch.float32)
         drawn: torch.Tensor = distribution.sample(1, temperature, generator)[0]
-        return drawn
+        return drawn.to(self.unet.dtype)
 
     def _style_from_audio(self, embeddings: torch.Tensor | None) -> Distribution:
         config = self.style_encoder.config
@@ -346,7 +346,7 @@ class ConditionsMixin:
         window = self._stack_for_guider(images, 0 if still else start, 1 if still else stop)
         takes_own = self.head_guider.config.with_reference
         own = self._stack_for_guider(images, 0, 1) if takes_own else None
-        features: torch.Tensor = self.head_guider(window, own)
+        features: torch.Tensor = self.head_guider(window, own).to(self.unet.dtype)
         return features.expand(-1, -1, stop - start, -1, -1) if still else features
 
     def _stack_for_guider(self, images: HeadPictures, start: int, stop: int) -> torch.Tensor:

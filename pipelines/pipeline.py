@@ -234,13 +234,14 @@ class SVPTalkingHeadPipeline(
             attention_scales: of the UNet.
 
         Returns:
-            The guided prediction, shaped as `latents`.
+            The guided prediction, in the shape and dtype of `latents`, whatever the UNet's dtype.
         """
         prediction = torch.zeros_like(latents)
+        noisy = latents.to(self.unet.dtype)
         for each in passes:
             given = conditions.give(each, attention_scales)
-            predicted = self.unet(latents, timestep, **given, return_dict=False)[0]
-            prediction = prediction + each.weight * predicted
+            predicted = self.unet(noisy, timestep, **given, return_dict=False)[0]
+            prediction = prediction + each.weight * predicted.to(latents.dtype)
         return prediction
 
     def plan_windows(
