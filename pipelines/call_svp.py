@@ -109,8 +109,8 @@ class CallMixin:
             if scale is not None:
                 check_number(name, scale, 0, MOST_SCALE)
         return CallSettings(
-            height=height or size,
-            width=width or size,
+            height=size if height is None else height,
+            width=size if width is None else width,
             fps=config.fps if fps is None else fps,
             num_inference_steps=config.num_inference_steps
             if num_inference_steps is None
@@ -164,6 +164,7 @@ class CallMixin:
         check_number("num_inference_steps", settings.num_inference_steps, 1, MOST_STEPS, whole=True)
         check_number("num_videos_per_style", num_videos_per_style, 1, 1000, whole=True)
         check_number("context_overlap", settings.context_overlap, 0, 10_000, whole=True)
+        check_number("context_length", settings.context_length, 1, 10_000, whole=True)
         check_rate(sampling_rate)
         config = self.unet.config
         longest = config.motion_max_seq_length - config.get("num_context_frames", 0)
@@ -180,10 +181,14 @@ class CallMixin:
                 f"As many images as recordings are needed, got {len(image)} and {len(audio)}."
             )
         num_videos = len(image) * num_videos_per_style
-        if isinstance(generator, list) and len(generator) != num_videos:
+        generators = generator if isinstance(generator, list) else [generator] * num_videos
+        if len(generators) != num_videos:
             raise ValueError(
-                f"A list of generators must have one a video, {num_videos}, got {len(generator)}."
+                f"A list of generators must have one a video, {num_videos}, got {len(generators)}."
             )
+        for each in generators:
+            if each is not None and not isinstance(each, torch.Generator):
+                raise ValueError(f"`generator` must be a torch.Generator, or a list; got {each!r}.")
         if output_type not in ("pil", "np", "pt", "latent"):
             raise ValueError(f"`output_type` must be pil, np, pt or latent, got {output_type!r}.")
         unknown = set(callback_on_step_end_tensor_inputs) - set(self._callback_tensor_inputs)

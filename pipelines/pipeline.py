@@ -52,7 +52,7 @@ from .speech_frames_svp import LiveSpeech, RecordedSpeech, SpeechEncoder, Speech
 from .speech_svp import count_frames
 from .stream_svp import StreamMixin
 from .style_adapter_svp import StyleAdapterMixin
-from .style_schedule_svp import Style
+from .style_schedule_svp import Style, check_style
 from .windows_svp import (
     BlendedWindows,
     context_windows,
@@ -475,6 +475,13 @@ class SVPTalkingHeadPipeline(
             for frames in num_frames:
                 self.check_head_keypoints(head_keypoints, frames, height, width)
         self.check_face_embedding(face_embedding)
+        for frames in num_frames:
+            check_style(style, self.style_encoder, frames, fps)
+        filled = [self.fill_clips(frames, settings.context_length) for frames in num_frames]
+        lengths = [frames for frames in filled for _ in range(num_videos_per_style)]
+        self.check_latents(latents, lengths, height, width)
+        if callback_on_step_end is not None and not callable(callback_on_step_end):
+            raise ValueError(f"`callback_on_step_end` must be callable: {callback_on_step_end!r}.")
         self._guidance_scale = settings.guidance_scale
         self._interrupt = False
 
@@ -513,7 +520,6 @@ class SVPTalkingHeadPipeline(
         # 3. Prepare timesteps and noise
         self.scheduler.set_timesteps(settings.num_inference_steps, device=self._execution_device)
         timesteps = self.scheduler.timesteps
-        lengths = [each.num_frames for each in conditions]
         clips = self.plan_clips(max(lengths), settings.context_length)
         self._num_timesteps = len(timesteps) * len(clips)
         latents = self.prepare_latents(

@@ -50,7 +50,7 @@ class Command:
         again: those of the repetition, for the folder that a killed run left.
         prepare: puts into the folder what the command changes.
         varying: name of a file that says how long things took, or what was there already.
-        """
+    """
 
     name: str
     arguments: Callable[[Path], list[object]]

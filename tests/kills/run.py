@@ -166,16 +166,17 @@ def compare(whole: Files, found: Files) -> Iterator[str]:
             yield f"{name} differs"
 
 
-def try_command(trial: Trial, points: int, generator: random.Random) -> float:
-    """Kill a command at so many points; the seconds it takes whole."""
+def try_command(trial: Trial, points: int, generator: random.Random) -> str:
+    """Kill a command at so many points; what was done."""
     whole, _ = trial.run()
     again, seconds = trial.run()
     trial.problems += [f"run again: {each}" for each in compare(whole, again)]
-    if not trial.problems:
-        for point in range(points):
-            trial.kill(seconds * (point + generator.random()) / points, whole)
-        trial.run_twice(seconds * generator.random() / 2, whole)
-    return seconds
+    if trial.problems:
+        return f"{seconds:.1f} s, not killed"
+    for point in range(points):
+        trial.kill(seconds * (point + generator.random()) / points, whole)
+    trial.run_twice(seconds * generator.random() / 2, whole)
+    return f"{seconds:.1f} s, killed {points} times, then twice at once"
 
 
 def main() -> None:
@@ -190,7 +191,9 @@ def main() -> None:
         os.environ |= {"HF_ENDPOINT": hub.url, "HF_HOME": f"{temporary}/hub", "HF_TOKEN": TOKEN}
         os.environ |= {"HF_HUB_DISABLE_XET": "1", "HF_HUB_DISABLE_PROGRESS_BARS": "1"}
         hub.upload_delay = 0.05
-        multiprocessing.get_context("forkserver").set_forkserver_preload([f"{__package__}.commands"])
+        multiprocessing.get_context("forkserver").set_forkserver_preload(
+            [f"{__package__}.commands"]
+        )
         inputs = Path(temporary, "inputs")
         inputs.mkdir()
         write_inputs(inputs)
@@ -199,10 +202,9 @@ def main() -> None:
                 continue
             trial = Trial(command, Path(temporary, command.name.replace(" ", "-")), hub)
             generator = random.Random(f"{options.seed} {command.name}")
-            seconds = try_command(trial, options.points, generator)
+            done = try_command(trial, options.points, generator)
             print(
-                f"{command.name}: {seconds:.1f} s, killed {options.points} times,"
-                f" {len(trial.problems)} failures",
+                f"{command.name}: {done}: {len(trial.problems)} failures",
                 *trial.problems[:20],
                 sep="\n  ",
                 flush=True,

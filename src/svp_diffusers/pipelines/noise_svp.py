@@ -111,33 +111,51 @@ class NoiseMixin:
         latents: torch.Tensor | None,
         shared_noise: float,
     ) -> torch.Tensor:
-        """Draw each video's noise from its own generator, or check the noise that is given.
+        """Draw each video's noise from its own generator, or take the noise that is given.
 
         Noise of unit variance is drawn for every frame and, if some is shared, for the clip.
+
+        Args:
+            num_frames: of each video.
+            height: of the videos in pixels.
+            width: of the videos in pixels.
+            generators: one a video.
+            latents: the noise that is given, of `check_latents`.
+            shared_noise: as `draw_noise`.
 
         Returns:
             (videos, channels, frames of the longest, height / 8, width / 8), scaled for the
             scheduler, in float32 whatever the UNet's dtype: what the steps of half precision round
             off would add up. Shorter videos are padded; the padding is never read.
-
-        Raises:
-            ValueError: if `latents` has another shape.
         """
-        scale = self.vae_scale_factor
         device = self._execution_device
-        channels = self.unet.config.in_channels
-        shape = (
-            len(num_frames),
-            channels,
-            max(num_frames),
-            height // scale,
-            width // scale,
-        )
         if latents is None:
-            latents = torch.zeros(shape, device=device)
+            latents = torch.zeros(self._size_latents(num_frames, height, width), device=device)
             for row, (frames, generator) in enumerate(zip(num_frames, generators, strict=True)):
                 noise = self.draw_noise(frames, height, width, generator, shared_noise)
                 latents[row, :, :frames] = torch.cat(list(noise), dim=1)
-        elif tuple(latents.shape) != shape:
-            raise ValueError(f"`latents` must have the shape {shape}, got {tuple(latents.shape)}.")
         return latents.to(device, torch.float32) * self.scheduler.init_noise_sigma
+
+    def check_latents(
+        self, latents: torch.Tensor | None, num_frames: Sequence[int], height: int, width: int
+    ) -> None:
+        """Check the noise that a call is given, if any.
+
+        Raises:
+            ValueError: if it is no tensor of floats, of another shape, or not finite.
+        """
+        shape = self._size_latents(num_frames, height, width)
+        if latents is None:
+            return
+        if not isinstance(latents, torch.Tensor) or not latents.is_floating_point():
+            raise ValueError(f"`latents` must be a tensor of floats {shape}, got {latents!r:.100}.")
+        if tuple(latents.shape) != shape or not latents.isfinite().all():
+            raise ValueError(
+                f"`latents` must be finite and have the shape {shape}, got {tuple(latents.shape)}."
+            )
+
+    def _size_latents(
+        self, num_frames: Sequence[int], height: int, width: int
+    ) -> tuple[int, int, int, int, int]:
+        scale, channels = self.vae_scale_factor, self.unet.config.in_channels
+        return len(num_frames), channels, max(num_frames), height // scale, width // scale

@@ -24,7 +24,7 @@ from .images_svp import Portrait, read_portrait
 from .noise_svp import check_finite
 from .sound_svp import Audio, Piece, StoredSound
 from .speech_frames_svp import SpeechFrames, Tape
-from .style_schedule_svp import Style, StyleSchedule
+from .style_schedule_svp import Style, StyleSchedule, check_style
 
 
 @dataclass(frozen=True)
@@ -49,6 +49,7 @@ class StreamMixin:
 
     config: Any
     unet: ModelMixin
+    style_encoder: ModelMixin
     scheduler: SchedulerMixin
     fill_settings: Callable[..., CallSettings]
     open_speech: Callable[..., SpeechFrames]
@@ -153,6 +154,9 @@ class StreamMixin:
         speech = self.open_speech(audio, sampling_rate, settings)
         self._check_stream(style, head_motion, head_keypoints, speech.num_frames)
         points = None if portrait_keypoints is None else [portrait_keypoints]
+        check_style(style, self.style_encoder, speech.num_frames, settings.fps)
+        if isinstance(generator, list):
+            raise ValueError("`generator` of a stream must be one, and no list.")
         length = speech.num_frames or 1
         self.check_heads(
             *(head_motion, head_motion_scale, head_keypoints, points, find_face, [length])
@@ -320,8 +324,6 @@ class StreamMixin:
 
         if isinstance(style, (list, tuple)):
             schedule = StyleSchedule(style)
-            if speech.num_frames is not None:
-                schedule.check_end(speech.num_frames, fps)
             vectors = [draw(each) for _, each in schedule.keys]
             return lambda start, stop: schedule.blend(vectors, range(start, stop), fps)
         drawn = draw(style)
