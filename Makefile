@@ -42,7 +42,8 @@ $(VENV)-app/installed: $(VENV)/installed
 	$(BIN)/python -m venv $(VENV)-app
 	$(BIN)/python -c "import sysconfig; print(sysconfig.get_path('purelib'))" \
 		> $(VENV)-app/lib/$$(ls $(VENV)-app/lib)/site-packages/below.pth
-	$(VENV)-app/bin/python -m pip install --quiet gradio matplotlib playwright spaces
+	$(VENV)-app/bin/python -m pip install --quiet gradio==6.31.0 matplotlib playwright==1.65.2 \
+		spaces==0.51.3
 	touch $@
 
 lint: install

@@ -47,6 +47,7 @@ def main() -> None:
     parser.add_argument(
         "--cheap", action="store_true", help="random weights, few pixels and frames"
     )
+    parser.add_argument("--fps", type=float, default=5.0, help="with --cheap")
     parser.add_argument("--graph", type=Path)
     arguments = parser.parse_args()
     print("| speech (s) | peak memory (MiB) | of the first | took (s) | s for a further second |")
@@ -55,7 +56,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         options = ["--model", arguments.model] if arguments.model else []
         if arguments.cheap:
-            options = make_cheap(Path(folder))
+            options = make_cheap(Path(folder), arguments.fps)
         for seconds in arguments.seconds:
             run = measure(seconds, options, Path(folder))
             before = runs[-1] if runs else Run(0, 0, [], [run.peak])
@@ -70,14 +71,18 @@ def main() -> None:
         draw(runs, arguments.graph)
 
 
-def make_cheap(folder: Path) -> list[str]:
-    """Options for a checkpoint of random weights without motion modules, 64 pixels, 5 frames a
-    second and one step."""
+def make_cheap(folder: Path, fps: float) -> list[str]:
+    """Options for a checkpoint of random weights without motion modules, 64 pixels, one step, and
+    windows so short that 10 s of speech fill one."""
     pipeline = build_random_pipeline()
     pipeline.unet.enable_motion_modules(False)
     pipeline.save_pretrained(folder / "cheap")
-    numbers = "--size 64 --fps 5 --steps 1 --guidance-scale 1 --no-detect-face"
-    return ["--model", str(folder / "cheap"), *numbers.split()]
+    numbers = "--size 64 --steps 1 --guidance-scale 1 --no-detect-face"
+    windows = "--context-length 8 --context-overlap 2"
+    return [
+        *("--model", str(folder / "cheap"), "--fps", f"{fps:g}"),
+        *f"{numbers} {windows}".split(),
+    ]
 
 
 def measure(seconds: float, options: list[str], folder: Path) -> Run:

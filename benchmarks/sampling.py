@@ -1,9 +1,11 @@
 """How long a second of video takes to sample: steps, guidance, number formats, compiling, threads.
 
 Every way makes the same clip. Loading is not in the times; compiling is, in a column of its own.
-What is printed: a table, with the gain of each way over float32 on as many threads.
+What is printed: a table, with the gain of each way over the first checkpoint in float32, on as many
+threads and with as many steps, in seconds of the processor, which other programs hardly change. A
+teacher and the student that its guidance was distilled into:
 
-    python benchmarks/sampling.py --model checkpoint --seconds 2
+    python benchmarks/sampling.py --models svp-tiny distil/pipeline --seconds 2
 """
 
 import argparse
@@ -17,44 +19,57 @@ from typing import Any
 import numpy as np
 import torch
 
-from svp_diffusers.checkpoints.loading import find_checkpoint, load_pipeline
+from svp_diffusers.checkpoints.loading import find_checkpoint, load_pipeline, name_checkpoint
 from svp_diffusers.media.keypoints import draw_head_keypoints
 from svp_diffusers.pipelines.pipeline_svp_talking_head import SVPTalkingHeadPipeline
 
 FORMATS = ("float32", "bfloat16 autocast", "bfloat16 weights")
+GUIDANCE = {"none": 1.0, "default": None}  # the joint scale: without it, the checkpoint's own
 
 
 def main() -> None:
     """Measure every way and print the table."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--model", help="checkpoint; default: svp-tiny")
+    parser.add_argument("--models", nargs="+", default=["svp-tiny"], help="checkpoints")
     parser.add_argument("--seconds", type=float, default=2.0)
     parser.add_argument("--runs", type=int, default=2)
     parser.add_argument("--steps", type=int, nargs="+", default=[2, 4, 8])
-    parser.add_argument("--guidance", type=float, nargs="+", default=[1.0, 1.5])
+    parser.add_argument("--guidance", nargs="+", choices=GUIDANCE, default=list(GUIDANCE))
     parser.add_argument("--threads", type=int, nargs="+", default=[1, 2])
     parser.add_argument("--formats", nargs="+", choices=FORMATS, default=FORMATS)
     parser.add_argument("--no-compile", action="store_true")
     arguments = parser.parse_args()
-    print("| threads | numbers | compiled | steps | guidance | s per s | gain | first run (s) |")
-    print("|---" * 8 + "|")
-    folder = find_checkpoint(arguments.model)
-    plain: dict[tuple[int, int, float], float] = {}
-    for threads, numbers, compiled in itertools.product(
-        arguments.threads, arguments.formats, [False] + [True] * (not arguments.no_compile)
+    columns = ("checkpoint", "threads", "numbers", "compiled", "steps", "guidance")
+    figures = ("predictions a step", "s per s", "processor s per s", "gain", "first run (s)")
+    print(f"| {' | '.join((*columns, *figures))} |")
+    print("|---" * len((*columns, *figures)) + "|")
+    plain: dict[tuple[int, int, str], float] = {}
+    for threads, numbers, compiled, model in itertools.product(
+        arguments.threads,
+        arguments.formats,
+        [False] + [True] * (not arguments.no_compile),
+        arguments.models,
     ):
         torch.set_num_threads(threads)
-        pipeline = prepare(folder, numbers, compiled)
+        pipeline = prepare(find_checkpoint(model), numbers, compiled)
         for steps, guidance in itertools.product(arguments.steps, arguments.guidance):
-            first, best = measure(pipeline, numbers, steps, guidance, arguments)
+            first, best, computed = measure(pipeline, numbers, steps, guidance, arguments)
             key = (threads, steps, guidance)
-            plain.setdefault(key, best)  # the first format, not compiled, comes first
+            plain.setdefault(key, computed)  # the first format, not compiled, comes first
             print(
-                f"| {threads} | {numbers} | {'yes' if compiled else 'no'} | {steps} | "
-                f"{guidance:g} | {best / arguments.seconds:.2f} | {plain[key] / best:.2f} | "
+                f"| {name_checkpoint(model)} | {threads} | {numbers} | "
+                f"{'yes' if compiled else 'no'} | {steps} | {guidance} | "
+                f"{count_predictions(pipeline, guidance)} | {best / arguments.seconds:.2f} | "
+                f"{computed / arguments.seconds:.2f} | {plain[key] / computed:.2f} | "
                 f"{first:.1f} |",
                 flush=True,
             )
+
+
+def count_predictions(pipeline: SVPTalkingHeadPipeline, guidance: str) -> int:
+    """Evaluations of the UNet in a step."""
+    scales = pipeline.fill_guidance_scales(GUIDANCE[guidance])
+    return len(pipeline.plan_passes(*scales))
 
 
 def prepare(folder: Path, numbers: str, compiled: bool) -> SVPTalkingHeadPipeline:
@@ -73,24 +88,25 @@ def measure(
     pipeline: SVPTalkingHeadPipeline,
     numbers: str,
     steps: int,
-    guidance: float,
+    guidance: str,
     arguments: argparse.Namespace,
-) -> tuple[float, float]:
-    """Seconds of the first run, and of the fastest of the others."""
+) -> tuple[float, float, float]:
+    """Seconds of the first run, and of the fastest of the others, and the processor's of one."""
     call = make_call(pipeline, arguments.seconds)
-    seconds = []
+    seconds, computed = [], []
     for _ in range(1 + arguments.runs):
-        start = time.perf_counter()
+        start, started = time.perf_counter(), time.process_time()
         with open_format(numbers):
             pipeline(
                 **call,
                 num_inference_steps=steps,
-                guidance_scale=guidance,
+                guidance_scale=GUIDANCE[guidance],
                 generator=torch.Generator().manual_seed(0),
                 output_type="pt",
             )
         seconds.append(time.perf_counter() - start)
-    return seconds[0], min(seconds[1:])
+        computed.append(time.process_time() - started)
+    return seconds[0], min(seconds[1:]), min(computed[1:])
 
 
 def make_call(pipeline: SVPTalkingHeadPipeline, seconds: float) -> dict[str, Any]:

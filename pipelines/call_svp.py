@@ -3,19 +3,27 @@
 A checkpoint on the Hub carries this file beside its pipeline, which imports it.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any, ClassVar
 
+import numpy as np
 import torch
 from diffusers import ModelMixin
 from diffusers.utils import logging
+from numpy.typing import NDArray
+from PIL import Image
+from transformers import FeatureExtractionMixin
 
-from .guidance_svp import GuidancePass, plan_guidance
-from .images_svp import Portrait
+from .guidance_svp import GuidancePass, plan_distilled_guidance, plan_guidance
+from .head_pictures_svp import HeadPictures
+from .head_pose_svp import HeadMotion
+from .images_svp import Portrait, read_portrait
 from .numbers_svp import MOST_FPS, MOST_SCALE, MOST_STEPS, check_number
-from .sound_svp import Audio, check_rate
+from .sound_svp import Audio, check_rate, prepare_waveform
+from .speech_svp import count_frames
+from .style_schedule_svp import Style, check_style
 
 logger = logging.get_logger(__name__)
 
@@ -47,13 +55,38 @@ class CallSettings:
     attention_scales: dict[str, float]
 
 
+@dataclass(frozen=True)
+class CallInputs:
+    """What a call is given, read and checked: lists of one a portrait, but for the generators.
+
+    portraits: RGB
+    waveforms: (samples,) at the audio encoder's rate
+    num_frames: of the videos
+    portrait_keypoints: (points, 2) in pixels of the video, if they are given
+    generators: one a video
+    """
+
+    portraits: list[Image.Image]
+    waveforms: list[torch.Tensor]
+    num_frames: list[int]
+    portrait_keypoints: list[NDArray[np.floating]] | None
+    generators: list[torch.Generator | None]
+
+
 class CallMixin:
     """Fills in and checks the arguments of a call, for a pipeline that has what is named here."""
 
     config: Any
     unet: ModelMixin
+    style_encoder: ModelMixin
     vae_scale_factor: int
     style_adapter_scale: float
+    feature_extractor: FeatureExtractionMixin
+    check_heads: Callable[..., None]
+    check_head_keypoints: Callable[..., None]
+    check_face_embedding: Callable[..., None]
+    check_latents: Callable[..., None]
+    fill_clips: Callable[[int, int], int]
     _callback_tensor_inputs: ClassVar[list[str]]
 
     def fill_guidance_scales(
@@ -70,6 +103,19 @@ class CallMixin:
         if style_guidance_scale is None:
             style_guidance_scale = self.config.get("style_guidance_scale")
         return self.config.guidance_scale, audio_guidance_scale, style_guidance_scale
+
+    def plan_passes(
+        self,
+        guidance_scale: float,
+        audio_guidance_scale: float | None,
+        style_guidance_scale: float | None,
+    ) -> list[GuidancePass]:
+        """The predictions of a step: one, where guidance was distilled into the UNet."""
+        scales = (guidance_scale, audio_guidance_scale, style_guidance_scale)
+        ranges = self.unet.config.get("guidance_ranges")
+        if ranges is not None:
+            return plan_distilled_guidance(ranges, *scales)
+        return plan_guidance(*scales)
 
     def fill_settings(
         self,
@@ -92,7 +138,8 @@ class CallMixin:
         The others are those of `__call__`.
 
         Raises:
-            ValueError: if a scale is not a number of its range.
+            ValueError: if a scale is not a number of its range, or of the one that guidance was
+                distilled for.
         """
         config = self.config
         size = (self.unet.config.sample_size or 64) * self.vae_scale_factor
@@ -116,7 +163,7 @@ class CallMixin:
             if num_inference_steps is None
             else num_inference_steps,
             guidance_scale=scales[0],
-            passes=plan_guidance(*scales),
+            passes=self.plan_passes(*scales),
             shared_noise=config.shared_noise if shared_noise is None else shared_noise,
             context_length=config.context_length if context_length is None else context_length,
             context_overlap=config.context_overlap if context_overlap is None else context_overlap,
@@ -125,6 +172,74 @@ class CallMixin:
                 "audio_attention_scale": audio_scale,
                 "style_attention_scale": style_scale * self.style_adapter_scale,
             },
+        )
+
+    def read_inputs(
+        self,
+        image: Portrait | list[Portrait],
+        audio: Audio | list[Audio],
+        settings: CallSettings,
+        *,
+        head_keypoints: HeadPictures | None,
+        portrait_keypoints: NDArray[np.floating] | list[NDArray[np.floating]] | None,
+        find_face: bool,
+        face_embedding: torch.Tensor | NDArray[np.floating] | None,
+        head_motion: HeadMotion,
+        head_motion_scale: float,
+        style_temperature: float,
+        num_videos_per_style: int,
+        generator: torch.Generator | list[torch.Generator] | None,
+        sampling_rate: int,
+        output_type: str,
+        style: Style = None,
+        latents: torch.Tensor | None = None,
+        callback_on_step_end: Callable[..., Any] | None = None,
+        callback_on_step_end_tensor_inputs: Sequence[str] = (),
+    ) -> CallInputs:
+        """Read portraits and speech, and check everything that can be before a model runs.
+
+        Args:
+            settings: of `fill_settings`.
+
+        The others are those of `__call__`.
+
+        Raises:
+            ValueError: saying which argument is wrong, and what is expected.
+        """
+        images = image if isinstance(image, list) else [image]
+        audios = audio if isinstance(audio, list) else [audio]
+        self.check_inputs(
+            *(images, audios, settings, style_temperature, num_videos_per_style, sampling_rate),
+            *(generator, output_type, callback_on_step_end_tensor_inputs),
+        )
+        portraits = [read_portrait(each) for each in images]
+        rate = self.feature_extractor.sampling_rate
+        waveforms = [prepare_waveform(each, sampling_rate, rate) for each in audios]
+        num_frames = [count_frames(len(waveform), rate, settings.fps) for waveform in waveforms]
+        points = portrait_keypoints
+        if isinstance(points, np.ndarray):
+            points = [points]
+        self.check_heads(
+            head_motion, head_motion_scale, head_keypoints, points, find_face, num_frames
+        )
+        if head_keypoints is not None:
+            for frames in num_frames:
+                self.check_head_keypoints(head_keypoints, frames, settings.height, settings.width)
+        self.check_face_embedding(face_embedding)
+        for frames in num_frames:
+            check_style(style, self.style_encoder, frames, settings.fps)
+        filled = [self.fill_clips(frames, settings.context_length) for frames in num_frames]
+        lengths = [frames for frames in filled for _ in range(num_videos_per_style)]
+        self.check_latents(latents, lengths, settings.height, settings.width)
+        if callback_on_step_end is not None and not callable(callback_on_step_end):
+            raise ValueError(f"`callback_on_step_end` must be callable: {callback_on_step_end!r}.")
+        num_videos = len(images) * num_videos_per_style
+        return CallInputs(
+            portraits,
+            waveforms,
+            num_frames,
+            points,
+            list(generator) if isinstance(generator, list) else [generator] * num_videos,
         )
 
     def check_inputs(

@@ -22,7 +22,8 @@ from diffusers.loaders import StableDiffusionLoraLoaderMixin
 from diffusers.utils.dynamic_modules_utils import get_relative_imports
 from huggingface_hub import CommitInfo, HfApi
 
-CODE_FILE = "pipeline_svp_talking_head"  # the name of the pipeline's file in a checkpoint
+from .modular_svp import CODE_FILE, MODULAR_INDEX, describe_blocks
+
 # Where this file is part of the package, and not a checkpoint's copy of it.
 MODELS_PACKAGE = "svp_diffusers.models" if __name__.startswith("svp_diffusers.") else None
 COMPONENT_LIBRARIES = ("diffusers", "transformers")  # components of any other are custom code
@@ -126,6 +127,9 @@ class CheckpointMixin(StableDiffusionLoraLoaderMixin):
             shutil.copyfile(Path(code).with_name(f"{sibling}.py"), folder / f"{sibling}.py")
         if (folder / "handler_svp.py").exists():  # a pipeline of the user's own may have none
             shutil.copyfile(folder / "handler_svp.py", folder / "handler.py")
+        if (folder / "modular_svp.py").exists():
+            for file_name, text in describe_blocks().items():
+                (folder / file_name).write_text(text, encoding="utf-8")
         for name, module in self._custom_modules().items():
             (folder / name).mkdir(exist_ok=True)
             file_name = f"{module.rpartition('.')[2]}.py"
@@ -193,6 +197,9 @@ class CheckpointMixin(StableDiffusionLoraLoaderMixin):
         has_card = api.file_exists(repo_id, f"{subfolder}/README.md" if subfolder else "README.md")
         if not has_card and not (folder / "README.md").exists():
             (folder / "README.md").write_text(CARD.format(repo_id=repo_id), encoding="utf-8")
+        if (folder / MODULAR_INDEX).exists():
+            index = describe_blocks(repo_id)[MODULAR_INDEX]
+            (folder / MODULAR_INDEX).write_text(index, encoding="utf-8")
         replaced = []
         for path in folder.glob("*/*.safetensors"):
             stem = re.sub(r"-\d{5}-of-\d{5}$", "", path.stem)

@@ -15,7 +15,7 @@ from diffusers.video_processor import VideoProcessor
 from torch.nn import functional as F
 from transformers import FeatureExtractionMixin, PreTrainedModel
 
-from .guidance_svp import GuidancePass
+from .guidance_svp import GuidancePass, embed_guidance
 from .head_pictures_svp import HeadPictures, stack_head_pictures
 from .images_svp import Portrait, read_portrait
 from .noise_svp import check_finite
@@ -48,7 +48,11 @@ class Conditions:
     def give(self, shown: GuidancePass, scales: dict[str, float]) -> dict[str, Any]:
         """What the UNet is given in one pass of guidance, with its attention scales."""
         tokens = self.audio_tokens
+        told = None
+        if shown.told_scales is not None:
+            told = embed_guidance(tokens.new_tensor([shown.told_scales]))
         return {
+            "timestep_cond": told,
             "encoder_hidden_states": tokens if shown.audio else torch.zeros_like(tokens),
             "style": self.style[None] if shown.style else None,
             "reference_features": self.reference_features if shown.portrait else None,
@@ -174,15 +178,16 @@ class ConditionsMixin:
         Raises:
             FloatingPointError: see `check_finite`.
         """
+        device = self._execution_device  # for which diffusers looks through all modules
         for part in latents.transpose(0, 1).split(DECODE_FRAMES):
-            part = part.to(self._execution_device, self.vae.dtype)
+            part = part.to(device, self.vae.dtype)
             with torch.no_grad():
                 pixels = self.vae.decode(part / self.vae.config.scaling_factor).sample
             check_finite(pixels, "the decoded frames", self.vae.dtype)
             yield self.video_processor.denormalize(pixels)
 
     def encode_reference(
-        self, portrait_latents: torch.Tensor
+        self, portrait_latents: torch.Tensor, image_tokens: torch.Tensor | None = None
     ) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
         """What the UNet reads of the portrait: its latents and reference features.
 
@@ -190,9 +195,12 @@ class ConditionsMixin:
 
         Args:
             portrait_latents: of `encode_image`.
+            image_tokens: of `encode_image_prompt`, what the reference UNet's own attention sees.
         """
         dtype = self.unet.dtype
-        features = self.reference_unet(portrait_latents)
+        if image_tokens is not None:
+            image_tokens = image_tokens.to(self.reference_unet.dtype)
+        features = self.reference_unet(portrait_latents, image_tokens)
         return portrait_latents.to(dtype), {name: each.to(dtype) for name, each in features.items()}
 
     def measure_portrait(
@@ -323,18 +331,20 @@ class ConditionsMixin:
 
         The first image of all is the portrait's own, for a head guider that takes it.
         """
-        still = len(images) == 1
-        window = self._stack_for_guider(images, 0 if still else start, 1 if still else stop)
+        still, device = len(images) == 1, self._execution_device
+        window = self._stack_for_guider(images, 0 if still else start, 1 if still else stop, device)
         takes_own = self.head_guider.config.with_reference
-        own = self._stack_for_guider(images, 0, 1) if takes_own else None
+        own = self._stack_for_guider(images, 0, 1, device) if takes_own else None
         features: torch.Tensor = self.head_guider(window, own).to(self.unet.dtype)
         return features.expand(-1, -1, stop - start, -1, -1) if still else features
 
-    def _stack_for_guider(self, images: HeadPictures, start: int, stop: int) -> torch.Tensor:
+    def _stack_for_guider(
+        self, images: HeadPictures, start: int, stop: int, device: torch.device
+    ) -> torch.Tensor:
         """Some keypoint images as the head guider takes them, (1, channels, frames, H, W)."""
         channels = self.head_guider.config.conditioning_channels
         stacked = stack_head_pictures(images[start:stop])[:, :channels]
-        return stacked.to(self._execution_device, self.head_guider.dtype).transpose(0, 1)[None]
+        return stacked.to(device, self.head_guider.dtype).transpose(0, 1)[None]
 
     def encode_heads(self, images: HeadPictures) -> torch.Tensor:
         """Features of all keypoint images, a few frames at a time, kept in main memory.

@@ -1,4 +1,4 @@
-"""The head of a portrait for SVP, frame by frame, as a video is streamed.
+"""The head of a portrait for SVP, frame by frame, as it moves.
 
 A checkpoint on the Hub carries this file beside its pipeline, which imports it.
 """
@@ -15,7 +15,10 @@ from .call_svp import CallSettings
 from .head_pictures_svp import DrawnKeypoints
 from .head_pose_svp import HeadMotion, drive_keypoints, find_head
 from .head_svp import Head
-from .speech_frames_svp import SpeechFrames, Tape
+from .speech_frames_svp import Tape
+
+Hear = Callable[[torch.Tensor], torch.Tensor]
+ReadStyles = Callable[[int, int], torch.Tensor]
 
 
 class HeadFramesMixin:
@@ -31,23 +34,56 @@ class HeadFramesMixin:
         head: Head,
         motion: HeadMotion,
         scale: float,
-        speech: SpeechFrames,
-        styles: Callable[[int, int], torch.Tensor],
+        hear: Hear | None,
+        num_frames: int | None,
+        styles: ReadStyles,
         settings: CallSettings,
         generator: torch.Generator | None,
     ) -> Callable[[int, int], torch.Tensor | None]:
-        """Give the head features (1, channels, frames, h, w) of some frames, or of a still head."""
-        pictures, keypoints = head.pictures, head.keypoints
-        if motion is None:
-            if pictures is None:
-                return lambda start, stop: None
-            if len(pictures) == 1:
-                still = self.encode_heads(pictures)
-                return lambda start, stop: still
-            return lambda start, stop: self.encode_head(pictures, start, stop)
+        """Give the head features (1, channels, frames, h, w) of some frames, or of a still head.
+
+        The arguments are those of `move_head`; no motion shows the head as it is.
+        """
+        pictures = head.pictures
+        if motion is not None:
+            return self.move_head(
+                head, motion, scale, hear, num_frames, styles, settings, generator
+            )
+        if pictures is None:
+            return lambda start, stop: None
+        if len(pictures) == 1:
+            still = self.encode_heads(pictures)
+            return lambda start, stop: still
+        return lambda start, stop: self.encode_head(pictures, start, stop)
+
+    def move_head(
+        self,
+        head: Head,
+        motion: HeadMotion,
+        scale: float,
+        hear: Hear | None,
+        num_frames: int | None,
+        styles: ReadStyles,
+        settings: CallSettings,
+        generator: torch.Generator | None,
+    ) -> Callable[[int, int], torch.Tensor]:
+        """Give the features (1, channels, frames, h, w) of a moving head, of frames in their order.
+
+        Args:
+            head: whose keypoints are known: it moves from where it is in the portrait on.
+            motion: "generated", or poses (num_frames, 6).
+            scale: factor of the motion.
+            hear: gives the speech's embeddings by their numbers, which may lie outside; poses need
+                none.
+            num_frames: of the video, if they are known.
+            styles: gives the style of some frames, (style_dim,) or (frames, style_dim).
+            settings: of the call.
+            generator: of the draw.
+        """
+        keypoints = head.keypoints
         assert keypoints is not None
         if isinstance(motion, str):
-            poses = self._generate_poses(keypoints, speech, styles, settings, generator)
+            poses = self._generate_poses(keypoints, hear, num_frames, styles, settings, generator)
         else:
             poses = iter([torch.as_tensor(motion).cpu()])
         driven = Tape(self._drive(keypoints, poses, settings.width, scale))
@@ -64,18 +100,20 @@ class HeadFramesMixin:
     def _generate_poses(
         self,
         keypoints: NDArray[np.floating],
-        speech: SpeechFrames,
-        styles: Callable[[int, int], torch.Tensor],
+        hear: Hear | None,
+        num_frames: int | None,
+        styles: ReadStyles,
         settings: CallSettings,
         generator: torch.Generator | None,
     ) -> Iterator[torch.Tensor]:
         """Generate how the head moves, (frames, 6) at a time, when it is needed.
 
-        Of a recording, from a copy of the generator, which is moved on by what is going to be drawn
-        so that the noise is that of a call.
+        Where their number is known, from a copy of the generator, which is moved on by what is
+        going to be drawn: what else is drawn does not depend on when the head is.
         """
         assert self.head_motion is not None
-        num_frames, fps, device = speech.num_frames, float(settings.fps), self._execution_device
+        assert hear is not None
+        fps, device = float(settings.fps), self._execution_device
         own = generator
         if num_frames is not None and generator is not None:
             own = torch.Generator(generator.device)
@@ -88,7 +126,7 @@ class HeadFramesMixin:
 
         start = torch.from_numpy(find_head(keypoints).pose).float().to(device)
         poses: Iterator[torch.Tensor] = self.head_motion.generate_pieces(
-            speech.hear, style_at, start, num_frames, fps, generator=own
+            hear, style_at, start, num_frames, fps, generator=own
         )
         return (piece.cpu() for piece in poses)
 

@@ -1,11 +1,10 @@
-"""The head of a portrait for SVP: found, cut out of the picture, and moved.
+"""The head of a portrait for SVP: found, and cut out of the picture.
 
 A checkpoint on the Hub carries this file beside its pipeline, which imports it.
 """
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from fractions import Fraction
 
 import numpy as np
 import torch
@@ -16,13 +15,8 @@ from numpy.typing import NDArray
 from PIL import Image
 from transformers import PreTrainedModel
 
-from .head_pictures_svp import (
-    DrawnKeypoints,
-    HeadPictures,
-    draw_face_rectangle,
-    draw_keypoints,
-)
-from .head_pose_svp import HEAD_MOTIONS, HeadMotion, check_poses, drive_keypoints, find_head
+from .head_pictures_svp import HeadPictures, draw_face_rectangle, draw_keypoints
+from .head_pose_svp import HEAD_MOTIONS, HeadMotion, check_poses, find_head
 from .images_svp import to_tensor
 from .numbers_svp import MOST_SCALE, check_number
 
@@ -49,7 +43,7 @@ class Head:
 
 
 class HeadMixin:
-    """Finds and moves the heads of portraits, for a pipeline that has the components named here."""
+    """Finds the heads of portraits, for a pipeline that has the components named here."""
 
     head_guider: ModelMixin
     audio_encoder: PreTrainedModel | ModelMixin
@@ -96,6 +90,11 @@ class HeadMixin:
                 "and `portrait_keypoints`."
             )
         check_number("head_motion_scale", head_motion_scale, 0, MOST_SCALE)
+        if layout == "pose" and head_keypoints is None:
+            raise ValueError(
+                "This checkpoint is driven by pictures of poses: pass them as `head_keypoints`, "
+                "one for each frame, or one for a still pose."
+            )
         if portrait_keypoints is not None:
             wanted = (POINTS.get(layout), 2)
             fits = [
@@ -181,49 +180,6 @@ class HeadMixin:
             )
             return None
         return "generated"
-
-    def move_head(
-        self,
-        head: Head,
-        head_motion: HeadMotion,
-        head_motion_scale: float,
-        embeddings: torch.Tensor | None,
-        style: torch.Tensor,
-        num_frames: int,
-        fps: float | Fraction,
-        height: int,
-        width: int,
-        generator: torch.Generator | None,
-    ) -> DrawnKeypoints:
-        """The head of one video as it moves, from where it is in the portrait on.
-
-        Args:
-            head: whose keypoints are known.
-            head_motion: "generated", or poses (num_frames, 6).
-            head_motion_scale: factor of the motion.
-            embeddings: of the speech, (time, dim); poses need none.
-            style: (style_dim,) or (num_frames, style_dim).
-            num_frames: of the video.
-            fps: its frames a second.
-            height: of the video.
-            width: of the video.
-            generator: of the draw.
-        """
-        assert head.keypoints is not None
-        if isinstance(head_motion, str):
-            assert self.head_motion is not None
-            start = torch.from_numpy(find_head(head.keypoints).pose).float()
-            head_motion = self.head_motion.generate(
-                embeddings,
-                style,
-                start.to(self._execution_device),
-                num_frames,
-                float(fps),
-                generator=generator,
-            )
-        poses = torch.as_tensor(head_motion).cpu().numpy()
-        driven = drive_keypoints(head.keypoints, poses, width, head_motion_scale)
-        return DrawnKeypoints(driven, height, width)
 
     def find_head(self, image: Image.Image, height: int, width: int) -> tuple[Image.Image, Head]:
         """Find the largest face of the portrait, and draw what the head guider takes of its head.

@@ -12,6 +12,7 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
+from functools import partial
 from itertools import product
 from pathlib import Path
 from typing import Any, ClassVar
@@ -34,25 +35,28 @@ if not __name__.startswith("svp_diffusers."):
     importlib.invalidate_caches()
 
 # diffusers copies what this very file imports, and not what those files import in turn.
-from .call_svp import CallMixin, CallSettings
+from .call_svp import CallInputs, CallMixin, CallSettings
 from .checkpoint_svp import CheckpointMixin
-from .conditions_svp import Conditions, ConditionsMixin
+from .conditions_svp import HEAD_FRAMES, Conditions, ConditionsMixin
 from .guidance_svp import GuidancePass
 from .handler_svp import EndpointHandler  # noqa: F401, which a checkpoint carries by this import
 from .head_frames_svp import HeadFramesMixin
 from .head_pictures_svp import HeadPictures
 from .head_pose_svp import HeadMotion
 from .head_svp import HeadMixin
-from .images_svp import Portrait, read_portrait
+from .image_prompt_svp import ImagePromptMixin
+from .images_svp import Portrait
+from .modular_svp import SVPTalkingHeadBlocks  # noqa: F401, which a checkpoint carries
 from .noise_svp import NoiseMixin, check_finite
 from .numbers_svp import check_number  # noqa: F401, which siblings import
+from .portrait_svp import EncodedPortrait, PortraitMixin
 from .regional_svp import RegionalMixin
-from .sound_svp import Audio, Piece, StoredSound, open_sound, prepare_waveform
+from .sound_svp import Audio, Piece, StoredSound, open_sound
 from .speech_frames_svp import LiveSpeech, RecordedSpeech, SpeechEncoder, SpeechFrames
-from .speech_svp import count_frames
+from .speech_svp import pick_embeddings
 from .stream_svp import StreamMixin
 from .style_adapter_svp import StyleAdapterMixin
-from .style_schedule_svp import Style, check_style
+from .style_schedule_svp import Style, take_style
 from .windows_svp import (
     BlendedWindows,
     context_windows,
@@ -85,6 +89,8 @@ class SVPTalkingHeadPipeline(
     ConditionsMixin,
     HeadMixin,
     RegionalMixin,
+    PortraitMixin,
+    ImagePromptMixin,
     HeadFramesMixin,
     NoiseMixin,
     StreamMixin,
@@ -108,6 +114,7 @@ class SVPTalkingHeadPipeline(
             keypoints. Optional.
         head_motion: `HeadMotionModel`, speech and style to the motion of the head. Optional.
         face_projector: `FaceProjector`, of a UNet that attends to the identity of a face. Optional.
+        image_encoder: CLIP's, of UNets that attend to an embedding of the portrait. Optional.
         num_inference_steps: the default of a call, as are the next seven: they depend on how a
             checkpoint was trained, so it carries them.
         guidance_scale: the default of a call.
@@ -127,11 +134,13 @@ class SVPTalkingHeadPipeline(
 
     model_cpu_offload_seq = (
         "face_landmarker->audio_encoder->style_encoder->audio_projector->face_projector"
-        "->reference_unet"
+        "->image_encoder->reference_unet"
         "->head_motion->head_guider->unet->vae"
     )
     _callback_tensor_inputs: ClassVar = ["latents"]
-    _optional_components: ClassVar = ["face_landmarker", "head_motion", "face_projector"]
+    _optional_components: ClassVar = [
+        *("face_landmarker", "head_motion", "face_projector", "image_encoder"),
+    ]
 
     def __init__(
         self,
@@ -147,6 +156,7 @@ class SVPTalkingHeadPipeline(
         face_landmarker: ModelMixin | None = None,
         head_motion: ModelMixin | None = None,
         face_projector: ModelMixin | None = None,
+        image_encoder: PreTrainedModel | None = None,
         num_inference_steps: int = 25,
         guidance_scale: float = 3.5,
         audio_guidance_scale: float | None = None,
@@ -174,6 +184,7 @@ class SVPTalkingHeadPipeline(
             face_landmarker=face_landmarker,
             head_motion=head_motion,
             face_projector=face_projector,
+            image_encoder=image_encoder,
         )
         self.register_to_config(
             num_inference_steps=num_inference_steps,
@@ -435,98 +446,152 @@ class SVPTalkingHeadPipeline(
             ValueError: saying which argument is wrong and what is expected, before denoising.
             FloatingPointError: a network gave NaN or infinity, as in float16 it may.
         """
-        image = image if isinstance(image, list) else [image]
-        audio = audio if isinstance(audio, list) else [audio]
+        # 1. Check everything that can be checked before a model runs
         settings = self.fill_settings(
             *(height, width, fps, num_inference_steps),
             (guidance_scale, audio_guidance_scale, style_guidance_scale),
             (reference_attention_scale, audio_attention_scale, style_attention_scale),
             *(shared_noise, context_length, context_overlap),
         )
-        height, width, fps = settings.height, settings.width, settings.fps
-
-        # 1. Check everything that can be checked before a model runs
-        self.check_inputs(
+        inputs = self.read_inputs(
             image,
             audio,
             settings,
-            style_temperature,
-            num_videos_per_style,
-            sampling_rate,
-            generator,
-            output_type,
-            callback_on_step_end_tensor_inputs,
+            head_keypoints=head_keypoints,
+            portrait_keypoints=portrait_keypoints,
+            find_face=find_face,
+            face_embedding=face_embedding,
+            head_motion=head_motion,
+            head_motion_scale=head_motion_scale,
+            style_temperature=style_temperature,
+            num_videos_per_style=num_videos_per_style,
+            generator=generator,
+            sampling_rate=sampling_rate,
+            output_type=output_type,
+            style=style,
+            latents=latents,
+            callback_on_step_end=callback_on_step_end,
+            callback_on_step_end_tensor_inputs=callback_on_step_end_tensor_inputs,
         )
-        portraits = [read_portrait(each) for each in image]
-        rate = self.feature_extractor.sampling_rate
-        waveforms = [prepare_waveform(each, sampling_rate, rate) for each in audio]
-        num_frames = [count_frames(len(waveform), rate, fps) for waveform in waveforms]
-        if isinstance(portrait_keypoints, np.ndarray):
-            portrait_keypoints = [portrait_keypoints]
-        self.check_heads(
-            head_motion,
-            head_motion_scale,
-            head_keypoints,
-            portrait_keypoints,
-            find_face,
-            num_frames,
-        )
-        if head_keypoints is not None:
-            for frames in num_frames:
-                self.check_head_keypoints(head_keypoints, frames, height, width)
-        self.check_face_embedding(face_embedding)
-        for frames in num_frames:
-            check_style(style, self.style_encoder, frames, fps)
-        filled = [self.fill_clips(frames, settings.context_length) for frames in num_frames]
-        lengths = [frames for frames in filled for _ in range(num_videos_per_style)]
-        self.check_latents(latents, lengths, height, width)
-        if callback_on_step_end is not None and not callable(callback_on_step_end):
-            raise ValueError(f"`callback_on_step_end` must be callable: {callback_on_step_end!r}.")
-        self._guidance_scale = settings.guidance_scale
-        self._interrupt = False
 
-        # 2. Prepare the conditions of each video
-        num_videos = len(image) * num_videos_per_style
-        generators = generator if isinstance(generator, list) else [generator] * num_videos
-        portraits, heads = self.find_heads(
-            portraits, head_keypoints, portrait_keypoints, find_face, height, width
+        # 2. Encode the portraits, and all that each video is made of
+        portraits = self.encode_portraits(
+            *(inputs.portraits, head_keypoints, inputs.portrait_keypoints, find_face, settings)
         )
+        conditions = self.encode_videos(
+            *(portraits, inputs, settings, style, style_temperature, num_videos_per_style),
+            *(head_motion, head_motion_scale, face_embedding),
+        )
+
+        # 3. Draw noise, and denoise each video
+        denoised = self.denoise(
+            *(conditions, settings, inputs.generators, latents),
+            *(callback_on_step_end, callback_on_step_end_tensor_inputs),
+        )
+
+        # 4. Decode each video at its own length
+        frames = self.decode(denoised, inputs.num_frames, output_type)
+        styles = [each.style for each in conditions]
+        self.maybe_free_model_hooks()
+        if not return_dict:
+            return frames, styles
+        return SVPTalkingHeadPipelineOutput(frames=frames, styles=styles)
+
+    def encode_videos(
+        self,
+        portraits: Sequence[EncodedPortrait],
+        inputs: CallInputs,
+        settings: CallSettings,
+        style: Style = None,
+        style_temperature: float = 1.0,
+        num_videos_per_style: int = 1,
+        head_motion: HeadMotion = None,
+        head_motion_scale: float = 1.0,
+        face_embedding: torch.Tensor | np.ndarray | None = None,
+    ) -> list[Conditions]:
+        """Encode speech, draw styles, and move heads: what each video is conditioned on.
+
+        Args:
+            portraits: of `encode_portraits`.
+            inputs: of `read_inputs`.
+            settings: of the call.
+
+        The others are those of `__call__`.
+
+        Returns:
+            One a video, those of one portrait together.
+
+        Raises:
+            ValueError: if the style is unknown, malformed or of another style encoder.
+        """
+        fps = settings.fps
         conditions: list[Conditions] = []
-        each_portrait = zip(portraits, heads, waveforms, num_frames, strict=True)
-        for portrait, head, waveform, frames in each_portrait:
-            head_features = None if head.pictures is None else self.encode_heads(head.pictures)
+        lines = zip(portraits, inputs.waveforms, inputs.num_frames, strict=True)
+        for portrait, waveform, frames in lines:
+            head = portrait.head
             motion = self.choose_head_motion(head_motion, head_motion_scale, head)
             made = self.fill_clips(frames, settings.context_length)
             audio_tokens, embeddings = self.encode_audio_tokens(waveform, made, fps)
             audio_tokens = audio_tokens.to(self.unet.dtype)
-            portrait_latents = self.encode_image(portrait, height, width)
-            if self.config.min_portrait_psnr:
-                self.check_portrait(portrait, portrait_latents, height, width)
-            portrait_latents, features = self.encode_reference(portrait_latents)
+            hear = None if embeddings is None else partial(pick_embeddings, embeddings)
+            still = None
+            if motion is None and head.pictures is not None:
+                still = self.encode_heads(head.pictures)
             for _ in range(num_videos_per_style):
-                drawn = generators[len(conditions)]
+                drawn = inputs.generators[len(conditions)]
                 vector = self.encode_style(style, embeddings, frames, fps, style_temperature, drawn)
+                head_features = still
                 if motion is not None:
                     moved = self.move_head(
-                        *(head, motion, head_motion_scale, embeddings, vector),
-                        *(frames, fps, height, width, drawn),
+                        *(head, motion, head_motion_scale, hear, frames),
+                        *(partial(take_style, vector), settings, drawn),
                     )
-                    head_features = self.encode_heads(moved)
-                all_of = Conditions(audio_tokens, vector, portrait_latents, features, head_features)
+                    windows = divide_frames(frames, HEAD_FRAMES)
+                    head_features = torch.cat([moved(*each).cpu() for each in windows], dim=2)
+                all_of = Conditions(
+                    audio_tokens, vector, portrait.latents, portrait.features, head_features
+                )
                 if self.makes_clips and head.pictures is not None:
                     all_of = self.add_regions(all_of, head.pictures, face_embedding)
-                conditions.append(all_of)
+                conditions.append(self.add_image_prompt(all_of, portrait.image_tokens))
+        return conditions
 
-        # 3. Prepare timesteps and noise
+    def denoise(
+        self,
+        conditions: Sequence[Conditions],
+        settings: CallSettings,
+        generators: Sequence[torch.Generator | None],
+        latents: torch.Tensor | None = None,
+        callback_on_step_end: Callable[..., dict[str, Any]] | None = None,
+        callback_on_step_end_tensor_inputs: Sequence[str] = ("latents",),
+    ) -> torch.Tensor:
+        """Make the latents of all videos from noise.
+
+        Args:
+            conditions: of `encode_videos`.
+            settings: of the call.
+            generators: one a video.
+
+        The others are those of `__call__`.
+
+        Returns:
+            Latents (videos, channels, frames of the longest, height / 8, width / 8).
+
+        Raises:
+            ValueError: see `check_latents`.
+            FloatingPointError: see `check_finite`.
+        """
+        self._guidance_scale = settings.guidance_scale
+        self._interrupt = False
         self.scheduler.set_timesteps(settings.num_inference_steps, device=self._execution_device)
         timesteps = self.scheduler.timesteps
+        lengths = [each.num_frames for each in conditions]
+        self.check_latents(latents, lengths, settings.height, settings.width)
         clips = self.plan_clips(max(lengths), settings.context_length)
         self._num_timesteps = len(timesteps) * len(clips)
         latents = self.prepare_latents(
-            lengths, height, width, generators, latents, settings.shared_noise
+            *(lengths, settings.height, settings.width, generators, latents, settings.shared_noise)
         )
-
-        # 4. Denoise each video: predict every window, blend, and take one step on the whole
         with self.progress_bar(total=self._num_timesteps) as progress_bar:
             for number, ((start, stop), step) in enumerate(product(clips, range(len(timesteps)))):
                 if self.interrupt:
@@ -550,17 +615,27 @@ class SVPTalkingHeadPipeline(
                     returned = callback_on_step_end(self, number, timesteps[step], tensors)
                     latents = returned.pop("latents", latents)
                 progress_bar.update()
+        return latents
 
-        # 5. Decode each video at its own length
-        frames_of_all = [
-            self._to_output(latents[row, :, : num_frames[row // num_videos_per_style]], output_type)
-            for row in range(num_videos)
+    def decode(
+        self, latents: torch.Tensor, num_frames: Sequence[int], output_type: str = "pil"
+    ) -> list[Any]:
+        """Decode videos, each at its own length.
+
+        Args:
+            latents: of `denoise`.
+            num_frames: of the videos of each portrait, which lie together.
+            output_type: as in `__call__`.
+
+        Returns:
+            The frames of each video, see `SVPTalkingHeadPipelineOutput`.
+        """
+        performances = len(latents) // len(num_frames)
+        lengths = [length for length in num_frames for _ in range(performances)]
+        return [
+            self._to_output(video[:, :length], output_type)
+            for video, length in zip(latents, lengths, strict=True)
         ]
-        styles = [each.style for each in conditions]
-        self.maybe_free_model_hooks()
-        if not return_dict:
-            return frames_of_all, styles
-        return SVPTalkingHeadPipelineOutput(frames=frames_of_all, styles=styles)
 
     def _to_output(self, latents: torch.Tensor, output_type: str) -> Any:
         if output_type == "latent":

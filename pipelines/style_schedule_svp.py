@@ -176,3 +176,8 @@ def _check_vectors(style: torch.Tensor, style_dim: int, num_frames: int | None) 
         )
     if not style.is_floating_point() or not style.isfinite().all():
         raise ValueError("A style tensor must hold finite floats.")
+
+
+def take_style(style: torch.Tensor, start: int, stop: int) -> torch.Tensor:
+    """The style of some frames, (style_dim,), or (frames, style_dim) of one that changes."""
+    return style[start:stop] if style.ndim == 2 else style

@@ -15,7 +15,8 @@ from svp_diffusers.app.page import build_page  # noqa: E402
 from svp_diffusers.app.performer import Performer  # noqa: E402
 
 # ZeroGPU lends a GPU while the decorated function runs; elsewhere the decorator does nothing.
-page = build_page(Performer(folder, os.environ.get("SVP_MODEL")), spaces.GPU(duration=60))
+performer = Performer(folder, os.environ.get("SVP_MODEL"))
+page = build_page(performer, spaces.GPU(duration=60))
 
 if __name__ == "__main__":
-    page.launch(**launch_options())
+    page.launch(**launch_options(performer))

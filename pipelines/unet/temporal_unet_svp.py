@@ -419,6 +419,9 @@ class TemporalUNet(UNetMotionModel):
         num_context_frames: earlier frames whose reference features the motion modules see before
             the clip (Hallo's), in blocks with attention.
         motion_norm_num_groups: groups of the motion modules' norms, if not `norm_num_groups`.
+        guidance_ranges: of a net that guidance was distilled into: the least and the most of each
+            guidance scale that it was trained for, by name. It is told the scales, embedded to
+            `time_cond_proj_dim` numbers, and one prediction is the guided one.
 
     All other arguments are those of `diffusers.UNetMotionModel`, with the values of Stable
     Diffusion 1.5 as defaults. Only one transformer layer a block is supported.
@@ -445,6 +448,7 @@ class TemporalUNet(UNetMotionModel):
         regional_audio_dim: int | None = None,
         num_context_frames: int = 0,
         motion_norm_num_groups: int | None = None,
+        guidance_ranges: dict[str, tuple[float, float]] | None = None,
         sample_size: int | None = 64,
         in_channels: int = 4,
         out_channels: int = 4,
@@ -690,6 +694,7 @@ class TemporalUNet(UNetMotionModel):
         style_attention_scale: float = 1.0,
         context_features: dict[str, torch.Tensor] | None = None,
         regional_audio: RegionalAudio | None = None,
+        timestep_cond: torch.Tensor | None = None,
         return_dict: bool = True,
     ) -> UNetMotionOutput | tuple[torch.Tensor]:
         """Predict for a clip of noisy latents.
@@ -716,6 +721,8 @@ class TemporalUNet(UNetMotionModel):
             context_features: of `ReferenceUNet`, of the `num_context_frames` pictures before the
                 clip, each (batch or 1, num_context_frames, tokens, dim).
             regional_audio: tokens, masks and scales where `regional_audio_dim` is set.
+            timestep_cond: (batch or 1, time_cond_proj_dim), the guidance scales, embedded, of a net
+                that guidance was distilled into.
             return_dict: return a `UNetMotionOutput` rather than a tuple.
 
         Returns:
@@ -731,6 +738,8 @@ class TemporalUNet(UNetMotionModel):
             raise ValueError("A net with regional_audio_dim needs `regional_audio`.")
         if self.config.num_context_frames and context_features is None:
             raise ValueError("A net with num_context_frames needs `context_features`.")
+        if (self.config.guidance_ranges is None) != (timestep_cond is None):
+            raise ValueError("A net with guidance_ranges, and no other, needs `timestep_cond`.")
         if self.config.reference_attention == "self" and reference_attention_scale != 1:
             raise ValueError("Reference features in the self-attention have no scale of their own.")
         if style is None:
@@ -765,6 +774,7 @@ class TemporalUNet(UNetMotionModel):
             torch.cat(channels, dim=1),
             timestep,
             encoder_hidden_states,
+            timestep_cond,
             cross_attention_kwargs={
                 "condition": condition,
                 "style": style_tokens,
@@ -779,15 +789,21 @@ class TemporalUNet(UNetMotionModel):
             return_dict=False,
         )[0]
         if self.skip_weights is not None:
-            prediction = prediction + self._weigh_skip(channels[0], channels[1], timestep)
+            skipped = self._weigh_skip(channels[0], channels[1], timestep, timestep_cond)
+            prediction = prediction + skipped
         return UNetMotionOutput(prediction) if return_dict else (prediction,)
 
     def _weigh_skip(
-        self, sample: torch.Tensor, reference: torch.Tensor, timestep: torch.Tensor | float | int
+        self,
+        sample: torch.Tensor,
+        reference: torch.Tensor,
+        timestep: torch.Tensor | float | int,
+        timestep_cond: torch.Tensor | None,
     ) -> torch.Tensor:
         """Weighted sum of noisy and portrait latents, each (batch, channels, frames, h, w)."""
         timesteps = torch.as_tensor(timestep, device=sample.device).expand(len(sample))
-        embedding = self.time_embedding(self.time_proj(timesteps).to(sample.dtype))
+        waves = self.time_proj(timesteps).to(sample.dtype)
+        embedding = self.time_embedding(waves, timestep_cond)
         assert self.skip_weights is not None
         weights: torch.Tensor = self.skip_weights(F.silu(embedding))
         own, portrait = weights[:, :, None, None, None].chunk(2, dim=1)

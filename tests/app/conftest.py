@@ -42,7 +42,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     pytest.importorskip("gradio", reason="the extra `app` is not installed")
     performer = Performer(folder, device="cpu")
     page = build_page(performer)
-    _, url, _ = page.launch(prevent_thread_lock=True, quiet=True, **launch_options())
+    _, url, _ = page.launch(prevent_thread_lock=True, quiet=True, **launch_options(performer))
     running = Server(url, folder, performer)
     sys.addaudithook(running.watch)
     yield running

@@ -145,7 +145,7 @@ def begin_long(generate: Generate, folder: Path) -> Any:
     sound, rate = soundfile.read(SPEECH[0])
     soundfile.write(folder / "long.wav", np.tile(sound, 15)[: 45 * rate], rate)
     job = generate(submit=True, audio=handle_file(str(folder / "long.wav")))
-    while not job.done() and "denoising" not in str(job.status().progress_data):
+    while not job.done() and "writing" not in str(job.status().progress_data):
         time.sleep(0.05)
     return job
 

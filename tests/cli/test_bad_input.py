@@ -27,6 +27,7 @@ from svp_diffusers.samples import PORTRAIT_KEYPOINTS, PORTRAITS, SPEECH
 from svp_diffusers.talkers import synthesis, talker  # noqa: F401
 from svp_diffusers.training.audio.configuration import AudioTrainingConfiguration
 from svp_diffusers.training.denoiser.configuration import (
+    DistillationConfiguration,
     ImageTrainingConfiguration,
     StyleAdapterTrainingConfiguration,
     VideoTrainingConfiguration,
@@ -202,6 +203,7 @@ STAGES: dict[str, type] = {
     "audio": AudioTrainingConfiguration,
     "image": ImageTrainingConfiguration,
     "video": VideoTrainingConfiguration,
+    "distil": DistillationConfiguration,
     "style-adapter": StyleAdapterTrainingConfiguration,
     "expression": ExpressionTrainingConfiguration,
     "head-motion": HeadMotionTrainingConfiguration,

@@ -114,6 +114,7 @@ def test_prediction(golden: AnimateAnyone, timestep: int) -> None:
     assert difference(prediction, golden.io[f"pred_t{timestep}"]) < TOLERANCE
 
 
+@pytest.mark.slow  # by default it is tested through the pipeline
 def test_run(golden: AnimateAnyone) -> None:
     assert difference(golden.run(), golden.io["run_latents"]) < RUN_TOLERANCE
 

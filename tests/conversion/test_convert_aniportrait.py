@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from svp_diffusers.cli.main import main
-from svp_diffusers.conversion.aniportrait import build_new
+from svp_diffusers.conversion.animate_anyone import build_new
 from svp_diffusers.pipelines.pipeline_svp_talking_head import SVPTalkingHeadPipeline
 from svp_diffusers.training.denoiser.configuration import VideoTrainingConfiguration
 from svp_diffusers.training.denoiser.objective import DenoisingObjective

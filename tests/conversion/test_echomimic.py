@@ -167,6 +167,7 @@ def test_run(golden: EchoMimic) -> None:
     assert difference(golden.run(), golden.io["run_latents"]) < RUN_TOLERANCE
 
 
+@pytest.mark.slow
 def test_run_of_the_accelerated_weights_needs_no_scheduler_of_its_own(golden: EchoMimic) -> None:
     run = golden.run(guidance_scale=1.0)
     assert difference(run, golden.io["run_acc_latents"]) < RUN_TOLERANCE
@@ -250,6 +251,7 @@ def test_motion_norms_over_the_clip_would_be_seen(golden: EchoMimic) -> None:
     assert difference(prediction, golden.io["pred_ratio3_t401"]) > 0.1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "mistake",
     [{"stride": 8}, {"windows": [[*range(12)], [*range(7, 19)]]}],

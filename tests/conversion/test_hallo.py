@@ -199,6 +199,7 @@ def test_prediction(golden: Hallo, setting: str, timestep: int) -> None:
     assert difference(prediction, golden.io[f"pred_scale_{setting}_t{timestep}"]) < TOLERANCE
 
 
+@pytest.mark.slow
 def test_run_clip_after_clip(golden: Hallo) -> None:
     vae = AutoencoderKL.from_pretrained(golden.folder / "vae").eval()
     factor = vae.config.scaling_factor

@@ -20,6 +20,7 @@ from scipy.io import savemat
 
 from svp_diffusers.checkpoints.loading import CallDefaults, select_device
 from svp_diffusers.errors import ConfigurationError
+from svp_diffusers.generation.checks import check_guidance
 from svp_diffusers.generation.generate import generate_video
 from svp_diffusers.generation.preparation import fill_context
 from svp_diffusers.generation.request import GenerationRequest
@@ -188,6 +189,19 @@ def test_what_is_not_asked_for_is_the_checkpoints_and_what_is_stays() -> None:
     assert (filled.context_length, filled.context_overlap) == (24, 4)
     filled = fill_context(replace(blank, context_length=12, context_overlap=0), defaults)
     assert (filled.context_length, filled.context_overlap) == (12, 0)
+
+
+def test_guidance_that_was_not_distilled_is_refused_before_weights_are_loaded() -> None:
+    blank = GenerationRequest(Path("a.png"), Path("a.wav"), Path("v.mp4"))
+    ranges = {"guidance_scale": [1, 2], "style_guidance_scale": [1, 4]}
+    unet = {"guidance_ranges": ranges}
+    check_guidance(blank, unet)
+    check_guidance(replace(blank, style_guidance_scale=4.0, guidance_scale=1.5), unet)
+    check_guidance(replace(blank, style_guidance_scale=9.0), {"guidance_ranges": None})
+    with pytest.raises(ConfigurationError, match="--style-guidance-scale must be from 1 to 4"):
+        check_guidance(replace(blank, style_guidance_scale=4.5), unet)
+    with pytest.raises(ConfigurationError, match="--guidance-scale must be from 1 to 2"):
+        check_guidance(replace(blank, guidance_scale=3.0, style_guidance_scale=2.0), unet)
 
 
 def test_several_performances(files: Path, tmp_path: Path) -> None:

@@ -62,6 +62,7 @@ def test_a_streamed_video_is_that_of_a_call(files: Path, tmp_path: Path, still: 
     assert np.array_equal(*sounds)
 
 
+@pytest.mark.slow
 def test_long_speech_is_streamed_by_itself_where_frames_are_the_same(
     files: Path, tmp_path: Path, still: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -117,7 +117,7 @@ def build() -> Any:
 
 def find_json_leaks(folder: Path) -> list[str]:
     """The JSON files that name a path or the place that a component came from."""
-    files = [path for path in folder.rglob("*.json") if "_name_or_path" in path.read_text()]
+    files = [path for path in folder.rglob("*.json") if '"_name_or_path"' in path.read_text()]
     return [path.relative_to(folder).as_posix() for path in files]
 
 

@@ -71,6 +71,7 @@ for name, card in cards.items():
 """
 
 
+@pytest.mark.slow
 def test_every_card_is_valid_and_its_code_runs(
     run_python: Callable[..., Any], hub: LoopbackHub, tmp_path: Path
 ) -> None:

@@ -72,14 +72,16 @@ from pathlib import Path
 from svp_diffusers.errors import SVPError
 from svp_diffusers.hub.push import push_folder
 
-with warnings.catch_warnings(record=True) as caught:
-    warnings.simplefilter("always")
-    try:
-        error = None
-        push_folder(Path({folder!r}), {repository!r})
-    except SVPError as raised:
-        error = str(raised)
-result = [error, [str(each.message) for each in caught if "not pushed" in str(each.message)]]
+result = []
+for folder in {folders!r}:
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        try:
+            error = None
+            push_folder(Path(folder), {repository!r})
+        except SVPError as raised:
+            error = str(raised)
+    result.append([error, [str(e.message) for e in caught if "not pushed" in str(e.message)]])
 """
 
 
@@ -89,32 +91,37 @@ def test_a_lora_is_pushed_without_what_lies_beside_it(
     save_file({"unet.to_q.lora_A.weight": torch.zeros(2, 2)}, tmp_path / LORA)
     (tmp_path / "card.yaml").write_text("base_model: org/base\n")
     (tmp_path / "id_rsa").write_text("secret")
-    code = PUSH.format(folder=str(tmp_path), repository="org/careful")
-    assert run_python(code) == [None, ["not pushed, as no part of a lora: 'id_rsa'"]]
+    code = PUSH.format(folders=[str(tmp_path)], repository="org/careful")
+    assert run_python(code) == [[None, ["not pushed, as no part of a lora: 'id_rsa'"]]]
     assert set(hub.files("org/careful")) == {LORA, "card.yaml", "README.md"}
 
 
-@pytest.mark.parametrize(
-    ("card", "message"),
-    [
-        (None, "write `base_model: OWNER/NAME` into .*card.yaml"),
-        ("base_model: 3", "base_model"),
-        ("datasets: mead\nbase_model: org/base", "datasets"),
-        ("limits: [1, 2]\nbase_model: org/base", "limits"),
-        ("licence: mit\nbase_model: org/base", "licence"),
-        ("- a\n- b", "card.yaml holds fields"),
-        ("a: &b [1]\nc: *b", "alias"),
-    ],
-)
+CARDS = {
+    None: "write `base_model: OWNER/NAME` into .*card.yaml",
+    "base_model: 3": "base_model",
+    "datasets: mead\nbase_model: org/base": "datasets",
+    "limits: [1, 2]\nbase_model: org/base": "limits",
+    "licence: mit\nbase_model: org/base": "licence",
+    "- a\n- b": "card.yaml holds fields",
+    "a: &b [1]\nc: *b": "alias",
+}
+"""Of a style, and what is wrong with it."""
+
+
 def test_a_push_that_fails_creates_nothing(
-    hub: LoopbackHub, run_python: Callable[..., Any], tmp_path: Path, card: str | None, message: str
+    hub: LoopbackHub, run_python: Callable[..., Any], tmp_path: Path
 ) -> None:
     """A repository that stays empty is public, and nobody knows what it is for."""
-    save_file({"mean": torch.zeros(4)}, tmp_path / "style.safetensors")
-    if card is not None:
-        (tmp_path / "card.yaml").write_text(card)
-    error, _ = run_python(PUSH.format(folder=str(tmp_path), repository="org/style"))
-    assert re.search(message, error), error
+    folders = [tmp_path / str(number) for number in range(len(CARDS))]
+    for folder, card in zip(folders, CARDS, strict=True):
+        folder.mkdir()
+        save_file({"mean": torch.zeros(4)}, folder / "style.safetensors")
+        if card is not None:
+            (folder / "card.yaml").write_text(card)
+    code = PUSH.format(folders=list(map(str, folders)), repository="org/style")
+    errors = [error for error, _ in run_python(code)]
+    for error, message in zip(errors, CARDS.values(), strict=True):
+        assert re.search(message, error), error
     assert "org/style" not in hub.repositories
 
 

@@ -5,14 +5,22 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
 import pytest
 from loopback import LoopbackHub
-from transformers import Wav2Vec2Config, Wav2Vec2FeatureExtractor, Wav2Vec2Model
+from transformers import (
+    CLIPVisionConfig,
+    CLIPVisionModelWithProjection,
+    Wav2Vec2Config,
+    Wav2Vec2FeatureExtractor,
+    Wav2Vec2Model,
+)
 
 from svp_diffusers.media.manifest import hash_folder
+from svp_diffusers.media.video import write_video
 from svp_diffusers.samples import PORTRAITS, SPEECH
 
 SVP = Path(sys.executable).with_name("svp")
@@ -242,3 +250,49 @@ def test_a_start_from_aniportrait(
     assert "Apache-2.0" in done.stderr
     assert not list(Path(environment["HF_HOME"]).rglob("pose_guider.pth"))  # it has no use here
     assert "svp train image" in done.stdout
+
+
+@pytest.mark.slow
+def test_animate_anyone_and_a_video(
+    hub: LoopbackHub, parity: Path, tmp_path: Path, client_environment: Environment
+) -> None:
+    folder = tmp_path / "published"
+    folder.mkdir()
+    for path in (parity / "animate_anyone").glob("*.pth"):
+        shutil.copy(path, folder)
+    hub.add_folder("patrolli/AnimateAnyone", folder)
+    sizes = {"hidden_size": 32, "intermediate_size": 32, "num_hidden_layers": 1}
+    config = CLIPVisionConfig(
+        **sizes, num_attention_heads=2, projection_dim=40, image_size=28, patch_size=14
+    )
+    encoder = CLIPVisionModelWithProjection(config)
+    encoder.save_pretrained(tmp_path / "variations" / "image_encoder")
+    hub.add_folder("lambdalabs/sd-image-variations-diffusers", tmp_path / "variations")
+    environment, output = client_environment(), tmp_path / "posed"
+    options = ["--unet-config", parity / "animate_anyone" / "unet_config.json"]
+    options += ["--motion-heads", 4, "--vae", parity / "hallo" / "vae"]
+    options += ["--audio-encoder", parity / "hallo" / "wav2vec2-base-960h", "-o", output]
+    done = subprocess.run(
+        [str(part) for part in (SVP, "convert", "animate-anyone", "--from-hub", *options)],
+        env=environment,
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert "--pose-video" in done.stdout
+    write_video(tmp_path / "poses.mp4", iter(np.zeros((2, 128, 128, 3), np.uint8)), Fraction(25))
+    options = ["--model", output, "--steps", 1, "--pose-video", tmp_path / "poses.mp4"]
+    made = subprocess.run(
+        [
+            str(part)
+            for part in (
+                *(SVP, "generate", PORTRAITS[0], SPEECH[0], *options),
+                *("-o", tmp_path / "video.mp4"),
+            )
+        ],
+        env={**environment, "HF_HUB_OFFLINE": "1"},
+        capture_output=True,
+        text=True,
+    )
+    assert made.returncode == 0, made.stderr[-3000:]
+    assert (tmp_path / "video.mp4").stat().st_size > 0

@@ -66,7 +66,9 @@ def test_a_push_that_was_killed_and_repeated_equals_a_clean_one(
         command = [SVP, "push", checkpoint, repository]
         subprocess.run(command, env=environment, check=True, capture_output=True)
     repeated, clean = hub.files("killed/model"), hub.files("clean/model")
-    clean["README.md"] = clean["README.md"].replace(b"clean/model", b"killed/model")
+    for name in ("README.md", "modular_model_index.json"):  # which name the repository
+        assert b"clean/model" in clean[name]
+        clean[name] = clean[name].replace(b"clean/model", b"killed/model")
     assert repeated == clean
     assert hub.repositories["killed/model"].log == ["initial", "Upload checkpoint"]
     on_disk = {path.relative_to(checkpoint).as_posix() for path in checkpoint.rglob("*.*")}
@@ -149,7 +151,8 @@ def test_a_lora_is_pushed_private_and_with_a_card(
 def test_what_was_trained_is_pushed_private_unless_the_user_says_public(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stage: str
 ) -> None:
-    (tmp_path / "run.yaml").write_text("data: d\npipeline: svp-tiny\noutput_dir: o\n")
+    values = "data: d\npipeline: svp-tiny\noutput_dir: o\nhub_model_id: org/of-the-file\n"
+    (tmp_path / "run.yaml").write_text(values)
     pushed: list[tuple[Path, str, bool | None]] = []
     name = stage.replace("-", "_")
     module = f"svp_diffusers.training.denoiser.{name}_stage.train_{name}"
@@ -158,11 +161,12 @@ def test_what_was_trained_is_pushed_private_unless_the_user_says_public(
         "svp_diffusers.hub.push.push_folder",
         lambda folder, repository, private: pushed.append((folder, repository, private)),
     )
-    command = ["train", stage, "--config", str(tmp_path / "run.yaml"), "--push-to-hub", "org/lora"]
-    for options in ([], ["--public"]):
+    command = ["train", stage, "--config", str(tmp_path / "run.yaml")]
+    for options in ([], ["--push-to-hub", "org/lora", "--public"]):
         done = CliRunner().invoke(app, [*command, *options], catch_exceptions=False)
         assert done.exit_code == 0, done.output
-    assert pushed == [(tmp_path / "lora", "org/lora", private) for private in (True, False)]
+    trained = tmp_path / "lora"
+    assert pushed == [(trained, "org/of-the-file", True), (trained, "org/lora", False)]
 
 
 @pytest.mark.parametrize(

@@ -45,6 +45,7 @@ result = strides
 """
 
 
+@pytest.mark.slow
 def test_checkpoints_of_different_code_run_their_own_in_one_process(
     checkpoint: Path, changed: Path, hub: LoopbackHub, run_python: Run
 ) -> None:
@@ -63,6 +64,7 @@ result = [client.digest_frames(each) for each in (pipe, custom)]
 """
 
 
+@pytest.mark.slow
 def test_a_repository_may_have_a_dot_in_its_name(
     checkpoint: Path, hub: LoopbackHub, run_python: Run
 ) -> None:

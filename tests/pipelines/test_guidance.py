@@ -2,10 +2,17 @@
 
 from typing import Any
 
+import pytest
 import torch
 
 from svp_diffusers.pipelines.conditions_svp import Conditions
-from svp_diffusers.pipelines.guidance_svp import GuidancePass, plan_guidance
+from svp_diffusers.pipelines.guidance_svp import (
+    GUIDANCE_DIM,
+    GuidancePass,
+    embed_guidance,
+    plan_distilled_guidance,
+    plan_guidance,
+)
 from svp_diffusers.pipelines.pipeline_svp_talking_head import SVPTalkingHeadPipeline
 
 FRAMES = 3
@@ -59,7 +66,6 @@ def watch(
                 torch.tensor(500),
                 make_conditions(pipeline),
                 passes,
-                (0, FRAMES),
                 SCALES,
             )
     finally:
@@ -98,3 +104,34 @@ def test_each_condition_is_amplified_by_its_scale(tiny_pipeline: SVPTalkingHeadP
 def test_style_may_be_guided_alone() -> None:
     shown = [(p.weight, p.portrait, p.audio, p.style) for p in plan_guidance(3.0, None, 2.0)]
     assert shown == [(-2.0, False, False, False), (1.0, True, True, False), (2.0, True, True, True)]
+
+
+RANGES = {
+    "guidance_scale": (1.0, 2.0),
+    "audio_guidance_scale": (1.0, 4.0),
+    "style_guidance_scale": (1.0, 6.0),
+}
+
+
+def test_a_distilled_unet_is_told_the_scales() -> None:
+    (one,) = plan_distilled_guidance(RANGES, 1.0, 2.0, 3.0)
+    assert (one.weight, one.portrait, one.audio, one.style) == (1.0, True, True, True)
+    assert one.told_scales == (1.0, 2.0, 3.0)
+    assert plan_distilled_guidance(RANGES, 1.5, None, 3.0)[0].told_scales == (1.5, 1.5, 3.0)
+
+
+@pytest.mark.parametrize(
+    ("scales", "name"),
+    [((2.5, 2.0, 2.0), "guidance_scale"), ((1.0, 2.0, 0.5), "style_guidance_scale")],
+)
+def test_a_distilled_unet_knows_no_scales_but_its_own(
+    scales: tuple[float, float, float], name: str
+) -> None:
+    with pytest.raises(ValueError, match=f"with a {name} of from 1 to"):
+        plan_distilled_guidance(RANGES, *scales)
+
+
+def test_scales_are_told_apart() -> None:
+    told = embed_guidance(torch.tensor([[1.0, 2, 3], [1, 3, 2], [1, 2, 3.1]]))
+    assert told.shape == (3, GUIDANCE_DIM)
+    assert torch.pdist(told).min() > 0.1

@@ -1,6 +1,7 @@
 """`svp style`: from a clip to a style file, and what can be done with it, as a user types it."""
 
 from collections.abc import Callable
+from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
@@ -21,7 +22,11 @@ from svp_diffusers.errors import (
     OutputError,
     StyleError,
 )
+from svp_diffusers.expression.track import Expressions
+from svp_diffusers.media.audio import Recording
 from svp_diffusers.models.style_encoder_svp import StyleEncoder
+from svp_diffusers.speech.features import load_audio_features
+from svp_diffusers.style.encode import encode_style
 from svp_diffusers.style.storage import load_style
 
 
@@ -80,6 +85,16 @@ def test_coefficients_with_sound_without_and_sound_alone(folder: Path) -> None:
     assert {style.encoder_id for style in styles} == {"e1"}
     for first, second in ((0, 1), (0, 2), (1, 2)):
         assert float(styles[first].wasserstein(styles[second])) > 1e-3
+
+
+def test_a_video_that_is_seen_and_heard_is_one_source(folder: Path) -> None:
+    random = np.random.default_rng(0)
+    values = random.normal(size=(60, 64)).astype(np.float32)
+    seen = Expressions(values, "bfm64", Fraction(25), "a/talk.mp4")
+    heard = Recording(random.normal(0, 0.1, (1, 32000)).astype(np.float32), 16000, "a/talk.mp4")
+    features = load_audio_features("log-mel-80", None)
+    style = encode_style(load_style_encoder(folder / "encoder"), seen, heard, features)
+    assert style.source == "talk.mp4"
 
 
 def test_speaker_centring_needs_and_uses_recordings_of_the_speaker(folder: Path) -> None:

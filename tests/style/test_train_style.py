@@ -84,6 +84,7 @@ def test_a_killed_run_goes_on_bit_for_bit(configure: Configure) -> None:
     check_resumption("style", whole, broken, "style_encoder")
 
 
+@pytest.mark.slow
 def test_two_processes_reach_the_loss_of_one(configure: Configure) -> None:
     one, two = configure("one", steps=10), configure("two", steps=10)
     train_style(one)

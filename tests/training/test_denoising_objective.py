@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 import torch
 from diffusers import DDIMScheduler, FlowMatchEulerDiscreteScheduler
-from torch import Tensor
+from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensor
 
 from svp_diffusers.checkpoints.random_pipeline import initialise
@@ -253,3 +253,22 @@ def test_a_run_computes_nothing_before_its_first_step(
     with pytest.raises(FirstStepError):
         train_image(configuration)
     assert computed == [False]
+
+
+def test_a_lora_is_of_the_layers_that_are_asked_for(start: Path) -> None:
+    options = {"lora_rank": 2, "lora_dropout": 0.5, "lora_target_modules": "to_q,ff.net.2"}
+    objective = make_objective(start, **options)
+    trained = [name for name, weight in objective.named_parameters() if weight.requires_grad]
+    layers = {name.partition(".lora_")[0] for name in trained}
+    assert all(layer.endswith((".to_q", ".ff.net.2")) for layer in layers)
+    assert any(layer.endswith(".ff.net.2") for layer in layers)
+    dropouts = [module.p for module in objective.modules() if isinstance(module, nn.Dropout)]
+    assert 0.5 in dropouts
+    with pytest.raises(ConfigurationError, match="lora_target_modules"):
+        make_objective(start, lora_rank=2, lora_target_modules="to_nothing")
+
+
+@pytest.mark.parametrize("name", ["a/b/c", "no spaces", ""])
+def test_a_repository_that_cannot_be_is_refused_before_training(name: str) -> None:
+    with pytest.raises(ConfigurationError, match="hub_model_id"):
+        ImageTrainingConfiguration(data="", pipeline="", output_dir="", hub_model_id=name)

@@ -1,5 +1,6 @@
 """The page: what is on it, and what its buttons do. Its functions are the app's API."""
 
+import secrets
 import threading
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
@@ -11,6 +12,7 @@ from svp_diffusers.app.form import (
     StyleKind,
     read_form,
 )
+from svp_diffusers.app.live import ADDRESS, LiveVideo
 from svp_diffusers.app.performer import CancelledError, Performer
 from svp_diffusers.app.style_map import SIDE, mark_point
 from svp_diffusers.errors import MissingDependencyError, SVPError
@@ -30,7 +32,10 @@ ABOUT = """# Talking heads with a speaking style
 A portrait, speech and a **style** go in, a video comes out (checkpoint: {name}).
 Animate a face, and use a voice, only with the consent of the people they belong to. Every video is
 marked as synthetic. Files stay on this server for an hour, and nowhere else."""
-CSS = "#map img { cursor: crosshair; } .gradio-container { max-width: 1280px; margin: auto; }"
+LIVE = '<video src="{}" autoplay controls playsinline></video>'
+CSS = """#live video { width: 100%; max-height: 420px; }
+#map img { cursor: crosshair; }
+.gradio-container { max-width: 1280px; margin: auto; }"""
 
 
 def check_gradio() -> None:
@@ -62,6 +67,7 @@ def build_page(
     kinds = [each for each in StyleKind if performer.map or each != StyleKind.MAP]
     picture = performer.map.draw() if performer.map else None
     stops: dict[str | None, threading.Event] = {}
+    watching: dict[str | None, str] = {}
     perform_form = wrap(performer.perform)
 
     def generate(
@@ -87,6 +93,7 @@ def build_page(
     ) -> tuple[str, list[str], str]:
         """Make a video: its path, the files to download, and what there is to note."""
         stop = stops[session.session_hash] = threading.Event()
+        live = performer.watched.get(watching.get(session.session_hash, ""))
         try:
             form = read_form(
                 {
@@ -110,7 +117,10 @@ def build_page(
                 }
             )
             made = perform_form(
-                form, lambda task, done, total: progress((done, total), desc=task), stop.is_set
+                form,
+                lambda task, done, total: progress((done, total), desc=task),
+                stop.is_set,
+                live,
             )
         except SVPError as error:
             kind = type(error).__name__
@@ -119,8 +129,29 @@ def build_page(
             raise gr.Error("Stopped.", title="Cancelled", print_exception=False) from error
         finally:
             stops.pop(session.session_hash, None)
+            forget_live(session)
         said = "\n".join(f"- {note}" for note in made.notes)
         return str(made.video), [str(path) for path in made.files], said
+
+    def show_live(performances: int, session: gr.Request) -> list[Any]:
+        """Show a player of the video that is about to be made, in place of the last one."""
+        forget_live(session)
+        if not performer.can_stream or performances != 1:
+            return hide_live()
+        name = watching[session.session_hash] = secrets.token_urlsafe(16)
+        performer.watched[name] = LiveVideo()
+        address = ADDRESS.format(name=name).lstrip("/")  # the page need not be a server's root
+        return [gr.update(value=LIVE.format(address), visible=True), gr.update(visible=False)]
+
+    def hide_live() -> list[Any]:
+        """Show the video as it is when it is made."""
+        return [gr.update(value="", visible=False), gr.update(visible=True)]
+
+    def forget_live(session: gr.Request) -> None:
+        """End the player of this session."""
+        live = performer.watched.pop(watching.pop(session.session_hash, ""), None)
+        if live is not None:
+            live.end()
 
     def stop(session: gr.Request) -> None:
         """Stop the video of this session."""
@@ -222,6 +253,7 @@ def build_page(
                         )
                         seed = gr.Number(0, precision=0, minimum=0, label="Seed")
             with gr.Column(scale=2):
+                live = gr.HTML(visible=False, elem_id="live")
                 video = gr.Video(label="Video", interactive=False, autoplay=True, height=420)
                 with gr.Row():
                     run = gr.Button("Make the video", variant="primary")
@@ -253,7 +285,10 @@ def build_page(
             api_name="describe_point",
             queue=False,
         )
-        running = run.click(
+        shown_first = run.click(
+            show_live, performances, [live, video], api_visibility="private", queue=False
+        )
+        running = shown_first.then(
             generate,
             [
                 *(image, text, kind, name, second, blend, map_x, map_y, schedule),
@@ -265,8 +300,11 @@ def build_page(
             preprocess=False,  # files are opened by the package's own readers alone
             concurrency_limit=1,
         )
+        running.then(hide_live, None, [live, video], api_visibility="private", queue=False)
         cancel.click(stop, None, None, cancels=[running], api_name="stop", queue=False)
+        cancel.click(hide_live, None, [live, video], api_visibility="private", queue=False)
         page.unload(stop)
+        page.unload(forget_live)
     page.queue(max_size=WAITING)
     return page
 

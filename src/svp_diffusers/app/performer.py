@@ -5,15 +5,21 @@ import shutil
 import threading
 import warnings
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import numpy as np
+from numpy.typing import NDArray
+
 from svp_diffusers.app.form import Form, write_request
+from svp_diffusers.app.live import LiveVideo
 from svp_diffusers.app.style_map import StyleMap
 from svp_diffusers.checkpoints.loading import find_checkpoint, name_checkpoint, select_device
 from svp_diffusers.errors import SVPError
 from svp_diffusers.generation.generate import Progress, load_checkpoint, make_video
 from svp_diffusers.generation.preparation import prepare_video
+from svp_diffusers.generation.streaming import has_independent_frames
 from svp_diffusers.media.landmarks import LandmarkFaceDetector
 from svp_diffusers.media.manifest import get_manifest_path
 from svp_diffusers.style.storage import STYLE_SUFFIX
@@ -62,11 +68,15 @@ class Performer:
         self.folder = folder.resolve()
         self.model, self.device, self.dtype = model, device, dtype
         self.name = name_checkpoint(model)
-        self.checkpoint = load_checkpoint(find_checkpoint(model), select_device(device), dtype)
+        found = find_checkpoint(model)
+        self.checkpoint = load_checkpoint(found, select_device(device), dtype)
+        self.can_stream = has_independent_frames(found)
         encoder = self.checkpoint.pipeline.style_encoder
         self.styles = {**encoder.style_bank, "prior": encoder.prior()}
         self.map = StyleMap(encoder) if encoder.style_bank else None
         self.detector = LandmarkFaceDetector()
+        self.watched: dict[str, LiveVideo] = {}
+        """Videos that can be watched while they are made, by a name that cannot be guessed."""
         self._turn = threading.Lock()
 
     def perform(
@@ -74,13 +84,18 @@ class Performer:
         form: Form,
         on_progress: Progress = lambda task, done, total: None,
         is_cancelled: Callable[[], bool] = lambda: False,
+        live: LiveVideo | None = None,
     ) -> Performance:
         """Make the video of a form.
+
+        Where its frames are the same, a single performance is streamed: its frames are finished one
+        after another, and it can be watched while it is made.
 
         Args:
             form: what was asked for.
             on_progress: called at every step.
             is_cancelled: asked at every step.
+            live: where the video is shown while it is made.
 
         Raises:
             SVPError: of the kind that fits, without the place of any file; nothing is left behind.
@@ -102,9 +117,16 @@ class Performer:
                     model=self.model,
                     device=self.device,
                     dtype=self.dtype,
+                    stream=self.can_stream and form.performances == 1,
                 )
                 report("preparing", 0, 1)
-                outputs = make_video(prepare_video(request, self.detector), self.checkpoint, report)
+                prepared = prepare_video(request, self.detector)
+                with (
+                    nullcontext(_ignore)
+                    if live is None
+                    else live.show(prepared.fps, prepared.voices.heard)
+                ) as show:
+                    outputs = make_video(prepared, self.checkpoint, report, show)
             except SVPError as error:
                 shutil.rmtree(folder, ignore_errors=True)
                 raise type(error)(self._without_places(str(error), folder)) from error
@@ -122,3 +144,7 @@ class Performer:
 
     def _without_places(self, message: str, folder: Path) -> str:
         return message.replace(f"{folder}/", "").replace(f"{self.folder}/", "")
+
+
+def _ignore(frame: NDArray[np.uint8]) -> None:
+    """Show a frame to nobody."""

@@ -7,6 +7,7 @@ from typing import Any
 
 from svp_diffusers.app.form import MOST_BYTES
 from svp_diffusers.app.guard import Guard
+from svp_diffusers.app.live import serve_live
 from svp_diffusers.app.page import CSS, build_page, check_gradio
 from svp_diffusers.app.performer import Performer
 
@@ -30,8 +31,9 @@ def serve_app(
     with tempfile.TemporaryDirectory(prefix="svp-app-") as folder:
         keep_to(Path(folder))
         check_gradio()
-        page = build_page(Performer(Path(folder), model, device, dtype))
-        page.launch(server_name=host, server_port=port, **launch_options())
+        performer = Performer(Path(folder), model, device, dtype)
+        page = build_page(performer)
+        page.launch(server_name=host, server_port=port, **launch_options(performer))
 
 
 def keep_to(folder: Path) -> None:
@@ -40,14 +42,21 @@ def keep_to(folder: Path) -> None:
     os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
 
 
-def launch_options() -> dict[str, Any]:
-    """The arguments of `gradio.Blocks.launch` that guard a page, for whoever launches it."""
+def launch_options(performer: Performer) -> dict[str, Any]:
+    """The arguments of `gradio.Blocks.launch` that guard a page, for whoever launches it.
+
+    Args:
+        performer: of the page.
+    """
     import gradio as gr
     from starlette.middleware import Middleware
 
     return {
         "max_file_size": MOST_BYTES,
-        "app_kwargs": {"middleware": [Middleware(Guard)]},
+        "app_kwargs": {
+            "middleware": [Middleware(Guard)],
+            "routes": [serve_live(performer.watched)],
+        },
         "css": CSS,
         "theme": gr.themes.Base(
             font=["system-ui", "sans-serif"], font_mono=["ui-monospace", "monospace"]

@@ -87,6 +87,7 @@ class _ModelIndex(Description):
     face_landmarker: _Component = None
     head_motion: _Component = None
     face_projector: _Component = None
+    image_encoder: _Component = None
     num_inference_steps: _Number = 25
     guidance_scale: _Scale = 3.5
     audio_guidance_scale: _Scale | None = None

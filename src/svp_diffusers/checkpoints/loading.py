@@ -226,8 +226,8 @@ def load_pipeline(folder: Path, device: torch.device, dtype: str) -> SVPTalkingH
     except Exception as error:
         raise CheckpointError(f"The checkpoint {folder} cannot be loaded: {error}") from error
     if device.type == "cpu":  # where convolutions are a fifth to a half faster so
-        for network in (pipeline.vae, pipeline.reference_unet, pipeline.unet):
-            network.to(memory_format=torch.channels_last)
+        for name in ("vae", "reference_unet", "head_guider", "unet"):
+            getattr(pipeline, name).to(memory_format=torch.channels_last)
     # diffusers would warn that no network runs in float16 on a CPU; all of ours do.
     return pipeline.to(device, silence_dtype_warnings=True)
 

@@ -15,7 +15,6 @@ if TYPE_CHECKING:
     import torch
 
     from svp_diffusers.conversion.published import Published
-    from svp_diffusers.pipelines.pipeline_svp_talking_head import SVPTalkingHeadPipeline
 
 app = typer.Typer(help="Turn published checkpoints into ours.", no_args_is_help=True)
 
@@ -28,6 +27,9 @@ Revision = Annotated[
     str | None,
     typer.Option(help="A commit, tag or branch of it. Default: the commit that is known here."),
 ]
+DenoisingUnet = Annotated[Path | None, typer.Option(help="denoising_unet.pth")]
+MotionModule = Annotated[Path | None, typer.Option(help="motion_module.pth")]
+ReferenceUnet = Annotated[Path | None, typer.Option(help="reference_unet.pth")]
 Vae = Annotated[
     str | None,
     typer.Option(help="Folder or Hub id. Default: the family's, or stabilityai/sd-vae-ft-mse."),
@@ -51,6 +53,8 @@ PURPOSES = {
     "v-express": _SPEAKS,
     "echomimic": _SPEAKS,
     "hallo": _SPEAKS,
+    "animate-anyone": "a portrait and pictures of poses to a video; it hears nothing). Next:\n"
+    "  svp generate portrait.png speech.wav --model {output} --pose-video poses.mp4 -o video.mp4",
     "aniportrait": "a start for training: it hears nothing yet). Next, on cached clips:\n"
     "  svp train image --config image.yaml    # pipeline: {output}\n"
     "  svp train video --config video.yaml    # pipeline: what the image stage made",
@@ -111,9 +115,9 @@ def convert_v_express(
 def convert_echomimic(
     output: Output,
     from_hub: FromHub = False,
-    denoising_unet: Annotated[Path | None, typer.Option(help="denoising_unet.pth")] = None,
-    motion_module: Annotated[Path | None, typer.Option(help="motion_module.pth")] = None,
-    reference_unet: Annotated[Path | None, typer.Option(help="reference_unet.pth")] = None,
+    denoising_unet: DenoisingUnet = None,
+    motion_module: MotionModule = None,
+    reference_unet: ReferenceUnet = None,
     face_locator: Annotated[Path | None, typer.Option(help="face_locator.pth")] = None,
     whisper: Annotated[Path | None, typer.Option(help="whisper_tiny.pt")] = None,
     vae: Vae = None,
@@ -191,13 +195,64 @@ def convert_hallo(
     _convert("hallo", output, dtype, {"net": net}, published, from_hub, write)
 
 
+@app.command("animate-anyone")
+def convert_animate_anyone(
+    output: Output,
+    from_hub: FromHub = False,
+    denoising_unet: DenoisingUnet = None,
+    motion_module: MotionModule = None,
+    reference_unet: ReferenceUnet = None,
+    pose_guider: Annotated[Path | None, typer.Option(help="pose_guider.pth")] = None,
+    image_encoder: Annotated[
+        str | None,
+        typer.Option(help="Folder or Hub id. Default: lambdalabs/sd-image-variations-diffusers."),
+    ] = None,
+    vae: Vae = None,
+    audio_encoder: AudioEncoder = None,
+    dtype: Dtype = "float32",
+    repository: Repository = None,
+    revision: Revision = None,
+    unet_config: UnetConfig = None,
+    motion_heads: MotionHeads = 8,
+) -> None:
+    """Convert Moore-AnimateAnyone: a portrait moves as pictures of poses do; nothing is heard."""
+    from svp_diffusers.conversion.animate_anyone import (
+        IMAGE_ENCODER,
+        PUBLISHED,
+        AnimateAnyoneFiles,
+        write_animate_anyone,
+    )
+    from svp_diffusers.conversion.assembly import DEFAULT_AUDIO_ENCODER, DEFAULT_VAE
+
+    given = {
+        "denoising_unet": denoising_unet,
+        "motion_module": motion_module,
+        "reference_unet": reference_unet,
+        "pose_guider": pose_guider,
+    }
+
+    def write(paths: dict[str, Path], card: str, dtype: torch.dtype) -> None:
+        files = AnimateAnyoneFiles(
+            **{name: paths[name] for name in given},
+            image_encoder=image_encoder or IMAGE_ENCODER,
+            vae=vae or DEFAULT_VAE,
+            audio_encoder=audio_encoder or DEFAULT_AUDIO_ENCODER,
+            unet_config=unet_config,
+            motion_heads=motion_heads,
+        )
+        write_animate_anyone(files, output, card, dtype)
+
+    published = _choose(PUBLISHED, repository, revision)
+    _convert("animate-anyone", output, dtype, given, published, from_hub, write)
+
+
 @app.command("aniportrait")
 def convert_aniportrait(
     output: Output,
     from_hub: FromHub = False,
-    denoising_unet: Annotated[Path | None, typer.Option(help="denoising_unet.pth")] = None,
-    motion_module: Annotated[Path | None, typer.Option(help="motion_module.pth")] = None,
-    reference_unet: Annotated[Path | None, typer.Option(help="reference_unet.pth")] = None,
+    denoising_unet: DenoisingUnet = None,
+    motion_module: MotionModule = None,
+    reference_unet: ReferenceUnet = None,
     vae: Vae = None,
     audio_encoder: AudioEncoder = None,
     dtype: Dtype = "float32",
@@ -207,11 +262,8 @@ def convert_aniportrait(
     motion_heads: MotionHeads = 8,
 ) -> None:
     """Start a model to be trained from the UNets of AniPortrait (Apache-2.0)."""
-    from svp_diffusers.conversion.aniportrait import (
-        PUBLISHED,
-        AniPortraitFiles,
-        write_aniportrait,
-    )
+    from svp_diffusers.conversion.animate_anyone import UNetFiles
+    from svp_diffusers.conversion.aniportrait import PUBLISHED, write_aniportrait
     from svp_diffusers.conversion.assembly import DEFAULT_AUDIO_ENCODER, DEFAULT_VAE
 
     given = {
@@ -221,7 +273,7 @@ def convert_aniportrait(
     }
 
     def write(paths: dict[str, Path], card: str, dtype: torch.dtype) -> None:
-        files = AniPortraitFiles(
+        files = UNetFiles(
             **{name: paths[name] for name in given},
             vae=vae or DEFAULT_VAE,
             audio_encoder=audio_encoder or DEFAULT_AUDIO_ENCODER,
@@ -260,18 +312,18 @@ def convert_animatediff(
 def _start(
     stable_diffusion: str, motion_adapter: str | None, audio_encoder: str | None, output: Path
 ) -> None:
+    from svp_diffusers.checkpoints.loading import save_checkpoint
     from svp_diffusers.conversion.assembly import (
         DEFAULT_AUDIO_ENCODER,
         assemble_from_stable_diffusion,
     )
 
     _check_folder(output)
-    _save(
-        assemble_from_stable_diffusion(
-            stable_diffusion, motion_adapter, audio_encoder or DEFAULT_AUDIO_ENCODER
-        ),
-        output,
+    pipeline = assemble_from_stable_diffusion(
+        stable_diffusion, motion_adapter, audio_encoder or DEFAULT_AUDIO_ENCODER
     )
+    save_checkpoint(pipeline, output)
+    say(f"{output}: saved; `svp info {output}` shows what is in it.")
 
 
 def _choose(published: Published, repository: str | None, revision: str | None) -> Published:
@@ -339,10 +391,3 @@ def _check_folder(output: Path) -> None:
 
     if output.exists() and (not output.is_dir() or any(output.iterdir())):
         raise OutputError(f"{output} exists and is not an empty folder; name another.")
-
-
-def _save(pipeline: SVPTalkingHeadPipeline, output: Path) -> None:
-    from svp_diffusers.checkpoints.loading import save_checkpoint
-
-    save_checkpoint(pipeline, output)
-    say(f"{output}: saved; `svp info {output}` shows what is in it.")

@@ -87,7 +87,8 @@ def image(
     from svp_diffusers.training.loop.yaml_file import load_configuration
 
     configuration = load_configuration(config, ImageTrainingConfiguration)
-    _finish(train_image(configuration, resume, dry_run), push_to_hub, public)
+    folder = train_image(configuration, resume, dry_run)
+    _finish(folder, push_to_hub or configuration.hub_model_id, public)
 
 
 @app.command()
@@ -104,7 +105,26 @@ def video(
     from svp_diffusers.training.loop.yaml_file import load_configuration
 
     configuration = load_configuration(config, VideoTrainingConfiguration)
-    _finish(train_video(configuration, resume, dry_run), push_to_hub, public)
+    folder = train_video(configuration, resume, dry_run)
+    _finish(folder, push_to_hub or configuration.hub_model_id, public)
+
+
+@app.command()
+def distil(
+    config: Annotated[Path, typer.Option(help="YAML file; see DistillationConfiguration.")],
+    resume: Resume = False,
+    push_to_hub: PushToHub = None,
+    public: Public = False,
+    dry_run: DryRun = False,
+) -> None:
+    """Distil guidance into one prediction, where it takes several."""
+    from svp_diffusers.training.denoiser.configuration import DistillationConfiguration
+    from svp_diffusers.training.denoiser.distillation_stage import train_distillation
+    from svp_diffusers.training.loop.yaml_file import load_configuration
+
+    configuration = load_configuration(config, DistillationConfiguration)
+    folder = train_distillation(configuration, resume, dry_run)
+    _finish(folder, push_to_hub or configuration.hub_model_id, public)
 
 
 @app.command("style-adapter")
@@ -121,7 +141,8 @@ def style_adapter(
     from svp_diffusers.training.loop.yaml_file import load_configuration
 
     configuration = load_configuration(config, StyleAdapterTrainingConfiguration)
-    _finish(train_style_adapter(configuration, resume, dry_run), push_to_hub, public)
+    folder = train_style_adapter(configuration, resume, dry_run)
+    _finish(folder, push_to_hub or configuration.hub_model_id, public)
 
 
 @app.command()

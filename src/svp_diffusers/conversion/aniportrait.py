@@ -7,19 +7,15 @@ Diffusion and AnimateDiff: head guider and audio projector are new, and the atte
 an embedding of the portrait learns to look at the audio.
 """
 
-from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
-from transformers import AutoFeatureExtractor, AutoModel
+from transformers import AutoConfig, AutoFeatureExtractor, AutoModel
 
-from svp_diffusers.conversion.animate_anyone import convert_reference_unet, convert_temporal_unet
+from svp_diffusers.conversion.animate_anyone import UNetFiles, build_new, load_unets
 from svp_diffusers.conversion.assembly import load_part
 from svp_diffusers.conversion.configs import find_unet_config
 from svp_diffusers.conversion.published import Published
-from svp_diffusers.conversion.state_dicts import read_weights
 from svp_diffusers.conversion.writing import build_style_encoder, write_checkpoint
 from svp_diffusers.models.audio_projector_svp import AudioProjector
 from svp_diffusers.models.head_guider_svp import HeadKeypointGuider
@@ -44,31 +40,8 @@ SETTINGS = {
 }
 
 
-@dataclass(frozen=True)
-class AniPortraitFiles:
-    """The published files of AniPortrait's UNets.
-
-    Attributes:
-        denoising_unet: `denoising_unet.pth`.
-        motion_module: `motion_module.pth`.
-        reference_unet: `reference_unet.pth`.
-        vae: folder or Hub id of the VAE.
-        audio_encoder: folder or Hub id of wav2vec 2.0.
-        unet_config: the configuration of another 2-D UNet than Stable Diffusion 1.5's.
-        motion_heads: attention heads of the motion modules.
-    """
-
-    denoising_unet: Path
-    motion_module: Path
-    reference_unet: Path
-    vae: str
-    audio_encoder: str
-    unet_config: Path | None = None
-    motion_heads: int = 8
-
-
 def write_aniportrait(
-    files: AniPortraitFiles, output: Path, card: str, dtype: torch.dtype = torch.float32
+    files: UNetFiles, output: Path, card: str, dtype: torch.dtype = torch.float32
 ) -> None:
     """Write a checkpoint to be trained; see `write_checkpoint`.
 
@@ -86,8 +59,7 @@ def write_aniportrait(
         OutputError: if the folder cannot be written.
     """
     config = find_unet_config(files.unet_config)
-    speech = load_part(AutoModel, files.audio_encoder)
-    audio_dim = speech.config.hidden_size
+    audio_dim = load_part(AutoConfig, files.audio_encoder).hidden_size
     write_checkpoint(
         output,
         {
@@ -97,32 +69,13 @@ def write_aniportrait(
             "audio_projector": lambda: build_new(
                 lambda: AudioProjector(audio_dim, config["cross_attention_dim"])
             ),
-            "audio_encoder": lambda: speech,
+            "audio_encoder": lambda: load_part(AutoModel, files.audio_encoder),
             "feature_extractor": lambda: load_part(AutoFeatureExtractor, files.audio_encoder),
             "style_encoder": lambda: build_style_encoder(audio_dim, "wav2vec2"),
         },
         files.vae,
-        {
-            "reference_unet": lambda: convert_reference_unet(
-                read_weights(files.reference_unet), config, str(files.reference_unet), None
-            ),
-            "unet": lambda: convert_temporal_unet(
-                read_weights(files.denoising_unet),
-                config,
-                read_weights(files.motion_module),
-                files.motion_heads,
-                f"{files.denoising_unet} with {files.motion_module}",
-                dtype=None,
-            ),
-        },
+        load_unets(files),
         card,
         dtype,
         **SETTINGS,
     )
-
-
-def build_new(build: Callable[[], Any]) -> Any:
-    """Build an untrained network, the same every time."""
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
-        return build()

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Mapping
 from pathlib import Path
+from typing import Any
 
 from svp_diffusers.checkpoints.loading import DTYPES
 from svp_diffusers.errors import ConfigurationError
@@ -136,6 +137,29 @@ def check_overwritten(inputs: Iterable[Path], outputs: Iterable[Path]) -> None:
     for path in outputs:
         if path.resolve() in read:
             raise ConfigurationError(f"{path} is an input: write the video elsewhere.")
+
+
+def check_guidance(request: GenerationRequest, unet: Mapping[str, Any]) -> None:
+    """Check guidance scales against those that guidance was distilled for, if it was.
+
+    Args:
+        request: what to make.
+        unet: configuration of the checkpoint's UNet.
+
+    Raises:
+        ConfigurationError: if a scale that is asked for is outside its range.
+    """
+    for name, (least, most) in (unet.get("guidance_ranges") or {}).items():
+        scale = getattr(request, name)
+        if scale is None:
+            scale = request.guidance_scale
+        if scale is not None and not least <= scale <= most:
+            option = name.replace("_", "-")
+            wanted = f"{least:g}" if least == most else f"from {least:g} to {most:g}"
+            raise ConfigurationError(
+                f"--{option} must be {wanted}, got {scale:g}: guidance was distilled into this "
+                "checkpoint, for no other scales. (What is not given is --guidance-scale.)"
+            )
 
 
 def choose_size(request: GenerationRequest, sample_size: int, longest: int) -> int:

@@ -32,6 +32,8 @@ from svp_diffusers.pipelines.style_schedule_svp import Style
 
 Progress = Callable[[str, int, int], None]
 """Told what is going on, how many steps of it are done, and how many there are."""
+Show = Callable[[NDArray[np.uint8]], None]
+"""Given each frame (height, width, 3) of the first video when it is finished."""
 
 
 @dataclass(frozen=True)
@@ -83,6 +85,7 @@ def make_video(
     prepared: PreparedVideo,
     checkpoint: LoadedCheckpoint,
     on_progress: Progress = lambda task, done, total: None,
+    show: Show = lambda frame: None,
 ) -> list[Path]:
     """Make what was prepared, see `generate_video`; the checkpoint is as it was afterwards."""
     pipeline = checkpoint.pipeline
@@ -113,7 +116,7 @@ def make_video(
             performances += [[each] for each in latents]
     provenance = describe_run(prepared.asked, request, prepared.styles, checkpoint.hashes)
     with numbers_only():
-        write_outputs(prepared, pipeline, performances, provenance, on_progress)
+        write_outputs(prepared, pipeline, performances, provenance, on_progress, show)
     return prepared.outputs
 
 
@@ -200,6 +203,7 @@ def write_outputs(
     performances: Sequence[Iterable[torch.Tensor]],
     provenance: Provenance,
     on_progress: Progress,
+    show: Show,
 ) -> None:
     """Decode and write every video a few frames at a time, then its manifest.
 
@@ -217,6 +221,8 @@ def write_outputs(
 
     def report(frames: Iterator[NDArray[np.uint8]]) -> Iterator[NDArray[np.uint8]]:
         for frame in frames:
+            if path == outputs[0]:
+                show(frame)
             yield frame
             on_progress("writing", next(done), total)
 

@@ -17,7 +17,12 @@ from svp_diffusers.checkpoints.loading import (
     select_device,
 )
 from svp_diffusers.checkpoints.style_adapters import find_adapter
-from svp_diffusers.generation.checks import check_overwritten, check_request, choose_size
+from svp_diffusers.generation.checks import (
+    check_guidance,
+    check_overwritten,
+    check_request,
+    choose_size,
+)
 from svp_diffusers.generation.face_embedding import read_face_embedding
 from svp_diffusers.generation.head_motion import (
     check_generated_motion,
@@ -26,6 +31,7 @@ from svp_diffusers.generation.head_motion import (
     warn_of_large_motion,
 )
 from svp_diffusers.generation.portrait import Portrait, prepare_portraits
+from svp_diffusers.generation.pose_video import check_pose_video, read_pose_pictures
 from svp_diffusers.generation.request import GenerationRequest
 from svp_diffusers.generation.streaming import choose_streaming
 from svp_diffusers.generation.styles import check_styles
@@ -110,6 +116,7 @@ def prepare_video(
         voices = Voices(sound, (filled.face_index,), (sound,))
     layout = read_config(folder, "head_guider")["keypoint_layout"]
     unet = read_config(folder, "unet")
+    check_guidance(filled, unet)
     size = choose_size(filled, unet["sample_size"], unet["motion_max_seq_length"])
     outline = outline_style_encoder(adapter or folder)
     styles = parse_style(filled.style, outline.style_bank)
@@ -119,8 +126,14 @@ def prepare_video(
     detector = detector or LandmarkFaceDetector()
     if filled.paste_back:
         picture = trim_to_even(picture)
+    check_pose_video(filled, layout)
     portraits = prepare_portraits(filled, voices.faces, picture, size, layout, detector)
     motion = _take_over_motion(filled, portraits, voices, fps, folder, layout, size, detector)
+    pictures: list[HeadPictures | None] = [
+        choose_head_pictures(each, motion, layout, size) for each in portraits
+    ]
+    if filled.pose_video is not None:
+        pictures = [read_pose_pictures(filled.pose_video, fps, voices.count_frames(fps), size)]
     return PreparedVideo(
         asked=request,
         request=filled,
@@ -133,7 +146,7 @@ def prepare_video(
         voices=voices,
         styles=styles,
         portraits=portraits,
-        head_pictures=[choose_head_pictures(each, motion, layout, size) for each in portraits],
+        head_pictures=pictures,
         face_embedding=face_embedding,
         pasted=place_portraits(picture, portraits) if filled.paste_back else [],
         streamed=choose_streaming(filled, styles, folder, voices),

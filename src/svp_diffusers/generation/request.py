@@ -171,6 +171,14 @@ class GenerationRequest:
     head_keypoints_fps: str = field(
         default="25", metadata={"help": "Frame rate of those keypoints.", "panel": HEAD}
     )
+    pose_video: Path | None = field(
+        default=None,
+        metadata={
+            "help": "A video of pose pictures in the portrait's framing, for a checkpoint that is "
+            "driven by them (AnimateAnyone's). Both are cut to the square in their middle.",
+            "panel": HEAD,
+        },
+    )
     seed: int = field(default=0, metadata={"help": "Of style and noise.", "panel": DIFFUSION})
     steps: int | None = field(
         default=None,
@@ -249,6 +257,7 @@ class GenerationRequest:
             "audio": self.audio,
             "head_video": self.head_video,
             "head_keypoints": self.head_keypoints,
+            "pose_video": self.pose_video,
             "portrait_keypoints": self.portrait_keypoints,
             "face_embedding": self.face_embedding,
         }

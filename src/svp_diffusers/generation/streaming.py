@@ -35,6 +35,8 @@ def choose_streaming(
             "--style from_audio needs all of the speech before the first frame: leave out "
             "--stream, or take the style first with `svp style encode`."
         )
+    if request.stream and request.pose_video is not None:
+        raise ConfigurationError("--pose-video shows all frames at once: leave out --stream.")
     if request.stream and read_config(folder, "unet").get("num_context_frames", 0):
         raise ConfigurationError(
             f"{folder.name} makes a video clip after clip, each from the frames of the one before: "

@@ -11,6 +11,7 @@ from svp_diffusers.checkpoints.loading import check_components
 from svp_diffusers.checkpoints.style_adapters import find_adapter
 from svp_diffusers.errors import CheckpointError
 from svp_diffusers.hub.code import code_files
+from svp_diffusers.pipelines.modular_svp import describe_blocks
 from svp_diffusers.pipelines.style_adapter_svp import ADAPTER_CONFIG, ADAPTER_WEIGHTS
 
 PICKLES = {
@@ -107,7 +108,7 @@ def choose_parts(folder: Path, names: Iterable[str]) -> tuple[list[str], list[st
         if name in code:
             return True
         if len(path.parts) == 1:
-            known = name in {*MARKERS, *DOCUMENTS} or path.stem in LICENCES
+            known = name in {*MARKERS, *DOCUMENTS, *describe_blocks()} or path.stem in LICENCES
             return known or name.endswith(".style.safetensors")
         if path.parts[0] in components:
             return suffix in COMPONENT_SUFFIXES or path.stem in LICENCES

@@ -35,6 +35,29 @@ CONVERTED = {
         bias="EchoMimic's authors trained on HDTF, CelebV-HQ and clips of their own. It works less "
         "well for people and languages that these lack.",
     ),
+    "animate-anyone": CardDescription(
+        "local/animate-anyone",
+        limits="converted from Moore-AnimateAnyone, and not trained any further. It is driven by "
+        "pictures of poses (DWPose's drawings), one a frame in the portrait's framing, which you "
+        "bring: `head_keypoints` of a call, `svp generate --pose-video`. It hears nothing: speech "
+        "is only the sound of the video, and lips move as the pictures say. "
+        f"{_UNTRAINED}",
+        base_model="patrolli/AnimateAnyone",
+        license="other",
+        license_name="apache-2.0-with-openrail-m-use-restrictions",
+        license_link="https://huggingface.co/patrolli/AnimateAnyone",
+        licenses={
+            "unet, reference_unet, head_guider (Moore-AnimateAnyone)": "Apache-2.0, as its page "
+            f"says; {USE_RESTRICTIONS}",
+            "image_encoder (CLIP, of sd-image-variations-diffusers)": "CreativeML OpenRAIL-M",
+            "audio_encoder (wav2vec 2.0)": "Apache-2.0",
+            "vae (sd-vae-ft-mse)": "MIT",
+            "audio_projector, style_encoder": "untrained",
+        },
+        training="by Moore Threads; `svp convert animate-anyone` only renamed the weights. "
+        f"{_NEVER_SEEN}",
+        bias="Nothing is known here of whom its training data shows.",
+    ),
     "aniportrait": CardDescription(
         "local/aniportrait",
         limits="a start for training, and no talking head yet: AniPortrait's UNets hear nothing, "

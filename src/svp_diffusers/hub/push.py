@@ -15,6 +15,7 @@ from svp_diffusers.hub.cards import CardDescription, Result, render_card
 from svp_diffusers.hub.client import hub_errors
 from svp_diffusers.hub.contents import check_contents, check_names, choose_parts, list_files
 from svp_diffusers.media.documents import parse_json, parse_yaml
+from svp_diffusers.pipelines.modular_svp import MODULAR_INDEX, describe_blocks
 from svp_diffusers.pipelines.pipeline_svp_talking_head import SVPTalkingHeadPipeline
 from svp_diffusers.pipelines.style_adapter_svp import read_adapter_config
 
@@ -82,6 +83,8 @@ def push_folder(
                 card = render_card(describe_folder(folder, repo_id, kind))
                 content["README.md"] = str(card).encode()
             repo_id = api.create_repo(repo_id, private=private, exist_ok=True).repo_id
+            if MODULAR_INDEX in files:
+                content[MODULAR_INDEX] = describe_blocks(repo_id)[MODULAR_INDEX].encode()
             added = [CommitOperationAdd(name, data) for name, data in sorted(content.items())]
             stale = [name for name in there if _is_weight(name) and name not in files]
             commit = api.create_commit(

@@ -87,11 +87,17 @@ def fit_motion(keypoints: NDArray[np.floating], frames: int) -> NDArray[np.float
     A longer motion is cut at its end. A shorter one is played back and forth (our choice: the head
     neither freezes nor jumps); one frame is a still head.
     """
-    last = len(keypoints) - 1
+    return keypoints[play_back_and_forth(len(keypoints), frames)].astype(np.float32)
+
+
+def play_back_and_forth(length: int, frames: int) -> NDArray[np.intp]:
+    """The numbers of `frames` frames of a clip of `length` frames, at its own tempo; the last one
+    and the first one are where it turns."""
+    last = length - 1
     index = np.arange(frames)
     if last > 0:
         index = last - np.abs(last - index % (2 * last))
-    return keypoints[np.minimum(index, last)].astype(np.float32)
+    return np.minimum(index, last)
 
 
 def draw_head_keypoints(

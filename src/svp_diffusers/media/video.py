@@ -26,7 +26,8 @@ MAXIMUM_FPS = 120
 MAXIMUM_GAP_SECONDS = 600  # from a frame to the next: a damaged time may be years away
 NTSC_RATES = [Fraction(1000 * fps, 1001) for fps in (24, 30, 48, 60, 120)]
 # Our choices: visually lossless at portrait sizes; speech without artefacts.
-CONSTANT_RATE_FACTOR = "17"
+# Macroblock trees make other bytes of the same small frames, at random, on CPUs with AVX-512.
+X264_OPTIONS = {"crf": "17", "mbtree": "0"}
 AUDIO_BITS_PER_CHANNEL = 96_000
 BT709 = 1  # as matrix, primaries and transfer function alike, in ITU-T H.273
 TIME_ROUNDING_SECONDS = 0.001  # Matroska stores whole milliseconds
@@ -187,9 +188,6 @@ def write_video(
     changing sizes, no frames, or a tag of the mark; `MediaError` for sound of another duration;
     `OutputError` when the file cannot be written.
     """
-    tags = dict(metadata or {})
-    if reserved := tags.keys() & SYNTHETIC_MARK.keys():
-        raise ConfigurationError(f"the tags {sorted(reserved)} carry the synthetic mark; rename")
     frames = iter(frames)
     first = next(frames, None)
     if first is None:
@@ -199,20 +197,76 @@ def write_video(
         atomic_path(path) as temporary,
         closing(_open_mp4(temporary)) as container,
     ):
-        container.metadata.update(tags | SYNTHETIC_MARK)
-        video = _add_video_stream(container, first, fps)
-        sound = None if recording is None else _SoundTrack(container, recording)
-        count = 0
+        writer = VideoWriter(container, fps, recording, metadata)
         for frame in chain([first], frames):
-            _check_frame(frame, first.shape)
-            container.mux(video.encode(_to_video_frame(frame, count, fps)))
-            count += 1
-            if sound is not None:
-                sound.write_until(count / fps)
-        container.mux(video.encode(None))
-        if sound is not None:
-            sound.finish()
-            _check_durations(sound.recording, count, fps)
+            writer.write(frame)
+        writer.finish()
+
+
+class VideoWriter:
+    """Encodes frames and their sound into an MP4 that says it is synthetic; see `write_video`.
+
+    Args:
+        container: that is open for an MP4.
+        fps: exact and constant.
+        recording: the sound.
+        metadata: further container tags.
+        options: of libx264, in place of the project's own.
+
+    Raises:
+        ConfigurationError: for a tag of the mark.
+    """
+
+    def __init__(
+        self,
+        container: OutputContainer,
+        fps: Fraction,
+        recording: Recording | RecordingFile | None = None,
+        metadata: Mapping[str, str] | None = None,
+        options: Mapping[str, str] = X264_OPTIONS,
+    ) -> None:
+        tags = dict(metadata or {})
+        if reserved := tags.keys() & SYNTHETIC_MARK.keys():
+            raise ConfigurationError(
+                f"the tags {sorted(reserved)} carry the synthetic mark; rename"
+            )
+        container.metadata.update(tags | SYNTHETIC_MARK)
+        self._container, self._fps, self._options = container, fps, options
+        self._recording = recording
+        self._video: VideoStream | None = None
+        self._sound: _SoundTrack | None = None
+        self._shape: tuple[int, ...] = ()
+        self._count = 0
+
+    def write(self, frame: NDArray[np.uint8]) -> None:
+        """Write a frame (height, width, 3), and the sound until its end.
+
+        Raises:
+            ConfigurationError: it is not as `write_video` expects, or not as the first one is.
+        """
+        _check_frame(frame, self._shape or frame.shape)
+        if self._video is None:
+            self._shape = frame.shape
+            self._video = _add_video_stream(self._container, frame, self._fps, self._options)
+            if self._recording is not None:
+                self._sound = _SoundTrack(self._container, self._recording)
+        picture = _to_video_frame(frame, self._count, self._fps)
+        self._container.mux(self._video.encode(picture))
+        self._count += 1
+        if self._sound is not None:
+            self._sound.write_until(self._count / self._fps)
+
+    def finish(self) -> None:
+        """Write what is left, once there was a frame.
+
+        Raises:
+            MediaError: if the sound does not last as long as the frames.
+        """
+        assert self._video is not None
+        self._container.mux(self._video.encode(None))
+        if self._sound is not None:
+            self._sound.finish()
+            _check_durations(self._sound.recording, self._count, self._fps)
 
 
 class _SoundTrack:
@@ -260,11 +314,12 @@ def _open_mp4(path: Path) -> OutputContainer:
 
 
 def _add_video_stream(
-    container: OutputContainer, frame: NDArray[np.uint8], fps: Fraction
+    container: OutputContainer,
+    frame: NDArray[np.uint8],
+    fps: Fraction,
+    options: Mapping[str, str],
 ) -> VideoStream:
-    # Macroblock trees make other bytes of the same small frames, at random, on CPUs with AVX-512.
-    options = {"crf": CONSTANT_RATE_FACTOR, "mbtree": "0"}
-    stream: VideoStream = container.add_stream("libx264", rate=fps, options=options)
+    stream: VideoStream = container.add_stream("libx264", rate=fps, options=dict(options))
     stream.height, stream.width = frame.shape[:2]
     stream.pix_fmt = "yuv420p"
     # Without these, players guess the matrix from the size and colours shift.

@@ -5,6 +5,7 @@ A checkpoint on the Hub carries this file beside its pipeline, which imports it.
 
 from collections.abc import Callable, Iterable, Iterator
 from fractions import Fraction
+from functools import partial
 
 import numpy as np
 import torch
@@ -158,13 +159,15 @@ def window_audio(embeddings: torch.Tensor, num_frames: int, num_pad_frames: int)
     Returns:
         Windows (num_frames, 2 * (2 * num_pad_frames + 1), dim).
     """
-    end = len(embeddings) - 1
-
-    def hear(index: torch.Tensor) -> torch.Tensor:
-        return embeddings[index.clamp(0, end).to(embeddings.device)]
-
+    hear = partial(pick_embeddings, embeddings)
     spread = Fraction(len(embeddings), 2 * num_frames)
     return window_frames(hear, range(num_frames), num_frames, spread, num_pad_frames)
+
+
+def pick_embeddings(embeddings: torch.Tensor, index: torch.Tensor) -> torch.Tensor:
+    """Embeddings (n, dim) of (time, dim) by their numbers (n,); beyond the ends, the first and the
+    last are repeated."""
+    return embeddings[index.clamp(0, len(embeddings) - 1).to(embeddings.device)]
 
 
 def window_frames(

@@ -7,6 +7,7 @@ import copy
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -14,17 +15,18 @@ import torch
 from diffusers import ModelMixin, SchedulerMixin
 from numpy.typing import NDArray
 from PIL import Image
+from transformers import PreTrainedModel
 
 from .call_svp import CallSettings
 from .conditions_svp import Conditions
 from .head_pictures_svp import HeadPictures
 from .head_pose_svp import HeadMotion
-from .head_svp import Head
 from .images_svp import Portrait, read_portrait
 from .noise_svp import check_finite
+from .portrait_svp import EncodedPortrait
 from .sound_svp import Audio, Piece, StoredSound
 from .speech_frames_svp import SpeechFrames, Tape
-from .style_schedule_svp import Style, StyleSchedule, check_style
+from .style_schedule_svp import Style, StyleSchedule, check_style, take_style
 
 
 @dataclass(frozen=True)
@@ -51,18 +53,16 @@ class StreamMixin:
     unet: ModelMixin
     style_encoder: ModelMixin
     scheduler: SchedulerMixin
+    image_encoder: PreTrainedModel | None
     fill_settings: Callable[..., CallSettings]
     open_speech: Callable[..., SpeechFrames]
     prepare_heads: Callable[..., Callable[[int, int], torch.Tensor | None]]
     check_inputs: Callable[..., None]
     check_heads: Callable[..., None]
     check_head_keypoints: Callable[..., None]
-    find_heads: Callable[..., tuple[list[Image.Image], list[Head]]]
+    encode_portraits: Callable[..., list[EncodedPortrait]]
     choose_head_motion: Callable[..., HeadMotion]
     encode_style: Callable[..., torch.Tensor]
-    encode_image: Callable[..., torch.Tensor]
-    encode_reference: Callable[..., tuple[torch.Tensor, dict[str, torch.Tensor]]]
-    check_portrait: Callable[..., None]
     draw_noise: Callable[..., Iterator[torch.Tensor]]
     denoise_step: Callable[..., torch.Tensor]
     maybe_free_model_hooks: Callable[[], None]
@@ -185,20 +185,19 @@ class StreamMixin:
         generator: torch.Generator | None,
         output_type: str,
     ) -> Iterator[FinishedFrames]:
-        height, width = settings.height, settings.width
-        (portrait,), (head,) = self.find_heads(
-            [portrait], head_keypoints, portrait_keypoints, find_face, height, width
+        (encoded,) = self.encode_portraits(
+            [portrait], head_keypoints, portrait_keypoints, find_face, settings
         )
-        portrait_latents = self.encode_image(portrait, height, width)
-        if self.config.min_portrait_psnr:
-            self.check_portrait(portrait, portrait_latents, height, width)
-        reference = self.encode_reference(portrait_latents)
+        head = encoded.head
         styles = self._prepare_styles(style, speech, settings, style_temperature, generator)
         motion = self.choose_head_motion(head_motion, head_motion_scale, head)
         heads = self.prepare_heads(
-            head, motion, head_motion_scale, speech, styles, settings, generator
+            *(head, motion, head_motion_scale, speech.hear, speech.num_frames),
+            *(styles, settings, generator),
         )
-        blocks = self.draw_noise(speech.num_frames, height, width, generator, settings.shared_noise)
+        blocks = self.draw_noise(
+            speech.num_frames, settings.height, settings.width, generator, settings.shared_noise
+        )
         noise = Tape(block.transpose(0, 1) for block in blocks)
         scheduler = copy.deepcopy(self.scheduler)
         scheduler.set_timesteps(settings.num_inference_steps, device=self._execution_device)
@@ -211,7 +210,10 @@ class StreamMixin:
             speech.drop(start)
             noise.drop(start)
             tokens = speech.tokens.read(start, stop).to(self.unet.dtype)
-            conditions = Conditions(tokens, styles(start, stop), *reference, heads(start, stop))
+            conditions = Conditions(
+                *(tokens, styles(start, stop), encoded.latents, encoded.features),
+                heads(start, stop),
+            )
             initial = noise.read(start, stop).transpose(0, 1) * scheduler.init_noise_sigma
             held = [each[:, start - earlier_start :] for each in earlier]
             trajectory = self._denoise_window(
@@ -287,6 +289,8 @@ class StreamMixin:
             ValueError: for what needs speech that is still to come, and of checkpoints that make
                 clips.
         """
+        if self.image_encoder is not None:
+            raise ValueError("A checkpoint that is driven by pictures of poses cannot stream.")
         if self.unet.config.get("num_context_frames"):
             raise ValueError(
                 "This checkpoint makes a video clip after clip, each from the frames of the one "
@@ -327,4 +331,4 @@ class StreamMixin:
             vectors = [draw(each) for _, each in schedule.keys]
             return lambda start, stop: schedule.blend(vectors, range(start, stop), fps)
         drawn = draw(style)
-        return lambda start, stop: drawn[start:stop] if drawn.ndim == 2 else drawn
+        return partial(take_style, drawn)

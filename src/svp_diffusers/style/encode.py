@@ -63,8 +63,8 @@ def encode_style(
     if not values:
         raise ConfigurationError("a style needs expressions, a recording or both")
     batch = {key: value[None].to(encoder.device, encoder.dtype) for key, value in values.items()}
-    sources = [part.source for part in (expressions, recording) if part is not None]
-    source = " + ".join(Path(part).name for part in sources)
+    sources = [Path(part.source).name for part in (expressions, recording) if part is not None]
+    source = " + ".join(dict.fromkeys(sources))  # a video brings both
     return replace(encoder(**batch)[0].to("cpu", torch.float32), name=name, source=source)
 
 

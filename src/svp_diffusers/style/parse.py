@@ -50,28 +50,28 @@ def parse_style(text: str | None, names: Collection[str]) -> list[StyleEntry]:
     if text is None:
         return []
     parts = [_SCHEDULE_ENTRY.fullmatch(part) for part in text.split(",")]
-    if not any(parts):
-        return [_parse_entry(0.0, text, names)]
+    written = [(0.0, text)]
+    if any(parts):
+        for shown, part in zip(text.split(","), parts, strict=True):
+            if part is None:
+                raise StyleError(
+                    f"{shown!r} in the style schedule is not SECONDS:STYLE, as 2.5:happy"
+                )
+        written = [(float(part[1]), part[2]) for part in parts if part is not None]
     entries = []
-    for written, part in zip(text.split(","), parts, strict=True):
-        if part is None:
-            raise StyleError(
-                f"{written!r} in the style schedule is not SECONDS:STYLE, as 2.5:happy"
-            )
-        entries.append(_parse_entry(float(part[1]), part[2], names))
-    try:
-        StyleSchedule([(entry.start, entry.text) for entry in entries])
-    except ValueError as error:
-        raise StyleError(str(error)) from error
+    for start, name in written:
+        if name in (*names, "prior", "from_audio"):
+            entries.append(StyleEntry(start, name, None))
+        elif name.lower().endswith((*CLIP_SUFFIXES, ".safetensors")):
+            entries.append(StyleEntry(start, name, Path(name)))
+        else:
+            raise StyleError(describe_unknown(name, [*names, "prior"]))
+    if any(parts):
+        try:
+            StyleSchedule(written)
+        except ValueError as error:
+            raise StyleError(str(error)) from error
     return entries
-
-
-def _parse_entry(start: float, text: str, names: Collection[str]) -> StyleEntry:
-    if text in (*names, "prior", "from_audio"):
-        return StyleEntry(start, text, None)
-    if text.lower().endswith((*CLIP_SUFFIXES, ".safetensors")):
-        return StyleEntry(start, text, Path(text))
-    raise StyleError(describe_unknown(text, [*names, "prior"]))
 
 
 def format_styles(entries: Sequence[StyleEntry]) -> str | None:

@@ -2,6 +2,12 @@
 
 from dataclasses import dataclass
 
+from huggingface_hub.errors import HFValidationError
+from huggingface_hub.utils import validate_repo_id  # type: ignore[attr-defined]
+
+from svp_diffusers.errors import ConfigurationError
+from svp_diffusers.pipelines.guidance_svp import GUIDANCE_SCALES
+from svp_diffusers.pipelines.numbers_svp import MOST_SCALE
 from svp_diffusers.training.loop.configuration import LoopConfiguration, require
 
 
@@ -46,9 +52,13 @@ class DenoisingConfiguration(LoopConfiguration):
             no choice; else use `mixed_precision`.
         lora_rank: above 0, train only low-rank updates of the UNet's attention (LoRA) of that rank.
         lora_alpha: of peft's `LoraConfig`, by default the rank.
+        lora_dropout: of peft's `LoraConfig`.
+        lora_target_modules: names of the UNet's layers that are updated, as peft matches them, with
+            commas between.
 
     validation_clips: clips of the validation split that are judged every `validate_every` steps;
         its first clip is then sampled too, and shown in the folder `validation`.
+    hub_model_id: repository that what was trained is pushed to, as by `--push-to-hub`.
     """
 
     data: str
@@ -72,7 +82,10 @@ class DenoisingConfiguration(LoopConfiguration):
     weights_dtype: str = "float32"
     lora_rank: int = 0
     lora_alpha: int | None = None
+    lora_dropout: float = 0.0
+    lora_target_modules: str = "to_q,to_k,to_v,to_out.0"
     validation_clips: int = 16
+    hub_model_id: str | None = None
     learning_rate: float = 1e-4
 
     @property
@@ -98,6 +111,12 @@ class DenoisingConfiguration(LoopConfiguration):
             "style_dropout 1 is of a model without style, and no LoRA: leave lora_rank away",
         )
         require(self.lora_alpha is None or self.lora_alpha > 0, "lora_alpha must be above 0")
+        require(0 <= self.lora_dropout < 1, "lora_dropout must be in [0, 1)")
+        if self.hub_model_id is not None:
+            try:
+                validate_repo_id(self.hub_model_id)
+            except HFValidationError as error:
+                raise ConfigurationError(f"hub_model_id: {error}") from error
         require(
             self.weights_dtype in ("float32", "bfloat16"),
             "weights_dtype must be float32 or bfloat16",
@@ -127,6 +146,64 @@ class VideoTrainingConfiguration(DenoisingConfiguration):
     def __post_init__(self) -> None:
         super().__post_init__()
         require(self.parts in ("motion", "all"), "parts must be motion or all")
+
+
+@dataclass(frozen=True, kw_only=True)
+class DistillationConfiguration(DenoisingConfiguration):
+    """Options of `svp train distil`: guidance distilled into one prediction of the UNet.
+
+    Frames are consecutive where the checkpoint's motion modules are enabled. Nothing is left out,
+    and the timesteps are those of sampling, so that dropouts and `timestep_power` stay as they are.
+
+    Each guidance scale is drawn evenly from 1 to its most; a joint one of 1, as it is by default,
+    saves the teacher a prediction, and is the only one that the student then knows.
+        most_guidance_scale: of all conditions.
+        most_audio_guidance_scale: of the audio by itself.
+        most_style_guidance_scale: of the style by itself.
+    """
+
+    frames_per_clip: int = 4
+    reference_dropout: float = 0.0
+    audio_dropout: float = 0.0
+    style_dropout: float = 0.0
+    head_dropout: float = 0.0
+    joint_dropout: float = 0.0
+    timestep_power: float = 1.0
+    shared_noise: float = 1.0
+    most_guidance_scale: float = 1.0
+    most_audio_guidance_scale: float = 4.0
+    most_style_guidance_scale: float = 4.0
+
+    @property
+    def guidance_ranges(self) -> dict[str, tuple[float, float]]:
+        """The least and the most of each guidance scale, by its name in a call."""
+        return {name: (1.0, getattr(self, f"most_{name}")) for name in GUIDANCE_SCALES}
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        for name in GUIDANCE_SCALES:
+            require(
+                1 <= getattr(self, f"most_{name}") <= MOST_SCALE,
+                f"most_{name} must be from 1 to {MOST_SCALE}",
+            )
+        for name in ("reference", "audio", "style", "head", "joint"):
+            require(
+                getattr(self, f"{name}_dropout") == 0,
+                f"a distilled UNet is always shown everything: leave {name}_dropout away",
+            )
+        require(
+            self.timestep_power == 1,
+            "the timesteps are those of sampling: leave timestep_power away",
+        )
+        require(
+            self.loss_weighting == "none",
+            "the few timesteps of sampling weigh alike: leave loss_weighting away",
+        )
+        require(self.lora_rank == 0, "a distilled UNet is no LoRA: leave lora_rank away")
+        require(
+            self.expression_encoder is None,
+            "only the teacher is learned from, not expressions: leave expression_encoder away",
+        )
 
 
 @dataclass(frozen=True, kw_only=True)

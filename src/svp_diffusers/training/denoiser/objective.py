@@ -1,5 +1,7 @@
 """What the denoiser is trained for: the scheduler's target, and an expression that fits."""
 
+from typing import Any
+
 import numpy as np
 import torch
 import torch.nn.functional as F
@@ -17,6 +19,7 @@ from svp_diffusers.models.temporal_unet_svp import (
     PortraitTransformerBlock,
     TemporalUNet,
 )
+from svp_diffusers.pipelines.guidance_svp import GUIDANCE_SCALES, embed_guidance
 from svp_diffusers.pipelines.pipeline_svp_talking_head import SVPTalkingHeadPipeline
 from svp_diffusers.pipelines.style_adapter_svp import CONDITION_LAYER, get_style_weights
 from svp_diffusers.training.denoiser.clip_sampler import ClipSampler
@@ -31,8 +34,6 @@ JAW_WEIGHT, LIPS_WEIGHT, UPPER_FACE_WEIGHT = 3.0, 1.5, 1.5
 and sadness apart; blinks have 1. (Our choice.)"""
 
 PREDICTION_TYPES = ("epsilon", "v_prediction", "sample")
-
-LORA_TARGETS = ["to_q", "to_k", "to_v", "to_out.0"]
 
 
 class DenoisingObjective(Objective):
@@ -73,6 +74,12 @@ class DenoisingObjective(Objective):
                 f"the pipeline's {type(self.scheduler).__name__} predicts {kind}; train with a "
                 f"scheduler that predicts one of {', '.join(PREDICTION_TYPES)}"
             )
+        layout = self.head_guider.config.keypoint_layout
+        if layout == "pose":
+            raise ConfigurationError(
+                "this pipeline is driven by pictures of poses, which clips do not have: start from "
+                "`svp convert aniportrait`, whose head guider takes head keypoints"
+            )
         self.scale_factor = pipeline.vae_scale_factor
         self.configuration = configuration
         self.expression_encoder = expression_encoder
@@ -97,13 +104,16 @@ class DenoisingObjective(Objective):
             rank = configuration.lora_rank
             with torch.random.fork_rng(devices=[]):
                 torch.manual_seed(configuration.seed)
-                self.unet.add_adapter(
-                    LoraConfig(
-                        r=rank,
-                        lora_alpha=configuration.lora_alpha or rank,
-                        target_modules=LORA_TARGETS,
-                    )
+                lora = LoraConfig(
+                    r=rank,
+                    lora_alpha=configuration.lora_alpha or rank,
+                    lora_dropout=configuration.lora_dropout,
+                    target_modules=configuration.lora_target_modules.split(","),
                 )
+                try:
+                    self.unet.add_adapter(lora)
+                except ValueError as error:  # peft lists what it looked for
+                    raise ConfigurationError(f"lora_target_modules: {error}") from error
 
     def project_audio(self, batch: dict[str, Tensor]) -> Tensor:
         """Audio tokens (b * f, tokens, dim)."""
@@ -114,7 +124,23 @@ class DenoisingObjective(Objective):
     def predict(
         self, batch: dict[str, Tensor], noisy: Tensor, timesteps: Tensor, tokens: Tensor
     ) -> Tensor:
-        """Predict the scheduler's target for `noisy` (b, c, f, h, w) at `timesteps` (b,)."""
+        """Predict the scheduler's target for `noisy` (b, c, f, h, w) at `timesteps` (b,).
+
+        A UNet that guidance was distilled into predicts without guidance: it is told scales of 1.
+        """
+        dtype, told = self.unet.dtype, None
+        if self.unet.config.guidance_ranges is not None:
+            told = embed_guidance(noisy.new_ones(1, len(GUIDANCE_SCALES))).to(dtype)
+        conditions = self.give_conditions(batch, noisy, tokens)
+        prediction: Tensor = self.unet(
+            noisy.to(dtype), timesteps, **conditions, timestep_cond=told, return_dict=False
+        )[0]
+        return prediction
+
+    def give_conditions(
+        self, batch: dict[str, Tensor], noisy: Tensor, tokens: Tensor
+    ) -> dict[str, Any]:
+        """What the UNet is given beside the noisy latents and the timestep."""
         dtype, frames = self.unet.dtype, noisy.shape[2]
         keep = {
             name[5:]: value.to(dtype) for name, value in batch.items() if name.startswith("keep_")
@@ -126,21 +152,18 @@ class DenoisingObjective(Objective):
         if self.head_guider.config.with_reference:
             own = self._draw_heads(batch["reference_keypoints"][:, None], noisy).to(dtype)
         head = self.head_guider(heads, own)
-        prediction: Tensor = self.unet(
-            noisy.to(dtype),
-            timesteps,
-            tokens * keep["audio"].repeat_interleave(frames)[:, None, None],
-            style=batch["style"].to(dtype),
-            style_mask=keep["style"],
-            reference_features={
+        return {
+            "encoder_hidden_states": tokens
+            * keep["audio"].repeat_interleave(frames)[:, None, None],
+            "style": batch["style"].to(dtype),
+            "style_mask": keep["style"],
+            "reference_features": {
                 name: feature * keep["reference"][:, None, None]
                 for name, feature in features.items()
             },
-            reference_latents=reference * keep["reference"][:, None, None, None],
-            head_features=head * keep["head"][:, None, None, None, None],
-            return_dict=False,
-        )[0]
-        return prediction
+            "reference_latents": reference * keep["reference"][:, None, None, None],
+            "head_features": head * keep["head"][:, None, None, None, None],
+        }
 
     def forward(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
         """`loss`, and its parts `denoising` and, with an expression encoder, `sync` and `lips`."""

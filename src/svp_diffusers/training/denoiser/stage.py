@@ -25,7 +25,13 @@ from svp_diffusers.training.denoiser.batches import DenoisingBatches
 from svp_diffusers.training.denoiser.clip_sampler import ClipSampler
 from svp_diffusers.training.denoiser.configuration import (
     DenoisingConfiguration,
+    DistillationConfiguration,
     StyleAdapterTrainingConfiguration,
+)
+from svp_diffusers.training.denoiser.distillation import (
+    DistillationBatches,
+    DistillationObjective,
+    make_student,
 )
 from svp_diffusers.training.denoiser.objective import (
     DenoisingObjective,
@@ -82,13 +88,13 @@ def train_denoiser(
     run.start(accelerator)
     example = batches(0, 0, 1)
     check_sync(configuration, example)
-    objective = DenoisingObjective(
-        pipeline,
-        configuration,
-        expression_encoder,
-        [held_out(0, 0, 1)],
-        ClipSampler(pipeline, held_out),
-    )
+    judged, sampler = [held_out(0, 0, 1)], ClipSampler(pipeline, held_out)
+    if isinstance(configuration, DistillationConfiguration):
+        objective: DenoisingObjective = DistillationObjective(
+            pipeline, configuration, judged, sampler
+        )
+    else:
+        objective = DenoisingObjective(pipeline, configuration, expression_encoder, judged, sampler)
     enabled = pipeline.unet.config.motion_modules_enabled
     pipeline.unet.enable_motion_modules(consecutive)
     prepare(objective)
@@ -99,7 +105,9 @@ def train_denoiser(
         weight.requires_grad_(False)
     if dry_run or sum(weight.numel() for weight in objective.parameters()) > LARGE:
         has_average = bool(configuration.ema_decay)
-        estimate = estimate_step(objective, traced, has_average, accelerator.device)
+        estimate = estimate_step(
+            objective, traced, has_average, accelerator.device, configuration.optimizer
+        )
         accelerator.print(estimate, flush=True)
     start = time.perf_counter()
     weights = train(objective, batches, configuration, run, accelerator)
@@ -132,6 +140,9 @@ def _load(configuration: DenoisingConfiguration) -> SVPTalkingHeadPipeline:
         dtype={"default": DTYPES[configuration.weights_dtype], "style_encoder": torch.float32},
         disable_mmap=True,  # else what is copied to another layout stays in memory as a file too
     )
+    if isinstance(configuration, DistillationConfiguration):
+        student = make_student(pipeline.unet, configuration.guidance_ranges)
+        pipeline.register_modules(unet=student)
     if isinstance(configuration, StyleAdapterTrainingConfiguration) and configuration.style_encoder:
         encoder = load_style_encoder(configuration.style_encoder)
         given, taken = encoder.config.style_dim, pipeline.unet.config.style_dim
@@ -158,8 +169,11 @@ def read_batches(
         SVPError: see `DenoisingBatches`.
     """
     pad_frames = pipeline.audio_projector.config.get("num_pad_frames")
+    kind = DenoisingBatches
+    if isinstance(configuration, DistillationConfiguration):
+        kind = DistillationBatches
     training, judging = (
-        DenoisingBatches(
+        kind(
             ClipDataset(configuration.data, split),
             pipeline.style_encoder,
             each,

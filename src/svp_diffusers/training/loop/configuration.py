@@ -3,6 +3,7 @@
 from dataclasses import dataclass, fields
 
 from svp_diffusers.errors import ConfigurationError
+from svp_diffusers.training.loop.optimizers import OPTIMIZERS
 
 MIXED_PRECISION = ("no", "fp16", "bf16")
 # By the end of an option's name, in this order; far beyond what is of use.
@@ -21,6 +22,7 @@ MOST = {
     "batch_size": 2**20,
     "": 10**9,
 }
+LEAST_OF_PRODIGY = 0.1  # below, a learning rate is one meant for AdamW (our choice)
 TRACKERS = ("tensorboard", "wandb")
 LR_SCHEDULERS = (
     *("linear", "cosine", "cosine_with_restarts", "polynomial"),
@@ -49,7 +51,11 @@ class LoopConfiguration:
 
     output_dir: where checkpoints, metrics and the trained weights go.
 
-    AdamW:
+    Optimiser:
+        optimizer: "adamw"; "adamw8bit", whose moments take a quarter of the memory (bitsandbytes);
+            "prodigy", which finds the step size, for a learning_rate of 1 (prodigyopt); or
+            "schedule-free", whose weights are averages by themselves, for lr_scheduler "constant"
+            and ema_decay 0 (schedulefree). All are AdamW at heart.
         lr_scheduler: a name of `diffusers.optimization.get_scheduler`; "cosine" warms up linearly
             and decays to zero.
         steps, learning_rate, warmup_steps, weight_decay, adam_beta2, max_grad_norm: usual values.
@@ -66,6 +72,7 @@ class LoopConfiguration:
 
     output_dir: str
     steps: int = 20000
+    optimizer: str = "adamw"
     learning_rate: float = 3e-4
     lr_scheduler: str = "cosine"
     warmup_steps: int = 500
@@ -97,6 +104,17 @@ class LoopConfiguration:
         require(
             self.lr_scheduler in LR_SCHEDULERS,
             f"lr_scheduler must be one of {', '.join(LR_SCHEDULERS)}",
+        )
+        require(self.optimizer in OPTIMIZERS, f"optimizer must be one of {', '.join(OPTIMIZERS)}")
+        require(
+            self.optimizer != "prodigy" or self.learning_rate >= LEAST_OF_PRODIGY,
+            "prodigy finds the step size itself: learning_rate is a factor of it, set it to 1",
+        )
+        require(
+            self.optimizer != "schedule-free"
+            or (self.lr_scheduler == "constant" and not self.ema_decay),
+            "schedule-free has no schedule, and averages the weights itself: set lr_scheduler to "
+            "constant and ema_decay to 0",
         )
         for name in ("ema_decay", "adam_beta2"):
             require(0 <= getattr(self, name) < 1, f"{name} must be in [0, 1)")

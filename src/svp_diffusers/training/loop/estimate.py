@@ -17,6 +17,7 @@ from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import flop_registry
 
 from svp_diffusers.training.loop.loop import Objective
+from svp_diffusers.training.loop.optimizers import OPTIMIZERS
 
 GIB = 2**30
 
@@ -41,7 +42,7 @@ class StepEstimate:
 
     weights: of all networks, trained or not.
     gradients: of the trained weights.
-    optimizer: AdamW's two moments.
+    optimizer: what it remembers of the trained weights, such as AdamW's two moments.
     average: the moving average of the trained weights.
     activations: what is alive beside the gradients when most is.
     others: what the process holds already: libraries, and networks that the stage does not use.
@@ -94,7 +95,11 @@ def trace_step(objective: Objective, batch: dict[str, Tensor]) -> TracedStep:
 
 
 def estimate_step(
-    objective: Objective, traced: TracedStep, has_average: bool, device: torch.device
+    objective: Objective,
+    traced: TracedStep,
+    has_average: bool,
+    device: torch.device,
+    optimizer: str = "adamw",
 ) -> StepEstimate:
     """What a step will take.
 
@@ -103,6 +108,7 @@ def estimate_step(
         traced: a step of it.
         has_average: whether a moving average is kept.
         device: to train on.
+        optimizer: a name of `OPTIMIZERS`.
     """
     used = objective.trained()
     weights = count_bytes([*objective.parameters(), *objective.buffers()])
@@ -112,7 +118,7 @@ def estimate_step(
     return StepEstimate(
         weights=weights,
         gradients=count_bytes(used),
-        optimizer=2 * count_bytes(used),
+        optimizer=OPTIMIZERS[optimizer].count_bytes(used),
         average=4 * sum(weight.numel() for weight in used) if has_average else 0,  # in float32
         activations=max(0, traced.activations - count_bytes(used)),
         others=others,

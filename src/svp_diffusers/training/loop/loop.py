@@ -18,6 +18,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from svp_diffusers.errors import MissingDependencyError
 from svp_diffusers.training.loop.configuration import LoopConfiguration
+from svp_diffusers.training.loop.optimizers import make_optimizer
 from svp_diffusers.training.loop.run_folder import RunFolder
 from svp_diffusers.training.loop.sharding import MovingAverage, is_sharded, own_parts, whole_weights
 from svp_diffusers.training.loop.validation_video import ValidationVideo
@@ -126,11 +127,13 @@ def _train(
 ) -> dict[str, torch.Tensor]:
     if is_sharded(accelerator):  # FSDP divides contiguous weights only
         objective.to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]
-    optimizer = torch.optim.AdamW(
+    optimizer = make_optimizer(
+        configuration.optimizer,
         objective.parameter_groups(),
-        lr=configuration.learning_rate,
-        betas=(0.9, configuration.adam_beta2),
-        weight_decay=configuration.weight_decay,
+        configuration.learning_rate,
+        configuration.adam_beta2,
+        configuration.weight_decay,
+        configuration.warmup_steps,
     )
     scheduler = get_scheduler(
         configuration.lr_scheduler,
@@ -163,6 +166,9 @@ def _train(
         )
     )
     model.train()
+    averages = configuration.optimizer == "schedule-free"
+    if averages:
+        optimizer.train()
     while step < configuration.steps:
         means: dict[str, torch.Tensor] = {}
         for _ in range(parts):
@@ -188,13 +194,19 @@ def _train(
         if configuration.validate_every and step % configuration.validate_every == 0:
             # One process is enough, unless each has a part of the weights.
             if accelerator.is_main_process or is_sharded(accelerator):
+                if averages:
+                    optimizer.eval()
                 _validate(objective, ema, run, accelerator, step)
+                if averages:
+                    optimizer.train()
             accelerator.wait_for_everyone()
         if step % configuration.checkpoint_every == 0 or step == configuration.steps:
             run.save(accelerator, step)
 
     if ema is not None:
         ema.copy_to(own_parts(trained))
+    if averages:
+        optimizer.eval()
     if not is_sharded(accelerator):
         objective.to("cpu").eval()
     weights: dict[str, torch.Tensor] = accelerator.get_state_dict(objective)
