@@ -21,7 +21,7 @@ from .images_svp import Portrait, read_portrait
 from .noise_svp import check_finite
 from .sound_svp import Audio, prepare_waveform
 from .speech_svp import PROJECTED_WINDOWS, encode_speech, encode_windows, window_audio
-from .style_schedule_svp import Distribution, Style, StyleSchedule
+from .style_schedule_svp import Distribution, Style, StyleSchedule, check_style
 from .windows_svp import divide_frames, take_frames
 
 HEAD_FRAMES = 24  # whose keypoint pictures are drawn and encoded at once
@@ -268,19 +268,13 @@ class ConditionsMixin:
         Raises:
             ValueError: if the style is unknown, malformed or of another style encoder.
         """
+        check_style(style, self.style_encoder, num_frames, fps)
         if isinstance(style, (list, tuple)):
             schedule = StyleSchedule(style)
-            schedule.check_end(num_frames, fps)
             rest = (embeddings, num_frames, fps, temperature, generator)
             vectors = [self.encode_style(each, *rest) for _, each in schedule.keys]
             return schedule.blend(vectors, range(num_frames), fps)
-        style_dim = self.style_encoder.config.style_dim
         if isinstance(style, torch.Tensor):
-            if style.shape not in ((style_dim,), (num_frames, style_dim)):
-                raise ValueError(
-                    f"A style tensor must be ({style_dim},) or ({num_frames}, {style_dim}), one a "
-                    f"frame; got {tuple(style.shape)}."
-                )
             return style.to(self._execution_device, self.unet.dtype)
         if style is None:
             distribution: Distribution = self.style_encoder.prior()
@@ -289,10 +283,11 @@ class ConditionsMixin:
         elif isinstance(style, str):
             distribution = self.style_encoder.get_style(style)
         else:
-            distribution = self._check_style(style)
-        distribution = distribution.to(self._execution_device, self.unet.dtype)
+            assert isinstance(style, Distribution)
+            distribution = style
+        distribution = distribution.to(self._execution_device, torch.float32)
         drawn: torch.Tensor = distribution.sample(1, temperature, generator)[0]
-        return drawn
+        return drawn.to(self.unet.dtype)
 
     def _style_from_audio(self, embeddings: torch.Tensor | None) -> Distribution:
         config = self.style_encoder.config
@@ -309,20 +304,6 @@ class ConditionsMixin:
                 f"{config.audio_dim} numbers of {config.audio_features}."
             )
         return self.style_encoder(audio=embeddings[None].to(self.style_encoder.dtype))[0]
-
-    def _check_style(self, style: object) -> Distribution:
-        if not isinstance(style, Distribution):
-            raise ValueError(
-                "`style` must be None, a name, 'from_audio', a StyleDistribution, a tensor or a "
-                f"schedule [(seconds, style), ...]; got {type(style).__name__}."
-            )
-        if style.mean.ndim != 1:
-            raise ValueError(
-                f"`style` must be one distribution, got a batch {tuple(style.mean.shape)}; "
-                "take one of it by its index."
-            )
-        self.style_encoder.check_style(style)
-        return style
 
     def check_head_keypoints(
         self, head_keypoints: HeadPictures, num_frames: int, height: int, width: int
@@ -354,7 +335,7 @@ class ConditionsMixin:
         window = self._stack_for_guider(images, 0 if still else start, 1 if still else stop, device)
         takes_own = self.head_guider.config.with_reference
         own = self._stack_for_guider(images, 0, 1, device) if takes_own else None
-        features: torch.Tensor = self.head_guider(window, own)
+        features: torch.Tensor = self.head_guider(window, own).to(self.unet.dtype)
         return features.expand(-1, -1, stop - start, -1, -1) if still else features
 
     def _stack_for_guider(

@@ -25,7 +25,6 @@ def draw_noise(
     share: float,
     generator: torch.Generator | None,
     device: torch.device,
-    dtype: torch.dtype,
 ) -> Iterator[torch.Tensor]:
     """Draw the noise of a video: unit variance for every frame, of which all may share some.
 
@@ -35,10 +34,10 @@ def draw_noise(
         share: of the variance, that all frames have in common, from 0 to 1.
         generator: of the draw.
         device: of the result.
-        dtype: of the result.
 
     Yields:
-        (channels, at most 768 frames, height, width).
+        (channels, at most 768 frames, height, width), in float32, so that a seed draws the same
+        for a network in half precision.
     """
     common: torch.Tensor | None = None
     for start in count(0, NOISE_FRAMES):
@@ -49,12 +48,13 @@ def draw_noise(
         if common is not None and share == 1:
             yield common.expand(shape)
             continue
-        own = randn_tensor(shape, generator, device=device, dtype=dtype)
+        own = randn_tensor(shape, generator, device=device, dtype=torch.float32)
         if not share:
             yield own
             continue
         if common is None:
-            common = randn_tensor((size[0], 1, *size[1:]), generator, device=device, dtype=dtype)
+            shape = (size[0], 1, *size[1:])
+            common = randn_tensor(shape, generator, device=device, dtype=torch.float32)
         yield share_noise(own, common, share)
 
 
@@ -98,8 +98,8 @@ class NoiseMixin:
         """
         scale, limit = self.vae_scale_factor, self.config.get("noise_limit")
         size = (self.unet.config.in_channels, height // scale, width // scale)
-        device, dtype = self._execution_device, self.unet.dtype
-        for noise in draw_noise(size, num_frames, shared_noise, generator, device, dtype):
+        device = self._execution_device
+        for noise in draw_noise(size, num_frames, shared_noise, generator, device):
             yield noise if limit is None else noise.clamp(-limit, limit)
 
     def prepare_latents(
@@ -111,32 +111,51 @@ class NoiseMixin:
         latents: torch.Tensor | None,
         shared_noise: float,
     ) -> torch.Tensor:
-        """Draw each video's noise from its own generator, or check the noise that is given.
+        """Draw each video's noise from its own generator, or take the noise that is given.
 
         Noise of unit variance is drawn for every frame and, if some is shared, for the clip.
 
+        Args:
+            num_frames: of each video.
+            height: of the videos in pixels.
+            width: of the videos in pixels.
+            generators: one a video.
+            latents: the noise that is given, of `check_latents`.
+            shared_noise: as `draw_noise`.
+
         Returns:
             (videos, channels, frames of the longest, height / 8, width / 8), scaled for the
-            scheduler. Shorter videos are padded; the padding is never read.
-
-        Raises:
-            ValueError: if `latents` has another shape.
+            scheduler, in float32 whatever the UNet's dtype: what the steps of half precision round
+            off would add up. Shorter videos are padded; the padding is never read.
         """
-        scale = self.vae_scale_factor
-        device, dtype = self._execution_device, self.unet.dtype
-        channels = self.unet.config.in_channels
-        shape = (
-            len(num_frames),
-            channels,
-            max(num_frames),
-            height // scale,
-            width // scale,
-        )
+        device = self._execution_device
         if latents is None:
-            latents = torch.zeros(shape, device=device, dtype=dtype)
+            latents = torch.zeros(self._size_latents(num_frames, height, width), device=device)
             for row, (frames, generator) in enumerate(zip(num_frames, generators, strict=True)):
                 noise = self.draw_noise(frames, height, width, generator, shared_noise)
                 latents[row, :, :frames] = torch.cat(list(noise), dim=1)
-        elif tuple(latents.shape) != shape:
-            raise ValueError(f"`latents` must have the shape {shape}, got {tuple(latents.shape)}.")
-        return latents.to(device, dtype) * self.scheduler.init_noise_sigma
+        return latents.to(device, torch.float32) * self.scheduler.init_noise_sigma
+
+    def check_latents(
+        self, latents: torch.Tensor | None, num_frames: Sequence[int], height: int, width: int
+    ) -> None:
+        """Check the noise that a call is given, if any.
+
+        Raises:
+            ValueError: if it is no tensor of floats, of another shape, or not finite.
+        """
+        shape = self._size_latents(num_frames, height, width)
+        if latents is None:
+            return
+        if not isinstance(latents, torch.Tensor) or not latents.is_floating_point():
+            raise ValueError(f"`latents` must be a tensor of floats {shape}, got {latents!r:.100}.")
+        if tuple(latents.shape) != shape or not latents.isfinite().all():
+            raise ValueError(
+                f"`latents` must be finite and have the shape {shape}, got {tuple(latents.shape)}."
+            )
+
+    def _size_latents(
+        self, num_frames: Sequence[int], height: int, width: int
+    ) -> tuple[int, int, int, int, int]:
+        scale, channels = self.vae_scale_factor, self.unet.config.in_channels
+        return len(num_frames), channels, max(num_frames), height // scale, width // scale

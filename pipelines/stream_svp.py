@@ -26,7 +26,7 @@ from .noise_svp import check_finite
 from .portrait_svp import EncodedPortrait
 from .sound_svp import Audio, Piece, StoredSound
 from .speech_frames_svp import SpeechFrames, Tape
-from .style_schedule_svp import Style, StyleSchedule, take_style
+from .style_schedule_svp import Style, StyleSchedule, check_style, take_style
 
 
 @dataclass(frozen=True)
@@ -51,6 +51,7 @@ class StreamMixin:
 
     config: Any
     unet: ModelMixin
+    style_encoder: ModelMixin
     scheduler: SchedulerMixin
     image_encoder: PreTrainedModel | None
     fill_settings: Callable[..., CallSettings]
@@ -153,6 +154,9 @@ class StreamMixin:
         speech = self.open_speech(audio, sampling_rate, settings)
         self._check_stream(style, head_motion, head_keypoints, speech.num_frames)
         points = None if portrait_keypoints is None else [portrait_keypoints]
+        check_style(style, self.style_encoder, speech.num_frames, settings.fps)
+        if isinstance(generator, list):
+            raise ValueError("`generator` of a stream must be one, and no list.")
         length = speech.num_frames or 1
         self.check_heads(
             *(head_motion, head_motion_scale, head_keypoints, points, find_face, [length])
@@ -324,8 +328,6 @@ class StreamMixin:
 
         if isinstance(style, (list, tuple)):
             schedule = StyleSchedule(style)
-            if speech.num_frames is not None:
-                schedule.check_end(speech.num_frames, fps)
             vectors = [draw(each) for _, each in schedule.keys]
             return lambda start, stop: schedule.blend(vectors, range(start, stop), fps)
         drawn = draw(style)

@@ -281,8 +281,12 @@ def find_style_adapter(name_or_path: str | os.PathLike[str], **kwargs: Any) -> P
     Raises:
         StyleAdapterError: if there is none.
     """
-    folder = Path(name_or_path)
-    if not folder.is_dir():
+    try:
+        folder = Path(name_or_path)
+        is_folder = folder.is_dir()
+    except (OSError, TypeError) as error:  # the name is too long, or none
+        raise StyleAdapterError(f"{name_or_path!r:.200} names no folder: {error}") from error
+    if not is_folder:
         wanted = [ADAPTER_WEIGHTS, ADAPTER_CONFIG, "style_encoder/*"]
         try:
             folder = Path(snapshot_download(str(name_or_path), allow_patterns=wanted, **kwargs))

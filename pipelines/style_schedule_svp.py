@@ -11,6 +11,7 @@ from numbers import Real
 from typing import Protocol, runtime_checkable
 
 import torch
+from diffusers import ModelMixin
 
 MOST_STYLES = 1000  # of a schedule
 STYLE_FADE_SECONDS = 0.4  # between the styles of a schedule (our choice)
@@ -23,6 +24,10 @@ class Distribution(Protocol):
     @property
     def mean(self) -> torch.Tensor:
         """(style_dim,)."""
+
+    @property
+    def std(self) -> torch.Tensor:
+        """(style_dim,), 0 or more."""
 
     def to(self, device: torch.device, dtype: torch.dtype) -> "Distribution":
         """The same elsewhere."""
@@ -54,6 +59,8 @@ class StyleSchedule:
     fade: float = STYLE_FADE_SECONDS
 
     def __post_init__(self) -> None:
+        if not isinstance(self.keys, (list, tuple)):
+            raise ValueError(f"A style schedule is a list of (seconds, style); got {self.keys!r}.")
         if not self.keys or not all(isinstance(key, tuple) and len(key) == 2 for key in self.keys):
             raise ValueError(
                 "A style schedule is a list of (seconds, style), of one at least; got "
@@ -73,8 +80,8 @@ class StyleSchedule:
         if not all(before < after for before, after in pairwise(self.seconds)):
             times = ", ".join(f"{start:g}" for start in self.seconds[:10])
             raise ValueError(f"The times of a style schedule must increase; got {times}.")
-        if not self.fade > 0:
-            raise ValueError(f"A cross-fade takes more than 0 seconds; got {self.fade:g}.")
+        if not isinstance(self.fade, Real) or not self.fade > 0:
+            raise ValueError(f"A cross-fade takes more than 0 seconds; got {self.fade!r}.")
 
     @property
     def seconds(self) -> list[float]:
@@ -115,6 +122,60 @@ class StyleSchedule:
             fade = ((seconds - start) / self.fade).clamp(0, 1).to(vector.dtype)
             blended = torch.lerp(blended, vector.expand(len(frames), -1), fade[:, None])
         return blended
+
+
+def check_style(
+    style: Style, encoder: ModelMixin, num_frames: int | None, fps: float | Fraction
+) -> None:
+    """Check a style of a call, before any network runs.
+
+    Args:
+        style: as a call takes it.
+        encoder: the checkpoint's style encoder.
+        num_frames: of the video; None where its end is not known yet.
+        fps: its frames a second.
+
+    Raises:
+        ValueError: if it is unknown, malformed, not finite or of another style encoder.
+    """
+    if isinstance(style, (list, tuple)):
+        schedule = StyleSchedule(style)
+        if num_frames is not None:
+            schedule.check_end(num_frames, fps)
+        for _, each in schedule.keys:
+            if isinstance(each, (list, tuple)):
+                raise ValueError("A style schedule holds styles, and no schedule in its turn.")
+            check_style(each, encoder, num_frames, fps)
+    elif isinstance(style, torch.Tensor):
+        _check_vectors(style, encoder.config.style_dim, num_frames)
+    elif isinstance(style, Distribution):
+        if style.mean.ndim != 1:
+            raise ValueError(
+                f"`style` must be one distribution, got a batch {tuple(style.mean.shape)}; "
+                "take one of it by its index."
+            )
+        encoder.check_style(style)
+        finite = style.mean.isfinite().all() and style.std.isfinite().all()
+        if not finite or not (style.std >= 0).all():
+            raise ValueError("`style` has numbers that are not finite, or a negative deviation.")
+    elif isinstance(style, str):
+        if style != "from_audio":
+            encoder.get_style(style)
+    elif style is not None:
+        raise ValueError(
+            "`style` must be None, a name, 'from_audio', a StyleDistribution, a tensor or a "
+            f"schedule [(seconds, style), ...]; got {type(style).__name__}."
+        )
+
+
+def _check_vectors(style: torch.Tensor, style_dim: int, num_frames: int | None) -> None:
+    if style.shape not in ((style_dim,), (num_frames, style_dim)):
+        raise ValueError(
+            f"A style tensor must be ({style_dim},) or ({num_frames}, {style_dim}), one a "
+            f"frame; got {tuple(style.shape)}."
+        )
+    if not style.is_floating_point() or not style.isfinite().all():
+        raise ValueError("A style tensor must hold finite floats.")
 
 
 def take_style(style: torch.Tensor, start: int, stop: int) -> torch.Tensor:

@@ -46,7 +46,7 @@ LONGER_FILES = {
     "models/temporal_unet_svp.py": (820, "from a Hub id a component's code is one file"),
     "models/face_landmarker_svp.py": (720, "from a Hub id a component's code is one file"),
     "models/head_motion_svp.py": (430, "from a Hub id a component's code is one file"),
-    "models/style_encoder_svp.py": (710, "from a Hub id a component's code is one file"),
+    "models/style_encoder_svp.py": (790, "from a Hub id a component's code is one file"),
 }
 NAMES_OF_NO_SUBJECT = {"common", "helpers", "misc", "util", "utils"}
 

@@ -15,11 +15,13 @@ import difflib
 import hashlib
 import math
 import os
+import re
 import secrets
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
+from numbers import Real
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +38,8 @@ from torch.distributions import Independent, Normal, kl_divergence
 from torch.nn import functional as F
 
 STYLE_FILE_FORMAT = "svp-style"
+MOST_SCALE = 100  # of temperature and intensity, as of a call of the pipeline
+MOST_WEIGHT = 1e30  # of styles that are mixed
 FEW_NAMES = 5  # that an error message lists
 STYLE_FILE = "style.safetensors"  # its name in a repository on the Hub
 STYLE_CARD = """---
@@ -69,7 +73,7 @@ class StyleDistribution:
             Styles of two encoders have nothing to do with each other.
 
     Raises:
-        ValueError: the shapes of mean and std differ.
+        ValueError: mean or std is no tensor of floats, or their shapes differ.
     """
 
     mean: Tensor
@@ -79,6 +83,12 @@ class StyleDistribution:
     encoder_id: str | None = None
 
     def __post_init__(self) -> None:
+        for part in (self.mean, self.std):
+            if not isinstance(part, Tensor) or not part.is_floating_point():
+                raise ValueError(
+                    "`mean` and `std` must be tensors of floats, got "
+                    f"{type(self.mean).__name__} and {type(self.std).__name__}."
+                )
         if self.mean.shape != self.std.shape or self.mean.ndim == 0:
             raise ValueError(
                 "`mean` and `std` must have one shape (..., style_dim), "
@@ -111,20 +121,27 @@ class StyleDistribution:
         """Draw `n` style vectors `(n, ..., style_dim)`: `mean + temperature * std * noise`.
 
         A temperature of 0 gives the mean. A list of `n` generators draws each vector from its own.
+
+        Raises:
+            ValueError: `n` is not a whole number from 1 to a million, `temperature` none from 0 to
+                100, or `generator` neither a generator nor `n` of them.
         """
-        if temperature < 0:
-            raise ValueError(f"`temperature` must be 0 or more, got {temperature}.")
+        check_number("n", n, 1, 1_000_000)
+        check_number("temperature", temperature, 0, MOST_SCALE)
+        if n != int(n):
+            raise ValueError(f"`n` must be a whole number, got {n}.")
+        generators = generator if isinstance(generator, list) else [generator]
+        known = all(each is None or isinstance(each, torch.Generator) for each in generators)
+        if not known or (isinstance(generator, list) and len(generator) != n):
+            raise ValueError(f"`generator` must be a torch.Generator, or a list of {n} of them.")
         noise = randn_tensor(
-            (n, *self.mean.shape), generator, device=self.mean.device, dtype=self.mean.dtype
+            (int(n), *self.mean.shape), generator, device=self.mean.device, dtype=self.mean.dtype
         )
         return self.mean + temperature * self.std * noise
 
     def interpolate(self, other: "StyleDistribution", weight: float) -> "StyleDistribution":
         """The Wasserstein-2 geodesic, linear in mean and std, from self (0) to `other` (1)."""
-        if not 0.0 <= weight <= 1.0:
-            raise ValueError(
-                f"`weight` must be in [0, 1], got {weight}; use `scale` to go beyond a style."
-            )
+        check_number("weight", weight, 0, 1, "; use `scale` to go beyond a style")
         self._check_same_space(other)
         return StyleDistribution(
             torch.lerp(self.mean, other.mean, weight),
@@ -138,11 +155,16 @@ class StyleDistribution:
 
         `weights` are relative (one per style, none negative, not all zero).
         """
+        if not isinstance(styles, Sequence) or not isinstance(weights, Sequence):
+            raise ValueError("`styles` and `weights` must be lists.")
         if len(styles) != len(weights) or not styles:
             raise ValueError(f"one weight per style: got {len(styles)} and {len(weights)}.")
-        if min(weights) < 0 or sum(weights) <= 0 or not math.isfinite(sum(weights)):
-            raise ValueError(f"`weights` must be 0 or more and not all 0, got {list(weights)}.")
-        for style in styles[1:]:
+        for weight in weights:
+            check_number("weights", weight, 0, MOST_WEIGHT)
+        if sum(weights) <= 0:
+            raise ValueError(f"`weights` must not all be 0, got {list(weights)}.")
+        for style in styles:
+            check_style_type(style)
             styles[0]._check_same_space(style)
         shares = [weight / sum(weights) for weight in weights]
         pairs = list(zip(shares, styles, strict=True))
@@ -157,11 +179,14 @@ class StyleDistribution:
 
         The standard deviation stays: intensity says how far the style is, not how varied.
         """
+        check_number("intensity", intensity, -MOST_SCALE, MOST_SCALE)
         self._check_same_space(neutral)
         return replace(self, mean=neutral.mean + intensity * (self.mean - neutral.mean))
 
     def log_prob(self, style: Tensor) -> Tensor:
         """Log density of style vectors `(..., style_dim)`, summed over `style_dim`."""
+        if not isinstance(style, Tensor) or style.shape[-1:] != self.mean.shape[-1:]:
+            raise ValueError(f"`style` must be a tensor (..., {self.mean.shape[-1]}).")
         return self._as_torch().log_prob(style)
 
     def kl(self, other: "StyleDistribution") -> Tensor:
@@ -176,7 +201,11 @@ class StyleDistribution:
         return squared.sum(-1).sqrt()
 
     def save(self, path: str | os.PathLike[str]) -> None:
-        """Write a `.safetensors` file (mean, std, and the strings as metadata), atomically."""
+        """Write a `.safetensors` file (mean, std, and the strings as metadata), atomically.
+
+        Raises:
+            ValueError: it cannot be written there.
+        """
         texts = {"name": self.name, "source": self.source, "encoder_id": self.encoder_id}
         metadata = {key: text for key, text in texts.items() if text is not None}
         metadata |= {"format": STYLE_FILE_FORMAT, "sha256": hash_style(self.mean, self.std)}
@@ -186,12 +215,18 @@ class StyleDistribution:
         try:
             save_file(tensors, temporary, metadata=metadata)
             temporary.replace(path)
+        except (OSError, SafetensorError) as error:
+            raise ValueError(f"{path} cannot be written: {error}") from error
         finally:
             temporary.unlink(missing_ok=True)
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> "StyleDistribution":
-        """Read what `save` wrote. Raises `ValueError` for a file that is damaged or no style."""
+        """Read what `save` wrote.
+
+        Raises:
+            ValueError: the file is missing, damaged or no style.
+        """
         try:
             with safe_open(path, framework="pt") as file:
                 metadata = file.metadata() or {}
@@ -202,6 +237,8 @@ class StyleDistribution:
                 mean, std = file.get_tensor("mean"), file.get_tensor("std")
         except SafetensorError as error:
             raise ValueError(f"{path} is not a style file, or damaged: {error}") from error
+        except OSError as error:
+            raise ValueError(f"{path} cannot be read: {error}") from error
         if metadata.get("sha256") != hash_style(mean, std):
             raise ValueError(f"{path} is damaged: its numbers do not have the hash it was given.")
         if not (mean.isfinite().all() and std.isfinite().all() and (std >= 0).all()):
@@ -220,13 +257,22 @@ class StyleDistribution:
         """Load the style of a repository on the Hub, or of a folder.
 
         Raises:
-            ValueError: if what is there is damaged or no style.
+            ValueError: if there is none, or what is there is damaged or no style.
         """
-        folder = Path(pretrained_style_name_or_path)
-        if folder.is_dir():
+        name = str(pretrained_style_name_or_path)
+        try:
+            folder = Path(name) if Path(name).is_dir() else None
+        except OSError:  # the name is too long
+            folder = None
+        if folder is not None:
             return cls.load(folder / STYLE_FILE)
+        if not re.fullmatch(r"[A-Za-z0-9][\w.-]{0,95}/[A-Za-z0-9][\w.-]{0,95}", name, re.ASCII):
+            raise ValueError(
+                f"there is no folder {name[:200]!r}; give the folder of a style, or the id of a "
+                "repository on the Hub (OWNER/NAME)."
+            )
         path = hf_hub_download(
-            str(pretrained_style_name_or_path),
+            name,
             STYLE_FILE,
             revision=revision,
             token=token,
@@ -267,6 +313,7 @@ class StyleDistribution:
         return Independent(Normal(self.mean, self.std), 1)
 
     def _check_same_space(self, other: "StyleDistribution") -> None:
+        check_style_type(other)
         if self.mean.shape[-1] != other.mean.shape[-1] or self.encoder_id != other.encoder_id:
             raise ValueError(
                 "the styles live in different spaces: "
@@ -274,6 +321,24 @@ class StyleDistribution:
                 f"{other.mean.shape[-1]} of encoder {other.encoder_id}. "
                 "Encode both with the same style encoder."
             )
+
+
+def check_style_type(style: object) -> None:
+    """Raise `ValueError` for what is no style.
+
+    One of a checkpoint's own code is of another class than the package's, so its parts are asked.
+    """
+    if not all(isinstance(getattr(style, name, None), Tensor) for name in ("mean", "std")):
+        raise ValueError(f"a StyleDistribution is needed, got {type(style).__name__}.")
+
+
+def check_number(name: str, value: object, least: float, most: float, advice: str = "") -> None:
+    """Raise `ValueError` for what is no number of a range."""
+    is_number = isinstance(value, Real) and not isinstance(value, bool)
+    if not is_number or not least <= value <= most:  # type: ignore[operator]
+        raise ValueError(
+            f"`{name}` must be a number from {least:g} to {most:g}, got {value!r}{advice}."
+        )
 
 
 class UnknownStyleError(ValueError, KeyError):
@@ -494,12 +559,15 @@ class StyleEncoder(ModelMixin, ConfigMixin):
             `StyleDistribution` with `mean`, `std` `(batch, style_dim)`.
 
         Raises:
-            ValueError: no modality, wrong sizes, or fewer than `min_frames` valid frames in a row
-                (under `torch.compile`: in all rows).
+            ValueError: no modality, wrong types or sizes, or fewer than `min_frames` valid frames
+                in a row (under `torch.compile`: in all rows).
         """
         given = audio if expression is None else expression
         if given is None:
             raise ValueError("give `expression`, `audio` or both.")
+        for name, values in (("expression", expression), ("audio", audio)):
+            if values is not None and (not isinstance(values, Tensor) or len(values) != len(given)):
+                raise ValueError(f"`{name}` must be a tensor, of as many clips as the other.")
         if expression is None:
             expression = given.new_zeros(len(given), 0, self.config.expression_dim)
         if audio is None:
@@ -510,6 +578,12 @@ class StyleEncoder(ModelMixin, ConfigMixin):
         audio_mask = check_input("audio", audio, audio_mask, self.audio_mean)
 
         frames = max(expression.shape[1], math.ceil(audio.shape[1] / 2))
+        too_few = (
+            f"too few valid frames to tell a style from: {frames} given, at least "
+            f"{self.config.min_frames} valid ones in a row of the batch are needed."
+        )
+        if frames < self.config.min_frames:
+            raise ValueError(too_few)
         num_windows = max(1, math.ceil(frames / self.config.max_frames))
         edges = [round(frames * i / num_windows) for i in range(num_windows + 1)]
         windows = [
@@ -523,12 +597,8 @@ class StyleEncoder(ModelMixin, ConfigMixin):
         ]
         means, stds, weights = (torch.stack(values) for values in zip(*windows, strict=True))
         # A compiled graph cannot branch on values: there the length is looked at, not the masks.
-        too_few = frames < self.config.min_frames
-        if too_few or (not torch.compiler.is_compiling() and (weights.sum(0) == 0).any()):
-            raise ValueError(
-                f"too few valid frames to tell a style from: {frames} given, at least "
-                f"{self.config.min_frames} valid ones in a row of the batch are needed."
-            )
+        if not torch.compiler.is_compiling() and (weights.sum(0) == 0).any():
+            raise ValueError(too_few)
         if num_windows == 1:
             return StyleDistribution(means[0], stds[0], encoder_id=self.config.encoder_id)
         weights = weights.to(means.dtype) / weights.sum(0)  # (windows, batch, 1)
@@ -562,16 +632,18 @@ class StyleEncoder(ModelMixin, ConfigMixin):
         """Put a single style into the bank, under a new name; save the model to keep it.
 
         Raises:
-            ValueError: the name is empty or taken, the style is of another encoder or size, or the
-                weights are offloaded.
+            ValueError: the name is none, empty or taken, the style is none, not finite, or of
+                another encoder or size, or the weights are offloaded.
         """
         self._check_bank_is_here()
         names = list(self.config.style_names)
-        if not name or name in names:
+        if not isinstance(name, str) or not name or name in names:
             raise ValueError(f"cannot add style {name!r}: give a name that no other style has.")
         self.check_style(style)
         if style.mean.ndim != 1:
             raise ValueError(f"one style is needed, got a batch {tuple(style.mean.shape)}.")
+        if not (style.mean.isfinite().all() and style.std.isfinite().all()):
+            raise ValueError("the style has numbers that are NaN or infinite.")
         row = torch.stack([style.mean, style.std])[None].to(self.bank)
         self.bank = torch.cat([self.bank, row])
         self.register_to_config(style_names=[*names, name])
@@ -600,7 +672,8 @@ class StyleEncoder(ModelMixin, ConfigMixin):
             )
 
     def check_style(self, style: StyleDistribution) -> None:
-        """Raise `ValueError` if `style` lives in the space of another encoder."""
+        """Raise `ValueError` if `style` is none, or lives in the space of another encoder."""
+        check_style_type(style)
         if style.mean.shape[-1] != self.config.style_dim:
             raise ValueError(
                 f"the style has {style.mean.shape[-1]} dimensions, this encoder's styles have "
@@ -651,6 +724,7 @@ def hash_style(mean: Tensor, std: Tensor) -> str:
 
 def describe_unknown(name: str, names: Sequence[str]) -> str:
     """Say that a style is unknown, and which name may have been meant."""
+    name = str(name)
     if len(names) <= FEW_NAMES:
         return f"unknown style {name[:60]!r}; known here: {', '.join(names) or 'none'}"
     near = difflib.get_close_matches(name[:100].lower(), names, n=FEW_NAMES, cutoff=0.4)

@@ -165,8 +165,9 @@ def test_half_precision(
 
 @pytest.mark.slow
 def test_half_precision_makes_the_same_video(converted: Path) -> None:
-    # 33.2 dB in bfloat16: published guidance amplifies what random weights make of rounding.
-    check_half_precision(converted, least_in_bfloat16=31)
+    # The published steps are 30. In 2, bfloat16 is at 31 to 33 dB, whichever part is kept in
+    # float32: guidance makes much of what random weights round off, and steps average it out.
+    check_half_precision(converted, num_inference_steps=20)
 
 
 def rewrite(path: Path, change: Callable[[dict[str, torch.Tensor]], object]) -> None:

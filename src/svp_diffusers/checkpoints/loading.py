@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from fractions import Fraction
 from pathlib import Path
+from types import NoneType
 from typing import Any
 
 import torch
@@ -40,6 +41,8 @@ def locate(model: str | Path | None) -> str | Path:
     Raises:
         CheckpointError: if it is neither a folder nor what the id of a repository looks like.
     """
+    if not isinstance(model, (str, Path, NoneType)):
+        raise CheckpointError(f"a checkpoint is named by a path or text, not by {model!r}")
     if model is None or (str(model) == "svp-tiny" and not Path(model).exists()):
         return SVP_TINY
     try:
@@ -157,13 +160,17 @@ def read_call_defaults(folder: Path) -> CallDefaults:
     )
 
 
-def outline_style_encoder(folder: Path) -> StyleEncoder:
+def outline_style_encoder(checkpoint: str | Path | None) -> StyleEncoder:
     """Build the style encoder without weights, to check styles and their names against it.
 
+    Args:
+        checkpoint: as `load_style_encoder` takes it.
+
     Raises:
-        CheckpointError: if its configuration is missing or damaged.
+        CheckpointError: if there is none, or its configuration is missing or damaged.
     """
-    config = read_config(folder, "style_encoder")
+    folder = _find_component(checkpoint, "style_encoder")
+    config = read_config(folder, "style_encoder" if (folder / "style_encoder").is_dir() else "")
     with torch.device("meta"):
         try:
             encoder: StyleEncoder = StyleEncoder.from_config(config)
@@ -204,8 +211,11 @@ def load_pipeline(folder: Path, device: torch.device, dtype: str) -> SVPTalkingH
             with float16 the reference UNet, whose activations are beyond what float16 holds.
 
     Raises:
+        ConfigurationError: if there is no such dtype.
         CheckpointError: if a weight file is missing or damaged.
     """
+    if dtype not in DTYPES:
+        raise ConfigurationError(f"`dtype` must be one of {', '.join(DTYPES)}; got {dtype!r}.")
     dtypes = {"default": DTYPES[dtype], "audio_encoder": torch.float32}
     if dtype == "float16":
         dtypes["reference_unet"] = torch.float32

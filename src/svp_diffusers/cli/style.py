@@ -86,6 +86,9 @@ def interpolate(
     checkpoint: Checkpoint = None,
 ) -> None:
     """Go from one style to another, along the Wasserstein-2 geodesic."""
+    from svp_diffusers.media.output import check_output
+
+    check_output(output)
     start, end = _load([first, second], checkpoint)
     _save(start.interpolate(end, weight), output, f"{first} to {second}, weight {weight:g}")
 
@@ -101,8 +104,10 @@ def mix(
 ) -> None:
     """Mix styles (their Wasserstein-2 barycentre)."""
     from svp_diffusers.errors import StyleError
+    from svp_diffusers.media.output import check_output
     from svp_diffusers.models.style_encoder_svp import StyleDistribution
 
+    check_output(output)
     weights = weight or [1.0] * len(styles)
     loaded = _load(styles, checkpoint)
     try:
@@ -141,8 +146,10 @@ def compare(first: Style, second: Style, checkpoint: Checkpoint = None) -> None:
 def plot(styles: Styles, output: Output, checkpoint: Checkpoint = None) -> None:
     """Draw a map of styles: give style files and names, or one checkpoint for its whole bank."""
     from svp_diffusers.checkpoints.loading import load_style_encoder
+    from svp_diffusers.media.output import check_output
     from svp_diffusers.style.plot import plot_styles
 
+    check_output(output)
     if len(styles) == 1 and not styles[0].endswith(".safetensors"):
         loaded = list(load_style_encoder(styles[0]).style_bank.values())
     else:
@@ -164,8 +171,8 @@ def add(name: str, style: Style, checkpoint: LocalCheckpoint) -> None:
 
     check_changeable(checkpoint)
     with hold(checkpoint, "styles"):  # from reading to writing, so that none of two is lost
-        encoder = load_style_encoder(checkpoint)
         (loaded,) = _load([style], str(checkpoint))
+        encoder = load_style_encoder(checkpoint)
         try:
             encoder.add_style(name, loaded)
         except ValueError as error:
@@ -195,13 +202,17 @@ def remove(name: str, checkpoint: LocalCheckpoint) -> None:
 
 
 def _load(texts: list[str], checkpoint: str | None) -> list[StyleDistribution]:
-    from svp_diffusers.checkpoints.loading import load_style_encoder
+    """The styles; names and files are checked before weights are loaded, if they are needed."""
+    from svp_diffusers.checkpoints.loading import load_style_encoder, outline_style_encoder
     from svp_diffusers.style.storage import check_same_space, find_style
 
-    encoder = None if checkpoint is None else load_style_encoder(checkpoint)
-    styles = [find_style(text, encoder) for text in texts]
+    outline = None if checkpoint is None else outline_style_encoder(checkpoint)
+    styles = [find_style(text, outline) for text in texts]
     check_same_space(styles)
-    return styles
+    if not any(style.mean.is_meta for style in styles):  # all are files
+        return styles
+    encoder = load_style_encoder(checkpoint)
+    return [find_style(text, encoder) for text in texts]
 
 
 def _save(style: StyleDistribution, output: Path, source: str) -> None:

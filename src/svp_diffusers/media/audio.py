@@ -13,7 +13,7 @@ from av.container import InputContainer
 from numpy.typing import NDArray
 
 from svp_diffusers.errors import MediaError
-from svp_diffusers.media.input import find_moving_pictures, open_container
+from svp_diffusers.media.input import check_input, find_moving_pictures, open_container
 from svp_diffusers.pipelines.sound_svp import average_channels, check_channels, check_rate, resample
 
 # Our choices. Room noise of a poor microphone lies near -50 dBFS, 16-bit dither near -96.
@@ -140,7 +140,7 @@ def open_recording(path: str | Path, fps: Fraction = Fraction(25)) -> RecordingF
 def _read_pieces(path: str | Path) -> Iterator[tuple[NDArray[np.float32], int]]:
     """The samples (channels, n) of a file, at least one and a few seconds at a time, and their
     rate."""
-    _check_riff_length(Path(path))
+    _check_riff_length(check_input(path))
     with open_container(path) as container:
         if not container.streams.audio:
             raise MediaError(f"{path} has no audio stream; give a file with sound")
@@ -317,8 +317,6 @@ def _delay_after_first_picture(container: InputContainer, frame: av.AudioFrame) 
 
 def _check_riff_length(path: Path) -> None:
     """FFmpeg reports only what is left of a WAV that was cut off; its header knows better."""
-    if not path.is_file():
-        return
     with path.open("rb") as file:
         header = file.read(8)
     declared = 8 + int.from_bytes(header[4:8], "little")

@@ -23,6 +23,7 @@ from .images_svp import Portrait, read_portrait
 from .numbers_svp import MOST_FPS, MOST_SCALE, MOST_STEPS, check_number
 from .sound_svp import Audio, check_rate, prepare_waveform
 from .speech_svp import count_frames
+from .style_schedule_svp import Style, check_style
 
 logger = logging.get_logger(__name__)
 
@@ -77,12 +78,15 @@ class CallMixin:
 
     config: Any
     unet: ModelMixin
+    style_encoder: ModelMixin
     vae_scale_factor: int
     style_adapter_scale: float
     feature_extractor: FeatureExtractionMixin
     check_heads: Callable[..., None]
     check_head_keypoints: Callable[..., None]
     check_face_embedding: Callable[..., None]
+    check_latents: Callable[..., None]
+    fill_clips: Callable[[int, int], int]
     _callback_tensor_inputs: ClassVar[list[str]]
 
     def fill_guidance_scales(
@@ -152,8 +156,8 @@ class CallMixin:
             if scale is not None:
                 check_number(name, scale, 0, MOST_SCALE)
         return CallSettings(
-            height=height or size,
-            width=width or size,
+            height=size if height is None else height,
+            width=size if width is None else width,
             fps=config.fps if fps is None else fps,
             num_inference_steps=config.num_inference_steps
             if num_inference_steps is None
@@ -187,6 +191,9 @@ class CallMixin:
         generator: torch.Generator | list[torch.Generator] | None,
         sampling_rate: int,
         output_type: str,
+        style: Style = None,
+        latents: torch.Tensor | None = None,
+        callback_on_step_end: Callable[..., Any] | None = None,
         callback_on_step_end_tensor_inputs: Sequence[str] = (),
     ) -> CallInputs:
         """Read portraits and speech, and check everything that can be before a model runs.
@@ -219,6 +226,13 @@ class CallMixin:
             for frames in num_frames:
                 self.check_head_keypoints(head_keypoints, frames, settings.height, settings.width)
         self.check_face_embedding(face_embedding)
+        for frames in num_frames:
+            check_style(style, self.style_encoder, frames, settings.fps)
+        filled = [self.fill_clips(frames, settings.context_length) for frames in num_frames]
+        lengths = [frames for frames in filled for _ in range(num_videos_per_style)]
+        self.check_latents(latents, lengths, settings.height, settings.width)
+        if callback_on_step_end is not None and not callable(callback_on_step_end):
+            raise ValueError(f"`callback_on_step_end` must be callable: {callback_on_step_end!r}.")
         num_videos = len(images) * num_videos_per_style
         return CallInputs(
             portraits,
@@ -265,6 +279,7 @@ class CallMixin:
         check_number("num_inference_steps", settings.num_inference_steps, 1, MOST_STEPS, whole=True)
         check_number("num_videos_per_style", num_videos_per_style, 1, 1000, whole=True)
         check_number("context_overlap", settings.context_overlap, 0, 10_000, whole=True)
+        check_number("context_length", settings.context_length, 1, 10_000, whole=True)
         check_rate(sampling_rate)
         config = self.unet.config
         longest = config.motion_max_seq_length - config.get("num_context_frames", 0)
@@ -281,10 +296,14 @@ class CallMixin:
                 f"As many images as recordings are needed, got {len(image)} and {len(audio)}."
             )
         num_videos = len(image) * num_videos_per_style
-        if isinstance(generator, list) and len(generator) != num_videos:
+        generators = generator if isinstance(generator, list) else [generator] * num_videos
+        if len(generators) != num_videos:
             raise ValueError(
-                f"A list of generators must have one a video, {num_videos}, got {len(generator)}."
+                f"A list of generators must have one a video, {num_videos}, got {len(generators)}."
             )
+        for each in generators:
+            if each is not None and not isinstance(each, torch.Generator):
+                raise ValueError(f"`generator` must be a torch.Generator, or a list; got {each!r}.")
         if output_type not in ("pil", "np", "pt", "latent"):
             raise ValueError(f"`output_type` must be pil, np, pt or latent, got {output_type!r}.")
         unknown = set(callback_on_step_end_tensor_inputs) - set(self._callback_tensor_inputs)

@@ -28,6 +28,8 @@ from .modular_svp import CODE_FILE, MODULAR_INDEX, describe_blocks
 MODELS_PACKAGE = "svp_diffusers.models" if __name__.startswith("svp_diffusers.") else None
 COMPONENT_LIBRARIES = ("diffusers", "transformers")  # components of any other are custom code
 
+REPOSITORY = re.compile(r"[A-Za-z0-9][\w.-]{0,95}/[A-Za-z0-9][\w.-]{0,95}", re.ASCII)
+
 # The card of a repository that has none; the package writes fuller ones.
 CARD = """---
 library_name: diffusers
@@ -54,6 +56,36 @@ nobody, and tell viewers that the video is synthetic.
 """
 
 Pipeline = TypeVar("Pipeline", bound="CheckpointMixin")
+
+
+def exists(path: str | os.PathLike[str]) -> bool:
+    """Whether there is such a file or folder; there is none of a name that is too long."""
+    try:
+        return Path(path).exists()
+    except OSError:
+        return False
+
+
+def check_place(name: object, file: str | None = None) -> None:
+    """Check what is named as a checkpoint or LoRA, before the Hub is asked for it.
+
+    Args:
+        name: a folder or file, or the id of a repository on the Hub.
+        file: that the folder must hold.
+
+    Raises:
+        ValueError: if it is neither.
+    """
+    if isinstance(name, (str, os.PathLike)) and str(name):
+        is_folder = exists(name) and Path(name).is_dir()
+        if is_folder and file and not (Path(name) / file).is_file():
+            raise ValueError(f"{name} is no checkpoint: it holds no {file}.")
+        if is_folder or (exists(name) and not file) or REPOSITORY.fullmatch(str(name)):
+            return
+    raise ValueError(
+        f"There is no folder {str(name)[:200]!r}: pass the folder of a checkpoint, or the id of a "
+        "repository on the Hub (owner/name)."
+    )
 
 
 class CheckpointMixin(StableDiffusionLoraLoaderMixin):
@@ -210,7 +242,14 @@ class CheckpointMixin(StableDiffusionLoraLoaderMixin):
         """Load a checkpoint of safetensors, by default as float32 whatever it is stored as.
 
         See `DiffusionPipeline.from_pretrained`.
+
+        Raises:
+            ValueError: if there is no such folder, or its index names no component of this pipeline
+                or names one otherwise than as `[library or file name, class name]`.
         """
+        check_place(
+            pretrained_model_name_or_path, None if kwargs.get("subfolder") else cls.config_name
+        )
         kwargs.setdefault("use_safetensors", True)
         if "torch_dtype" not in kwargs:  # transformers would keep its part as it is stored
             kwargs.setdefault("dtype", torch.float32)
@@ -238,8 +277,10 @@ class CheckpointMixin(StableDiffusionLoraLoaderMixin):
         with `set_adapters`, merge it with `fuse_lora`, remove it with `unload_lora_weights`.
 
         Raises:
-            ValueError: if a weight is not of a LoRA of the UNet.
+            ValueError: if there is no such folder, or a weight is not of a LoRA of the UNet.
         """
+        if not isinstance(pretrained_model_name_or_path_or_dict, dict):
+            check_place(pretrained_model_name_or_path_or_dict)
         kwargs.setdefault("use_safetensors", True)
         weights, alphas, metadata = self.lora_state_dict(
             pretrained_model_name_or_path_or_dict, return_lora_metadata=True, **kwargs
@@ -264,9 +305,16 @@ class CheckpointMixin(StableDiffusionLoraLoaderMixin):
         """Read an index; the class that loads it decides which code runs the pipeline.
 
         Raises:
-            ValueError: if a component is not `[library or file name, class name]`.
+            ValueError: if a component is missing, or not `[library or file name, class name]`.
         """
         index: dict[str, Any] = super()._dict_from_json_file(json_file)
+        if not isinstance(index, dict):
+            raise ValueError(f"{json_file} is no index of a checkpoint.")
+        parameters = inspect.signature(cls.__init__).parameters
+        for name, parameter in parameters.items():
+            needed = name != "self" and parameter.default is inspect.Parameter.empty
+            if needed and not isinstance(index.get(name), list):
+                raise ValueError(f"{json_file} names no component {name}.")
         index["_class_name"] = cls.__name__
         for name, entry in index.items():
             if name.startswith("_") or isinstance(entry, (int, float)):

@@ -143,10 +143,12 @@ def stack_head_pictures(
     """Bring pictures of head keypoints to a tensor (frames, 3, height, width) in [0, 1].
 
     Raises:
-        ValueError: if their range is another.
+        ValueError: if they are none, or their range is another.
     """
     if isinstance(pictures, (np.ndarray, torch.Tensor)):
         return to_unit_range("head_keypoints", torch.as_tensor(pictures))
+    if not all(isinstance(picture, Image.Image) for picture in pictures):
+        raise ValueError("`head_keypoints`, as a list, must hold PIL images.")
     arrays = [np.asarray(picture.convert("RGB")) for picture in pictures]
     return to_unit_range("head_keypoints", torch.from_numpy(np.stack(arrays)).permute(0, 3, 1, 2))
 

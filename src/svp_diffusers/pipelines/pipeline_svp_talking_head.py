@@ -245,13 +245,14 @@ class SVPTalkingHeadPipeline(
             attention_scales: of the UNet.
 
         Returns:
-            The guided prediction, shaped as `latents`.
+            The guided prediction, in the shape and dtype of `latents`, whatever the UNet's dtype.
         """
         prediction = torch.zeros_like(latents)
+        noisy = latents.to(self.unet.dtype)
         for each in passes:
             given = conditions.give(each, attention_scales)
-            predicted = self.unet(latents, timestep, **given, return_dict=False)[0]
-            prediction = prediction + each.weight * predicted
+            predicted = self.unet(noisy, timestep, **given, return_dict=False)[0]
+            prediction = prediction + each.weight * predicted.to(latents.dtype)
         return prediction
 
     def plan_windows(
@@ -467,6 +468,9 @@ class SVPTalkingHeadPipeline(
             generator=generator,
             sampling_rate=sampling_rate,
             output_type=output_type,
+            style=style,
+            latents=latents,
+            callback_on_step_end=callback_on_step_end,
             callback_on_step_end_tensor_inputs=callback_on_step_end_tensor_inputs,
         )
 
@@ -574,7 +578,7 @@ class SVPTalkingHeadPipeline(
             Latents (videos, channels, frames of the longest, height / 8, width / 8).
 
         Raises:
-            ValueError: if the initial noise has another shape.
+            ValueError: see `check_latents`.
             FloatingPointError: see `check_finite`.
         """
         self._guidance_scale = settings.guidance_scale
@@ -582,6 +586,7 @@ class SVPTalkingHeadPipeline(
         self.scheduler.set_timesteps(settings.num_inference_steps, device=self._execution_device)
         timesteps = self.scheduler.timesteps
         lengths = [each.num_frames for each in conditions]
+        self.check_latents(latents, lengths, settings.height, settings.width)
         clips = self.plan_clips(max(lengths), settings.context_length)
         self._num_timesteps = len(timesteps) * len(clips)
         latents = self.prepare_latents(
