@@ -321,12 +321,13 @@ def regroup(pieces: Iterable[np.ndarray], size: int) -> Iterator[np.ndarray]:
     held: list[np.ndarray] = []
     length = 0
     for piece in pieces:
-        held.append(piece)
-        length += len(piece)
-        while length >= size:
-            joined = np.concatenate(held)
-            yield joined[:size]
-            held, length = [joined[size:]], length - size
+        while length + len(piece) >= size:
+            needed = size - length
+            yield np.concatenate([*held, piece[:needed]])  # a copy, which keeps no long piece alive
+            held, length, piece = [], 0, piece[needed:]
+        if len(piece):
+            held.append(piece)
+            length += len(piece)
     if length:
         yield np.concatenate(held)
 

@@ -1,8 +1,10 @@
 """A frame hears its own moment of the speech, and as much before it as after it."""
 
+import numpy as np
 import pytest
 import torch
 
+from svp_diffusers.pipelines.sound_svp import regroup
 from svp_diffusers.pipelines.speech_svp import window_audio
 
 
@@ -24,3 +26,14 @@ def test_a_click_is_heard_by_the_frame_that_shows_it_at_any_frame_rate() -> None
     for fps in (24, 25, 30, 50):
         windows = window_audio(embeddings, 2 * fps, 2)[..., 0]
         assert windows[:, 4:6].sum(1).argmax() == int(1.05 * fps)
+
+
+@pytest.mark.parametrize("lengths", [[100], [7, 0, 30, 3, 60], [30, 30, 40], [1] * 100])
+def test_pieces_of_one_size_keep_no_longer_one_alive(lengths: list[int]) -> None:
+    """Ten minutes given at once took as much memory for each of their pieces."""
+    waveform = np.arange(100, dtype=np.float32)
+    cuts = np.cumsum(lengths)[:-1]
+    pieces = list(regroup(np.split(waveform, cuts), 30))
+    assert [len(piece) for piece in pieces] == [30, 30, 30, 10]
+    np.testing.assert_array_equal(np.concatenate(pieces), waveform)
+    assert all(piece.base is None for piece in pieces)

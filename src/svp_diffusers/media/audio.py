@@ -4,6 +4,7 @@ import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
+from itertools import chain
 from pathlib import Path
 
 import av
@@ -14,7 +15,13 @@ from numpy.typing import NDArray
 
 from svp_diffusers.errors import MediaError
 from svp_diffusers.media.input import check_input, find_moving_pictures, open_container
-from svp_diffusers.pipelines.sound_svp import average_channels, check_channels, check_rate, resample
+from svp_diffusers.pipelines.sound_svp import (
+    average_channels,
+    check_channels,
+    check_rate,
+    resample,
+    resample_pieces,
+)
 
 # Our choices. Room noise of a poor microphone lies near -50 dBFS, 16-bit dither near -96.
 SILENCE_DBFS = -60.0
@@ -107,12 +114,27 @@ def read_audio(path: str | Path) -> Recording:
     for piece, rate in _read_pieces(path):
         pieces.append(piece)
         values += piece.size
-        if values > MAXIMUM_VALUES:
-            raise MediaError(
-                f"{path} has more sound than is read at once, "
-                f"{values / len(piece) / rate / 60:.0f} minutes at its rate; cut it, or stream it"
-            )
+        _check_values(path, values, len(piece), rate)
     return Recording(np.concatenate(pieces, axis=1), rate, str(path))
+
+
+def read_mono(path: str | Path, sampling_rate: int = 16000) -> Recording:
+    """The mean of a file's channels at another rate, of which no more is held than is returned.
+
+    What `to_mono` makes of `read_audio`. Raises `MediaError` as they do.
+    """
+    pieces = _read_pieces(path)
+    first, rate = next(pieces)
+    held: list[NDArray[np.float32]] = []
+    try:
+        for piece in resample_pieces(
+            chain([first], (piece for piece, _ in pieces)), rate, sampling_rate
+        ):
+            held.append(piece)
+            _check_values(path, sum(map(len, held)), 1, sampling_rate)
+    except ValueError as error:
+        raise MediaError(f"{path}: {error}") from error
+    return Recording(np.concatenate(held)[None], sampling_rate, str(path))
 
 
 def average(recording: Recording) -> NDArray[np.float32]:
@@ -296,6 +318,15 @@ def _decode(container: InputContainer, stream: AudioStream) -> Iterator[av.Audio
         if isinstance(error, av.FFmpegError):
             raise
         raise MediaError(f"{container.name} changes its format midway; export it again") from error
+
+
+def _check_values(path: str | Path, values: int, channels: int, sampling_rate: int) -> None:
+    if values > MAXIMUM_VALUES:
+        minutes = values / channels / sampling_rate / 60
+        raise MediaError(
+            f"{path} has more sound than is read at once, {minutes:.0f} minutes at its rate; cut "
+            "it, or stream it"
+        )
 
 
 def _declared_seconds(container: InputContainer, stream: AudioStream) -> float | None:

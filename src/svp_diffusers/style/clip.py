@@ -7,7 +7,7 @@ from svp_diffusers.errors import ConfigurationError, ExpressionError
 from svp_diffusers.expression.coefficients import read_expressions
 from svp_diffusers.expression.track import Expressions
 from svp_diffusers.expression.video import read_video_expressions
-from svp_diffusers.media.audio import Recording, read_audio
+from svp_diffusers.media.audio import Recording, read_mono
 from svp_diffusers.media.input import check_input
 from svp_diffusers.media.video import probe
 
@@ -41,17 +41,17 @@ def read_clip(
     if suffix in COEFFICIENT_SUFFIXES:
         if voice_only:
             raise ConfigurationError(f"{path} holds no voice; leave --voice-only away")
-        return read_expressions(path, fps), None if audio is None else read_audio(audio)
+        return read_expressions(path, fps), None if audio is None else read_mono(audio)
     if audio is not None or fps is not None:
         raise ConfigurationError(
             f"--audio and --fps belong to coefficient files; {path.name} has its own"
         )
     if suffix in AUDIO_SUFFIXES or voice_only:
-        return None, read_audio(path)
+        return None, read_mono(path)
     if space != "arkit52":
         raise ExpressionError(
             f"a video gives arkit52 coefficients, this style encoder takes {space}: give a "
             "coefficient file of that space, or --voice-only to use the sound alone"
         )
-    recording = read_audio(path) if probe(path).has_audio else None
+    recording = read_mono(path) if probe(path).has_audio else None
     return read_video_expressions(path), recording
