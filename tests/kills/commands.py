@@ -163,7 +163,9 @@ def _configure_trainings(inputs: Path) -> Iterator[tuple[str, Any, dict[str, Any
     tiny = {"hidden_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2}
     recordings = {"data": str(inputs / "recordings" / "manifest.csv")}
     features = {"audio_features": "log-mel-80", "audio_dim": 80, "style_dim": 8, "hidden_dim": 32}
-    yield "style", StyleTrainingConfiguration, {**RUN, **recordings, **features, "num_layers": 1}
+    windows = {"num_layers": 1, "num_attention_heads": 2, "max_frames": 64, "classes_per_batch": 6}
+    windows |= {"min_window": 10, "max_window": 30}
+    yield "style", StyleTrainingConfiguration, {**RUN, **recordings, **features, **windows}
     yield "image", ImageTrainingConfiguration, denoiser
     yield "video", VideoTrainingConfiguration, {**denoiser, "pipeline": str(inputs / "base")}
     adapter = {**denoiser, "pipeline": str(inputs / "base" / "pipeline")}
