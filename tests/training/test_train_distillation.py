@@ -167,6 +167,7 @@ def test_a_student_that_knows_nothing_yet_is_as_far_as_no_guidance(
         metrics = objective.validate()
     assert metrics["validation_mse"] == pytest.approx(metrics["validation_unguided_mse"], rel=1e-4)
     assert metrics["validation_mse"] > 1e-3
+    assert metrics["validation_told_1_mse"] < 1e-6
 
 
 @pytest.mark.parametrize("scales", [(1.0, 2.0, 3.0), (2.5, 1.5, 4.0)])

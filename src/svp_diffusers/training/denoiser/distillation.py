@@ -156,22 +156,26 @@ class DistillationObjective(DenoisingObjective):
 
     def validate(self) -> dict[str, float]:
         """Clips sampled with the checkpoint's own steps and scales: squared error of the student's
-        latents, and of the teacher's without guidance, to the teacher's with it."""
-        sums = {"validation_mse": 0.0, "validation_unguided_mse": 0.0}
+        latents, and of the teacher's without guidance, to the teacher's with it; and of those of a
+        student that is told scales of 1 to the teacher's without guidance: one that does not
+        listen to the scales is far from it."""
+        names = ("validation_mse", "validation_unguided_mse", "validation_told_1_mse")
+        sums = dict.fromkeys(names, 0.0)
         for batch in self.validation_batches:
             batch = {name: value.to(self.unet.device) for name, value in batch.items()}
             noise, scales = batch["noise"], torch.ones_like(batch["guidance_scales"])
             conditions = self.give_conditions(batch, noise, self.project_audio(batch))
             wanted = scales.new_tensor(self.default_scales).expand_as(scales)
-            made = []
-            for predict, given in (
-                (self.guide, wanted),
-                (self.predict_at_once, wanted),
-                (self.guide, scales),
-            ):
-                made.append(self._sample(predict, batch, conditions, given))
-            for name, each in zip(sums, made[1:], strict=True):
-                error = (each - made[0]).square().mean()
+            guided, plain = (
+                self._sample(self.guide, batch, conditions, each) for each in (wanted, scales)
+            )
+            student, told_1 = (
+                self._sample(self.predict_at_once, batch, conditions, each)
+                for each in (wanted, scales)
+            )
+            pairs = ((student, guided), (plain, guided), (told_1, plain))
+            for name, (each, aim) in zip(names, pairs, strict=True):
+                error = (each - aim).square().mean()
                 sums[name] += float(error) / len(self.validation_batches)
         return sums
 
