@@ -130,7 +130,7 @@ class SVPBlock(ModularPipelineBlocks):
         """Run the step on the values of the state, and put what it makes there."""
         if components.pipeline is None:
             raise ValueError(
-                "The pipeline is not loaded: call `load_components(trust_remote_code=True)`."
+                "The pipeline is not loaded: call `load_components`, with `trust_remote_code=True`."
             )
         values = self.get_block_state(state)
         for name, value in self.run(components.pipeline, values).items():

@@ -108,9 +108,9 @@ def run_golden(
 @pytest.mark.slow
 def test_half_precision_makes_the_same_video(converted: Path, io: dict[str, torch.Tensor]) -> None:
     face = {"face_embedding": io["face_embedding"][0], "head_keypoints": io["face_region"]}
-    # The published steps are 40. In 2, bfloat16 is at 30 dB, whichever part is kept in float32:
-    # guidance of 3.5 makes much of what random weights round off, and steps average it out.
-    check_half_precision(converted, num_inference_steps=20, **face)
+    # 29.8 dB in bfloat16 in 2 steps, whichever part is kept in float32: guidance of 3.5 makes much
+    # of what random weights round off. Steps, of which 40 are published, average it out.
+    check_half_precision(converted, least_in_bfloat16=28, **face)
 
 
 def test_a_call_makes_what_the_published_pipeline_makes(

@@ -49,7 +49,7 @@ class Command:
         arguments: of `svp`, for a folder of its own.
         again: those of the repetition, for the folder that a killed run left.
         prepare: puts into the folder what the command changes.
-        varying: name of a file that says how long things took, or what was there already.
+        varying: name of files that may differ: how long things took, what was there already.
     """
 
     name: str
@@ -163,10 +163,12 @@ def _configure_trainings(inputs: Path) -> Iterator[tuple[str, Any, dict[str, Any
     tiny = {"hidden_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2}
     recordings = {"data": str(inputs / "recordings" / "manifest.csv")}
     features = {"audio_features": "log-mel-80", "audio_dim": 80, "style_dim": 8, "hidden_dim": 32}
-    yield "style", StyleTrainingConfiguration, {**RUN, **recordings, **features, "num_layers": 1}
+    windows = {"num_layers": 1, "num_attention_heads": 2, "max_frames": 64, "classes_per_batch": 6}
+    windows |= {"min_window": 10, "max_window": 30}
+    yield "style", StyleTrainingConfiguration, {**RUN, **recordings, **features, **windows}
     yield "image", ImageTrainingConfiguration, denoiser
-    yield "video", VideoTrainingConfiguration, {**denoiser, "pipeline": str(inputs / "base")}
     adapter = {**denoiser, "pipeline": str(inputs / "base" / "pipeline")}
+    yield "video", VideoTrainingConfiguration, adapter
     yield "style-adapter", StyleAdapterTrainingConfiguration, adapter
     vae = {**RUN, **talkers, **small, "norm_num_groups": 8, "validation_frames": 8}
     yield "vae", VAETrainingConfiguration, vae
@@ -189,4 +191,5 @@ def _make_training(inputs: Path, stage: str, configuration: Any, options: Any) -
         begun = (to / "configuration.yaml").exists()
         return [*write(to), *["--resume"] * begun]
 
-    return Command(f"train {stage}", write, again=resume)
+    # Accelerate keeps the global generators' states too, which nothing draws from.
+    return Command(f"train {stage}", write, again=resume, varying="random_states_0.pkl")

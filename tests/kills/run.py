@@ -149,7 +149,8 @@ class Trial:
         second = self.start(log="other")
         for process, log in ((first, "log"), (second, "other")):
             if self.end(process) and not any(
-                text in self.said(log) for text in ("another process", "already", "exists")
+                text in self.said(log)
+                for text in ("another process", "already", "no other style has")
             ):
                 self.problems.append(f"two at once: {self.said(log)}")
         self.problems += [f"two at once: {each}" for each in compare(whole, self.look())]
