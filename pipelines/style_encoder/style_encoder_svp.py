@@ -41,6 +41,8 @@ STYLE_FILE_FORMAT = "svp-style"
 MOST_SCALE = 100  # of temperature and intensity, as of a call of the pipeline
 MOST_WEIGHT = 1e30  # of styles that are mixed
 FEW_NAMES = 5  # that an error message lists
+RESERVED_NAMES = ("prior", "from_audio")  # of styles that are in no bank
+RESERVED_CHARACTERS = ",:/\\"  # of schedules and of files
 STYLE_FILE = "style.safetensors"  # its name in a repository on the Hub
 STYLE_CARD = """---
 library_name: diffusers
@@ -632,13 +634,19 @@ class StyleEncoder(ModelMixin, ConfigMixin):
         """Put a single style into the bank, under a new name; save the model to keep it.
 
         Raises:
-            ValueError: the name is none, empty or taken, the style is none, not finite, or of
-                another encoder or size, or the weights are offloaded.
+            ValueError: the name is none, empty, taken, or means something else where styles are
+                named, the style is none, not finite, or of another encoder or size, or the weights
+                are offloaded.
         """
         self._check_bank_is_here()
         names = list(self.config.style_names)
         if not isinstance(name, str) or not name or name in names:
             raise ValueError(f"cannot add style {name!r}: give a name that no other style has.")
+        if name in RESERVED_NAMES or set(name) & set(RESERVED_CHARACTERS):
+            raise ValueError(
+                f"cannot add style {name!r}: {', '.join(RESERVED_NAMES)} mean something else, and "
+                f"{' '.join(RESERVED_CHARACTERS)} belong to schedules and files."
+            )
         self.check_style(style)
         if style.mean.ndim != 1:
             raise ValueError(f"one style is needed, got a batch {tuple(style.mean.shape)}.")

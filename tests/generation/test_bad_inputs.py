@@ -281,6 +281,12 @@ BAD: dict[str, tuple[type[SVPError], Callable[[Path, Path], Change]]] = {
         OutputError,
         lambda f, t: {"output": write(t / "file", b"x") / "video.mp4"},
     ),
+    "a scale of no motion": (
+        ConfigurationError,
+        lambda f, t: {"head_motion": "still", "head_motion_scale": 2.0},
+    ),
+    "a rate of no keypoints": (ConfigurationError, lambda f, t: {"head_keypoints_fps": "30"}),
+    "a device without values": (ConfigurationError, lambda f, t: {"device": "meta"}),
     "an output that is no MP4": (ConfigurationError, lambda f, t: {"output": t / "video.avi"}),
 }
 

@@ -18,6 +18,7 @@ import pytest
 from PIL import Image
 
 from svp_diffusers.errors import ConfigurationError, MediaError, OutputError
+from svp_diffusers.generation.batch.lines import read_lines
 from svp_diffusers.generation.batch.report import FAILED, KEPT, MADE, Outcome, describe_progress
 from svp_diffusers.generation.batch.run import make_batch
 from svp_diffusers.generation.batch.worker import Job, Worker
@@ -79,6 +80,12 @@ def test_a_line_gives_the_bytes_of_svp_generate(files: Path, tmp_path: Path) -> 
     videos = ["a.mp4", "below/b.mp4", "below/b-1.mp4", "below/b-2.mp4"]
     assert made == {*videos, *(f"{name}.json" for name in videos)}
     assert not (tmp_path / "out" / ".work").exists()
+
+
+def test_a_rate_is_a_number_or_a_text(files: Path, tmp_path: Path) -> None:
+    lines = [line(files, f"{number}.mp4", fps=fps) for number, fps in enumerate([12, 12.5, "25/2"])]
+    read = read_lines(write_manifest(tmp_path / "m.jsonl", lines), tmp_path / "out")
+    assert [each.request and each.request.fps for each in read] == ["12", "12.5", "25/2"]
 
 
 def test_given_again_only_what_differs_is_made(files: Path, tmp_path: Path) -> None:

@@ -215,7 +215,39 @@ def test_styles_that_do_not_fit(folder: Path) -> None:
         svp("style", "add", "happy", happy, "--checkpoint", folder / "other")
     with pytest.raises(StyleError, match="unknown style 'merry'; known here: prior"):
         svp("style", "compare", "merry", happy, "--checkpoint", folder / "encoder")
-    with pytest.raises(StyleError, match="a name needs the checkpoint"):
-        svp("style", "compare", "merry", happy)
+    with pytest.raises(StyleError, match="unknown style 'merry'"):  # of svp-tiny, the default
+        svp("style", "compare", "merry", "prior")
     with pytest.raises(StyleError, match="at least two styles"):
         svp("style", "plot", happy, "-o", folder / "one.png")
+
+
+def test_names_are_those_of_svp_tiny_where_no_checkpoint_is_named(tmp_path: Path) -> None:
+    svp("style", "interpolate", "happy", "sad", "-o", tmp_path / "mixed.style.safetensors")
+    style = load_style(tmp_path / "mixed.style.safetensors")
+    encoder = load_style_encoder("svp-tiny")
+    expected = encoder.get_style("happy").interpolate(encoder.get_style("sad"), 0.5)
+    torch.testing.assert_close(style.mean, expected.mean.cpu())
+
+
+@pytest.mark.parametrize("name", ["prior", "from_audio", "0:happy", "happy,sad", "a/b"])
+def test_a_name_that_means_something_else_is_refused(folder: Path, name: str) -> None:
+    with pytest.raises(StyleError, match="cannot add style"):
+        svp(
+            "style",
+            "add",
+            name,
+            encode(folder, "happy.mat", "x"),
+            "--checkpoint",
+            folder / "encoder",
+        )
+
+
+def test_a_style_file_or_a_picture_under_another_name_is_refused(folder: Path) -> None:
+    happy, sad = encode(folder, "happy.mat", "happy"), encode(folder, "sad.mat", "sad")
+    before = sorted(folder.iterdir())
+    for arguments in (["mix", happy, sad], ["interpolate", happy, sad], ["encode", happy]):
+        with pytest.raises(OutputError, match="no name of a style file"):
+            svp("style", *arguments, "-o", folder / "style.png")
+    with pytest.raises(OutputError, match=r"no picture to draw: use \.png"):
+        svp("style", "plot", happy, sad, "-o", folder / "plot.xyz")
+    assert sorted(folder.iterdir()) == before

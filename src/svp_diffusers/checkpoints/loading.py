@@ -192,7 +192,7 @@ def select_device(device: str | None) -> torch.device:
             return torch.accelerator.current_accelerator() or torch.device("cpu")
         return torch.device("cpu")
     try:
-        torch.empty(0, device=device)
+        torch.ones((), device=device).item()  # which the device "meta" has no values for
     except (RuntimeError, AssertionError) as error:
         raise ConfigurationError(
             f"The device {device!r} cannot be used here ({str(error).splitlines()[0]})."

@@ -22,7 +22,10 @@ app = typer.Typer(
 Output = Annotated[Path, typer.Option("-o", "--output", help="Where to write.")]
 Checkpoint = Annotated[
     str | None,
-    typer.Option(help="Folder or Hub id of a style encoder or pipeline, to name its styles."),
+    typer.Option(
+        help="Folder or Hub id of a style encoder or pipeline, whose styles are named. "
+        "Default: svp-tiny."
+    ),
 ]
 LocalCheckpoint = Annotated[
     Path,
@@ -86,9 +89,9 @@ def interpolate(
     checkpoint: Checkpoint = None,
 ) -> None:
     """Go from one style to another, along the Wasserstein-2 geodesic."""
-    from svp_diffusers.media.output import check_output
+    from svp_diffusers.style.storage import check_style_output
 
-    check_output(output)
+    check_style_output(output)
     start, end = _load([first, second], checkpoint)
     _save(start.interpolate(end, weight), output, f"{first} to {second}, weight {weight:g}")
 
@@ -104,10 +107,10 @@ def mix(
 ) -> None:
     """Mix styles (their Wasserstein-2 barycentre)."""
     from svp_diffusers.errors import StyleError
-    from svp_diffusers.media.output import check_output
     from svp_diffusers.models.style_encoder_svp import StyleDistribution
+    from svp_diffusers.style.storage import check_style_output
 
-    check_output(output)
+    check_style_output(output)
     weights = weight or [1.0] * len(styles)
     loaded = _load(styles, checkpoint)
     try:
@@ -206,6 +209,8 @@ def _load(texts: list[str], checkpoint: str | None) -> list[StyleDistribution]:
     from svp_diffusers.checkpoints.loading import load_style_encoder, outline_style_encoder
     from svp_diffusers.style.storage import check_same_space, find_style
 
+    if checkpoint is None and not all(text.endswith(".safetensors") for text in texts):
+        checkpoint = "svp-tiny"
     outline = None if checkpoint is None else outline_style_encoder(checkpoint)
     styles = [find_style(text, outline) for text in texts]
     check_same_space(styles)

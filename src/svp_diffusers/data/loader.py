@@ -44,7 +44,10 @@ def read_bytes(root: str, name: str, start: int | None = None, stop: int | None 
     try:
         data = filesystem.cat_file(path, start, stop, **options)
     except Exception as error:  # each file system has its own exceptions
-        raise DatasetError(f"cannot read {address}: {type(error).__name__}: {error}") from error
+        reason = f"{type(error).__name__}: {error}"
+        if isinstance(error, FileNotFoundError):
+            reason = "it is missing; name a folder that `svp data synth`, `prepare` or `cache` made"
+        raise DatasetError(f"cannot read {address}: {reason}") from error
     if start is not None and stop is not None and len(data) != stop - start:
         raise DatasetError(
             f"{address}: requested {stop - start} bytes, got {len(data)}; the file is shorter than "

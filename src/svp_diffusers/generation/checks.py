@@ -6,7 +6,7 @@ from typing import Any
 
 from svp_diffusers.checkpoints.loading import DTYPES
 from svp_diffusers.errors import ConfigurationError
-from svp_diffusers.generation.request import GenerationRequest
+from svp_diffusers.generation.request import HEAD_KEYPOINTS_FPS, GenerationRequest
 from svp_diffusers.media.input import check_input
 from svp_diffusers.media.manifest import get_manifest_path
 from svp_diffusers.media.output import check_output
@@ -62,6 +62,10 @@ def check_request(request: GenerationRequest) -> list[Path]:
         raise ConfigurationError(
             "--head-video and --head-keypoints say how the head moves: leave out --head-motion."
         )
+    if request.head_motion == "still" and request.head_motion_scale != 1:
+        raise ConfigurationError("A still head has no motion: leave out --head-motion-scale.")
+    if request.head_keypoints is None and request.head_keypoints_fps != HEAD_KEYPOINTS_FPS:
+        raise ConfigurationError("--head-keypoints-fps is of keypoints: add --head-keypoints.")
     if request.face_index is not None and request.bbox is not None:
         raise ConfigurationError("--bbox says where the face is: leave out --face-index.")
     if not request.detect_face and (request.face_index is not None or request.bbox is not None):

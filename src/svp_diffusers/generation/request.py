@@ -13,6 +13,7 @@ from svp_diffusers.errors import ConfigurationError
 PORTRAIT, STYLE, HEAD = "Portrait", "Style", "Head motion"
 DIFFUSION, MACHINE = "Diffusion", "Machine"
 OUTPUT_FLAGS = ("-o", "--output")
+HEAD_KEYPOINTS_FPS = "25"
 
 
 def parse_bbox(text: str) -> tuple[float, float, float, float]:
@@ -169,7 +170,8 @@ class GenerationRequest:
         default=None, metadata={"help": "Take over the motion of keypoints, .npy.", "panel": HEAD}
     )
     head_keypoints_fps: str = field(
-        default="25", metadata={"help": "Frame rate of those keypoints.", "panel": HEAD}
+        default=HEAD_KEYPOINTS_FPS,
+        metadata={"help": "Frame rate of those keypoints.", "panel": HEAD},
     )
     pose_video: Path | None = field(
         default=None,

@@ -9,7 +9,6 @@ from svp_diffusers.expression.track import average_expression
 from svp_diffusers.generation.request import StyleRequest
 from svp_diffusers.media.audio import check_speech
 from svp_diffusers.media.input import check_input
-from svp_diffusers.media.output import check_output
 from svp_diffusers.media.video import parse_fps
 from svp_diffusers.models.style_encoder_svp import StyleDistribution, StyleEncoder
 from svp_diffusers.pipelines.pipeline_svp_talking_head import SVPTalkingHeadPipeline
@@ -18,7 +17,12 @@ from svp_diffusers.speech.features import choose_audio_features, load_audio_feat
 from svp_diffusers.style.clip import read_clip
 from svp_diffusers.style.encode import encode_style
 from svp_diffusers.style.parse import StyleEntry
-from svp_diffusers.style.storage import STYLE_SUFFIX, find_style, save_style
+from svp_diffusers.style.storage import (
+    STYLE_SUFFIX,
+    check_style_output,
+    find_style,
+    save_style,
+)
 
 
 def encode_clip_to_file(request: StyleRequest) -> StyleDistribution:
@@ -27,7 +31,7 @@ def encode_clip_to_file(request: StyleRequest) -> StyleDistribution:
     Raises:
         SVPError: of the kind that fits; nothing is left behind.
     """
-    check_output(request.output)
+    check_style_output(request.output)
     fps = None if request.fps is None else parse_fps(request.fps)
     encoder = load_style_encoder(request.checkpoint)
     config = encoder.config

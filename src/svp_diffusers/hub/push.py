@@ -98,7 +98,8 @@ def push_folder(
 
 def _list_there(api: HfApi, repo_id: str) -> list[str]:
     try:
-        return list(api.list_repo_files(repo_id))
+        siblings = api.model_info(repo_id).siblings or []  # asked once, also without a network
+        return [sibling.rfilename for sibling in siblings]
     except RepositoryNotFoundError:
         return []
 

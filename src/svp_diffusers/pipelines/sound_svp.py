@@ -112,6 +112,8 @@ def to_full_scale(samples: Piece) -> np.ndarray:
     if isinstance(samples, torch.Tensor):
         samples = samples.detach().cpu()
         samples = (samples.float() if samples.dtype.is_floating_point else samples).numpy()
+    if not isinstance(samples, np.ndarray):
+        raise ValueError(f"A waveform is an array or a tensor, got {type(samples).__name__}.")
     samples = samples.astype(samples.dtype.newbyteorder("="), copy=False)
     if samples.dtype == np.uint8:
         return (samples.astype(np.float32) - 128) / 128

@@ -7,13 +7,15 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from svp_diffusers.errors import MissingDependencyError, StyleError
+from svp_diffusers.errors import MissingDependencyError, OutputError, StyleError
 from svp_diffusers.media.output import atomic_path
 from svp_diffusers.models.style_encoder_svp import StyleDistribution
 from svp_diffusers.style.storage import check_same_space
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+
+PICTURE_SUFFIXES = (".png", ".jpg", ".svg", ".pdf")
 
 
 def project_styles(
@@ -43,8 +45,10 @@ def plot_styles(styles: Sequence[StyleDistribution], path: str | Path) -> None:
     Raises:
         StyleError: fewer than two styles, or styles of different encoders.
         MissingDependencyError: matplotlib is not installed.
-        OutputError: the picture cannot be written.
+        OutputError: the picture cannot be written, or is of another kind than `PICTURE_SUFFIXES`.
     """
+    if Path(path).suffix.lower() not in PICTURE_SUFFIXES:
+        raise OutputError(f"{path} is no picture to draw: use {', '.join(PICTURE_SUFFIXES)}")
     means, covariances, shares = project_styles(styles)
     try:
         from matplotlib.figure import Figure

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from safetensors import SafetensorError
 
-from svp_diffusers.errors import StyleError
+from svp_diffusers.errors import OutputError, StyleError
 from svp_diffusers.media.input import check_input
 from svp_diffusers.media.output import check_output
 from svp_diffusers.models.style_encoder_svp import (
@@ -31,9 +31,20 @@ def load_style(path: str | Path) -> StyleDistribution:
         raise StyleError(str(error)) from error
 
 
+def check_style_output(path: str | Path) -> Path:
+    """Check, before the work is done, that a style file can be written there.
+
+    Raises:
+        OutputError: if it cannot, or would not be known as a style file by its name.
+    """
+    if not str(path).endswith(".safetensors"):
+        raise OutputError(f"{path} is no name of a style file: use NAME{STYLE_SUFFIX}")
+    return check_output(path)
+
+
 def save_style(style: StyleDistribution, path: str | Path) -> None:
     """Write a style file; raises `OutputError` when it cannot be written there."""
-    path = check_output(path)
+    path = check_style_output(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     style.save(path)
 

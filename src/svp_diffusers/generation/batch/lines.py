@@ -15,6 +15,7 @@ from svp_diffusers.media.input import check_input
 
 MOST_BYTES = 2**20
 """Of a line (our choice): what goes on after it is not read into memory."""
+RATES = ("fps", "head_keypoints_fps")  # text, as of 30000/1001, or numbers
 BYTE_ORDER_MARK = b"\xef\xbb\xbf"  # which some editors set before the first line
 
 
@@ -43,8 +44,9 @@ def _describe_arguments() -> type[_Arguments]:
     arguments: dict[str, Any] = {}
     for field in fields(GenerationRequest):
         default = ... if field.default is MISSING else field.default
+        kind = types[field.name]
         arguments[field.name] = (
-            types[field.name],
+            kind | int | float if field.name in RATES else kind,
             None if "optional" in field.metadata else default,
         )
     return create_model("Arguments", __base__=_Arguments, **arguments)
@@ -69,7 +71,10 @@ def read_lines(manifest: Path, folder: Path) -> list[Line]:
             if len(data) > MOST_BYTES:
                 raise ValueError(f"it has more than {MOST_BYTES >> 20} MiB")
             values = parse_document(data, arguments)
-            request = GenerationRequest(**{name: value for name, value in values})
+            given = {name: value for name, value in values}
+            for name in RATES:
+                given[name] = None if given[name] is None else str(given[name])
+            request = GenerationRequest(**given)
             request = replace(request, output=_place(request.output, folder))
             for output in name_outputs(request):
                 if output in taken:
