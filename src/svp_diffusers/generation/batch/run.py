@@ -61,10 +61,12 @@ def make_batch(
 def finish_moves(folder: Path) -> None:
     """Do what a batch that was killed left undone: move complete videos, delete incomplete ones."""
     for path in (folder / WORK_NAME).glob("*"):
-        if path.name.startswith("."):
+        if not path.name.startswith("."):
+            move_files(path, folder)
+        elif path.is_dir():
             shutil.rmtree(path)
         else:
-            move_files(path, folder)
+            path.unlink()  # the lock of a worker that was killed
 
 
 def _refuse(line: Line) -> Outcome:
