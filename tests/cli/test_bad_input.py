@@ -414,7 +414,12 @@ BAD["style add: to svp-tiny"] = lambda _: [
 BAD["style remove: one that is not there"] = lambda _: [
     *("style", "remove", "ecstatic", "--checkpoint", SVP_TINY)
 ]
-BAD["style compare: of a name alone"] = lambda _: ["style", "compare", "happy", "sad"]
+BAD["style compare: of a name that svp-tiny does not have"] = lambda _: [
+    "style",
+    "compare",
+    "hapy",
+    "sad",
+]
 BAD["an unknown command"] = lambda _: ["fly"]
 BAD["an unknown option"] = lambda _: [*GENERATE, "--faster"]
 BAD["no portrait"] = lambda _: ["generate", "-o", "video.mp4"]

@@ -108,7 +108,7 @@ class Painter:
 
     def __init__(self, late: int = 0, effect: float = 1.0, noise: float = 0, drawn: float = 0):
         self.late, self.effect, self.noise, self.drawn = late, effect, noise, drawn
-        prior = StyleDistribution(torch.zeros(52), torch.full((52,), 2 * drawn))
+        prior = StyleDistribution(torch.zeros(52), torch.full((52,), 2.0 * drawn))
         encoder = SimpleNamespace(prior=lambda: prior)
         self.pipeline = SimpleNamespace(style_encoder=encoder, can_find_heads=True)
         self.sampling = {"num_inference_steps": 4}

@@ -72,6 +72,7 @@ def test_the_package_loads_where_remote_code_is_disabled(
     assert result["frames"] == expected["frames"]
 
 
+@pytest.mark.slow
 def test_styles_and_fine_tuning_change_the_video(saved: Callable[[str], Saved]) -> None:
     styles = saved("package")["styles"]
     assert len(set(styles.values())) == len(styles)

@@ -101,6 +101,7 @@ result["card"] = (pulled / "README.md").read_text()
 result["same"] = [
     (pulled / path.relative_to(folder)).read_bytes() == path.read_bytes()
     for path in folder.rglob("*.*") if path.is_file() and not path.name.startswith(".")
+    and path.name != "modular_model_index.json"  # which names the repository
 ]
 client.load("own", str(pulled))
 """

@@ -83,6 +83,7 @@ for revision in ({revision!r}, "main"):
 """
 
 
+@pytest.mark.slow
 def test_a_pinned_revision_runs_its_own_siblings(
     checkpoint: Path, changed: Path, hub: LoopbackHub, run_python: Run
 ) -> None:

@@ -669,7 +669,7 @@ def test_audio_files(tmp_path: Path) -> None:
         ({"style": []}, "a list of (seconds, style)"),
         ({"head_keypoints": torch.zeros(3, 3, SIZE, SIZE)}, "one image for a still head"),
         ({"head_keypoints": torch.zeros(1, 3, 32, 32)}, "images (3, 64, 64)"),
-        ({"latents": torch.zeros(1, 4, 9, 8, 8)}, "must have the shape (1, 4, 10, 8, 8)"),
+        ({"latents": torch.zeros(1, 4, 9, 8, 8)}, "have the shape (1, 4, 10, 8, 8)"),
     ],
 )
 def test_a_bad_argument_is_named(
