@@ -40,7 +40,8 @@ test-app: $(VENV)-app/installed
 
 $(VENV)-app/installed: $(VENV)/installed
 	$(BIN)/python -m venv $(VENV)-app
-	$(BIN)/python -c "import sysconfig; print(sysconfig.get_path('purelib'))" \
+	$(BIN)/python -c "import sysconfig; path = sysconfig.get_path('purelib'); \
+		print(f'import site; site.addsitedir({path!r})')" \
 		> $(VENV)-app/lib/$$(ls $(VENV)-app/lib)/site-packages/below.pth
 	$(VENV)-app/bin/python -m pip install --quiet gradio==6.31.0 matplotlib playwright==1.65.2 \
 		spaces==0.51.3
