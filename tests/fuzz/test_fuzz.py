@@ -1,7 +1,5 @@
 """Damaged files of every kind: each is read or refused by an error of ours."""
 
-import time
-
 import pytest
 
 from .run import fuzz
@@ -19,6 +17,6 @@ def test_a_few_damaged_files_of_every_kind() -> None:
 
 @pytest.mark.slow
 def test_damaged_files_for_two_minutes() -> None:
-    counts, failures = fuzz(files=100_000, seed=int(time.time()), seconds=120)
+    counts, failures = fuzz(files=100_000, seed=7, seconds=120)
     assert not failures, report(failures)
     assert sum(counts.values()) > 1000
