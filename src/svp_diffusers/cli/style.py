@@ -149,10 +149,9 @@ def compare(first: Style, second: Style, checkpoint: Checkpoint = None) -> None:
 def plot(styles: Styles, output: Output, checkpoint: Checkpoint = None) -> None:
     """Draw a map of styles: give style files and names, or one checkpoint for its whole bank."""
     from svp_diffusers.checkpoints.loading import load_style_encoder
-    from svp_diffusers.media.output import check_output
-    from svp_diffusers.style.plot import plot_styles
+    from svp_diffusers.style.plot import check_plot_output, plot_styles
 
-    check_output(output)
+    check_plot_output(output)
     if len(styles) == 1 and not styles[0].endswith(".safetensors"):
         loaded = list(load_style_encoder(styles[0]).style_bank.values())
     else:

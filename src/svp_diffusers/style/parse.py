@@ -66,11 +66,10 @@ def parse_style(text: str | None, names: Collection[str]) -> list[StyleEntry]:
             entries.append(StyleEntry(start, name, Path(name)))
         else:
             raise StyleError(describe_unknown(name, [*names, "prior"]))
-    if any(parts):
-        try:
-            StyleSchedule(written)
-        except ValueError as error:
-            raise StyleError(str(error)) from error
+    try:
+        StyleSchedule(written)
+    except ValueError as error:
+        raise StyleError(str(error)) from error
     return entries
 
 

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from svp_diffusers.errors import MissingDependencyError, OutputError, StyleError
-from svp_diffusers.media.output import atomic_path
+from svp_diffusers.media.output import atomic_path, check_output
 from svp_diffusers.models.style_encoder_svp import StyleDistribution
 from svp_diffusers.style.storage import check_same_space
 
@@ -39,6 +39,17 @@ def project_styles(
     return centred @ axes.T, covariances, singular[:2] ** 2 / max((singular**2).sum(), 1e-12)
 
 
+def check_plot_output(path: str | Path) -> Path:
+    """Check, before styles are loaded, that a picture of them can be written there.
+
+    Raises:
+        OutputError: if it cannot, or is of another kind than `PICTURE_SUFFIXES`.
+    """
+    if Path(path).suffix.lower() not in PICTURE_SUFFIXES:
+        raise OutputError(f"{path} is no picture to draw: use {', '.join(PICTURE_SUFFIXES)}")
+    return check_output(path)
+
+
 def plot_styles(styles: Sequence[StyleDistribution], path: str | Path) -> None:
     """Write a map of the styles as a picture, coloured by name.
 
@@ -47,8 +58,7 @@ def plot_styles(styles: Sequence[StyleDistribution], path: str | Path) -> None:
         MissingDependencyError: matplotlib is not installed.
         OutputError: the picture cannot be written, or is of another kind than `PICTURE_SUFFIXES`.
     """
-    if Path(path).suffix.lower() not in PICTURE_SUFFIXES:
-        raise OutputError(f"{path} is no picture to draw: use {', '.join(PICTURE_SUFFIXES)}")
+    path = check_plot_output(path)
     means, covariances, shares = project_styles(styles)
     try:
         from matplotlib.figure import Figure
