@@ -11,6 +11,7 @@ from svp_diffusers.checkpoints.loading import (
     DTYPES,
     check_components,
     download_checkpoint,
+    find_checkpoint,
     locate,
 )
 from svp_diffusers.errors import CheckpointError
@@ -52,14 +53,26 @@ def find_lip_sync(model: str | Path) -> LipSyncCheckpoint:
             "`svp convert latentsync` makes one."
         )
     check_components(folder)
-    halvings = len(read_config(folder, "vae").get("block_out_channels", [0] * 4)) - 1
     return LipSyncCheckpoint(
         folder=folder,
         fps=Fraction(index.get("fps", 25.0)).limit_denominator(1001),
-        size=read_config(folder, "unet")["sample_size"] * 2**halvings,
+        size=read_config(folder, "unet")["sample_size"] * 8,
         num_inference_steps=index.get("num_inference_steps", 20),
         guidance_scale=index.get("guidance_scale", 1.5),
     )
+
+
+def find_any_checkpoint(model: str | Path | None) -> Path:
+    """The folder of a checkpoint of either pipeline; of a lip-sync one only if it lies here.
+
+    Raises:
+        CheckpointError: see `find_checkpoint` and `find_lip_sync`.
+    """
+    folder = Path(locate(model))
+    if folder.exists() and is_lip_sync(read_model_index(folder)):
+        check_components(folder)
+        return folder
+    return find_checkpoint(model)
 
 
 def load_lip_sync(folder: Path, device: torch.device, dtype: str) -> LipSyncPipeline:
