@@ -6,7 +6,12 @@ from pathlib import Path
 
 from safetensors import SafetensorError, safe_open
 
-from svp_diffusers.checkpoints.json_files import COMPONENTS, read_config, read_model_index
+from svp_diffusers.checkpoints.json_files import (
+    is_lip_sync,
+    list_components,
+    read_config,
+    read_model_index,
+)
 from svp_diffusers.errors import CheckpointError
 
 
@@ -35,15 +40,15 @@ class Description:
 
     Attributes:
         components: in the order of the pipeline.
-        size: side of its videos in pixels.
-        layout: of its head keypoints, "head8" or "v3".
-        style_dim: size of a style vector.
+        size: side of its videos in pixels, or of the faces that a lip-sync checkpoint paints.
+        layout: of its head keypoints, "head8" or "v3"; None of a lip-sync checkpoint.
+        style_dim: size of a style vector; 0 of a lip-sync checkpoint.
         styles: names in its style bank.
     """
 
     components: list[Component]
     size: int
-    layout: str
+    layout: str | None
     style_dim: int
     styles: list[str]
 
@@ -55,10 +60,14 @@ def describe_checkpoint(folder: Path) -> Description:
         CheckpointError: if a configuration or a weight file is damaged.
     """
     index = read_model_index(folder)
+    components = [_describe(folder / name, index[name][1]) for name in list_components(index)]
+    size = 8 * read_config(folder, "unet")["sample_size"]
+    if is_lip_sync(index):
+        return Description(components, size, layout=None, style_dim=0, styles=[])
     style = read_config(folder, "style_encoder")
     return Description(
-        components=[_describe(folder / name, index[name][1]) for name in COMPONENTS],
-        size=8 * read_config(folder, "unet")["sample_size"],
+        components=components,
+        size=size,
         layout=read_config(folder, "head_guider")["keypoint_layout"],
         style_dim=style["style_dim"],
         styles=list(style["style_names"]),
