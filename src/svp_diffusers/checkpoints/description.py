@@ -6,7 +6,12 @@ from pathlib import Path
 
 from safetensors import SafetensorError, safe_open
 
-from svp_diffusers.checkpoints.json_files import COMPONENTS, read_config, read_model_index
+from svp_diffusers.checkpoints.json_files import (
+    COMPONENTS,
+    OPTIONAL_COMPONENTS,
+    read_config,
+    read_model_index,
+)
 from svp_diffusers.errors import CheckpointError
 
 
@@ -34,7 +39,7 @@ class Description:
     """A checkpoint.
 
     Attributes:
-        components: in the order of the pipeline.
+        components: in the order of the pipeline, of the optional ones those that are there.
         size: side of its videos in pixels.
         layout: of its head keypoints, "head8" or "v3".
         style_dim: size of a style vector.
@@ -56,8 +61,9 @@ def describe_checkpoint(folder: Path) -> Description:
     """
     index = read_model_index(folder)
     style = read_config(folder, "style_encoder")
+    there = [*COMPONENTS, *(name for name in OPTIONAL_COMPONENTS if (index.get(name) or [None])[0])]
     return Description(
-        components=[_describe(folder / name, index[name][1]) for name in COMPONENTS],
+        components=[_describe(folder / name, index[name][1]) for name in there],
         size=8 * read_config(folder, "unet")["sample_size"],
         layout=read_config(folder, "head_guider")["keypoint_layout"],
         style_dim=style["style_dim"],

@@ -22,6 +22,7 @@ COMPONENTS = (
     "style_encoder",
     "scheduler",
 )
+OPTIONAL_COMPONENTS = ("face_landmarker", "head_motion", "face_projector", "image_encoder")
 
 
 def read_model_index(folder: Path) -> dict[str, Any]:
