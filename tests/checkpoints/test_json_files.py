@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
+from svp_diffusers.checkpoints.description import describe_checkpoint
 from svp_diffusers.checkpoints.json_files import COMPONENTS, read_config, read_model_index
 from svp_diffusers.checkpoints.loading import (
     SVP_TINY,
@@ -119,3 +120,10 @@ def test_names_in_brackets_are_shown_as_they_are(folder: Path) -> None:
     done = CliRunner().invoke(app, ["info", str(folder)])
     assert done.exit_code == 0, done.output
     assert "styles: [red], [/]" in done.output
+
+
+def test_optional_components_are_shown_where_they_are() -> None:
+    index = read_model_index(SVP_TINY)
+    there = [each.name for each in describe_checkpoint(SVP_TINY).components]
+    assert sorted(there) == sorted(name for name in index if (SVP_TINY / name).is_dir())
+    assert {"face_landmarker", "head_motion"} <= set(there)

@@ -324,7 +324,9 @@ CHECKPOINTS: dict[str, MakeFile] = {
 of_files("checkpoint of generate", CHECKPOINTS, lambda path: [*KNOWN, "--model", path])
 of_files("checkpoint of info", CHECKPOINTS, lambda path: ["info", path])
 of_files("checkpoint of demo", CHECKPOINTS, lambda path: ["demo", "-o", "d.mp4", "--model", path])
-of_files("checkpoint of style list", CHECKPOINTS, lambda path: ["style", "list", path])
+of_files(
+    "checkpoint of style list", CHECKPOINTS, lambda path: ["style", "list", "--checkpoint", path]
+)
 of_files(
     "checkpoint of style add",
     CHECKPOINTS,

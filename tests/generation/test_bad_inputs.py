@@ -252,6 +252,7 @@ BAD: dict[str, tuple[type[SVPError], Callable[[Path, Path], Change]]] = {
     "a size that is no multiple of 8": (ConfigurationError, lambda f, t: {"size": 100}),
     "a tiny size": (ConfigurationError, lambda f, t: {"size": 8}),
     "a frame rate of words": (ConfigurationError, lambda f, t: {"fps": "fast"}),
+    "a frame rate with an exponent": (ConfigurationError, lambda f, t: {"fps": "1e9"}),
     "a frame rate of 0": (ConfigurationError, lambda f, t: {"fps": "0"}),
     "a negative temperature": (ConfigurationError, lambda f, t: {"style_temperature": -1.0}),
     "an infinite guidance": (ConfigurationError, lambda f, t: {"guidance_scale": float("inf")}),

@@ -230,7 +230,16 @@ def test_rate_and_time_left_are_of_the_videos_made_now() -> None:
     assert describe_progress(outcomes, 40, 120.0) == (
         "10 of 40 lines: 4 made, 5 kept, 1 failed; 2.0 videos a minute, 0:15:00 left"
     )
-    assert describe_progress([], 3, 0.0) == "0 of 3 lines: 0 made, 0 kept, 0 failed"
+
+
+def test_before_anything_is_made_a_batch_says_what_it_is_doing() -> None:
+    assert describe_progress([], 3, 0.0) == "0 of 3 lines: 0 made, 0 kept, 0 failed; starting"
+    assert describe_progress([Outcome(1, "", KEPT)], 3, 9.0) == (
+        "1 of 3 lines: 0 made, 1 kept, 0 failed; comparing what is there"
+    )
+    assert describe_progress([Outcome(1, "", KEPT)], 1, 9.0) == (
+        "1 of 1 lines: 0 made, 1 kept, 0 failed"
+    )
 
 
 # In processes of their own: what takes long to start is marked slow.

@@ -24,6 +24,7 @@ from svp_diffusers.talkers.speech import synthesise_speech
 from svp_diffusers.talkers.synthesis import SynthesisSettings, synthesise_dataset
 from svp_diffusers.training.audio.configuration import AudioTrainingConfiguration
 from svp_diffusers.training.denoiser.configuration import (
+    DistillationConfiguration,
     ImageTrainingConfiguration,
     StyleAdapterTrainingConfiguration,
     VideoTrainingConfiguration,
@@ -170,6 +171,7 @@ def _configure_trainings(inputs: Path) -> Iterator[tuple[str, Any, dict[str, Any
     adapter = {**denoiser, "pipeline": str(inputs / "base" / "pipeline")}
     yield "video", VideoTrainingConfiguration, adapter
     yield "style-adapter", StyleAdapterTrainingConfiguration, adapter
+    yield "distil", DistillationConfiguration, denoiser
     vae = {**RUN, **talkers, **small, "norm_num_groups": 8, "validation_frames": 8}
     yield "vae", VAETrainingConfiguration, vae
     audio = {"intermediate_size": 64, "num_conv_pos_embeddings": 16, "conv_channels": 32}

@@ -198,9 +198,8 @@ def main() -> None:
         inputs = Path(temporary, "inputs")
         inputs.mkdir()
         write_inputs(inputs)
-        for command in make_commands(inputs):
-            if options.only and command.name not in options.only:
-                continue
+        commands = {command.name: command for command in make_commands(inputs)}
+        for command in map(commands.__getitem__, options.only or commands):
             trial = Trial(command, Path(temporary, command.name.replace(" ", "-")), hub)
             generator = random.Random(f"{options.seed} {command.name}")
             done = try_command(trial, options.points, generator)

@@ -135,17 +135,19 @@ def test_the_bank_of_a_checkpoint(folder: Path) -> None:
     encoder = folder / "encoder"
     svp("style", "add", "happy", happy, "--checkpoint", encoder)
     svp("style", "add", "sad", sad, "--checkpoint", encoder)
-    assert [line.split("\t")[0] for line in svp("style", "list", encoder).splitlines()] == [
+    assert [
+        line.split("\t")[0] for line in svp("style", "list", "--checkpoint", encoder).splitlines()
+    ] == [
         "happy",
         "sad",
     ]
     same = svp("style", "compare", "happy", happy, "--checkpoint", encoder)
     assert "Wasserstein-2 distance\t0.0000" in same
-    svp("style", "plot", encoder, "-o", folder / "bank.png")
+    svp("style", "plot", "--checkpoint", encoder, "-o", folder / "bank.png")
     svp("style", "plot", happy, sad, "-o", folder / "files.png")
     assert (folder / "bank.png").stat().st_size > 1000
     svp("style", "remove", "happy", "--checkpoint", encoder)
-    assert "happy" not in svp("style", "list", encoder)
+    assert "happy" not in svp("style", "list", "--checkpoint", encoder)
 
 
 def test_interrupted_while_it_saves_a_bank_the_checkpoint_still_loads(
@@ -172,9 +174,9 @@ def test_interrupted_while_it_saves_a_bank_the_checkpoint_still_loads(
             patch.setattr(Path, name, interrupt_the_second(name))
         with pytest.raises(KeyboardInterrupt):
             save_style_encoder(changed, encoder)
-    assert "happy" not in svp("style", "list", encoder)
+    assert "happy" not in svp("style", "list", "--checkpoint", encoder)
     svp("style", "add", "happy", happy, "--checkpoint", encoder)
-    assert "happy" in svp("style", "list", encoder)
+    assert "happy" in svp("style", "list", "--checkpoint", encoder)
     assert str(folder) not in (encoder / "config.json").read_text()
     assert (encoder / "README.md").read_text() == "Mine."
     assert not list(folder.glob(".*"))
@@ -183,7 +185,7 @@ def test_interrupted_while_it_saves_a_bank_the_checkpoint_still_loads(
 def test_the_shipped_checkpoint_is_not_changed(folder: Path) -> None:
     with pytest.raises(OutputError, match="a part of this package"):
         svp("style", "remove", "happy", "--checkpoint", "svp-tiny")
-    assert "happy" in svp("style", "list", "svp-tiny")
+    assert "happy" in svp("style", "list")  # of svp-tiny, the default
 
 
 @pytest.mark.parametrize(

@@ -94,7 +94,7 @@ def test_every_command_knows_the_shipped_checkpoint_by_name(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert find_checkpoint("svp-tiny") == find_checkpoint(None) == SVP_TINY
-    assert svp("style", "list", "svp-tiny") == svp("style", "list", SVP_TINY)
+    assert svp("style", "list") == svp("style", "list", "--checkpoint", SVP_TINY)
     assert svp("info", "svp-tiny") == svp("info")
     monkeypatch.chdir(tmp_path)
     (tmp_path / "svp-tiny").mkdir()  # a folder is what it is, as with ids of the Hub

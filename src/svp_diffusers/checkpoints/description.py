@@ -7,6 +7,7 @@ from pathlib import Path
 from safetensors import SafetensorError, safe_open
 
 from svp_diffusers.checkpoints.json_files import (
+    OPTIONAL_COMPONENTS,
     is_lip_sync,
     list_components,
     read_config,
@@ -39,7 +40,7 @@ class Description:
     """A checkpoint.
 
     Attributes:
-        components: in the order of the pipeline.
+        components: in the order of the pipeline, of the optional ones those that are there.
         size: side of its videos in pixels, or of the faces that a lip-sync checkpoint paints.
         layout: of its head keypoints, "head8" or "v3"; None of a lip-sync checkpoint.
         style_dim: size of a style vector; 0 of a lip-sync checkpoint.
@@ -60,7 +61,10 @@ def describe_checkpoint(folder: Path) -> Description:
         CheckpointError: if a configuration or a weight file is damaged.
     """
     index = read_model_index(folder)
-    components = [_describe(folder / name, index[name][1]) for name in list_components(index)]
+    optional = [name for name in OPTIONAL_COMPONENTS if (index.get(name) or [None])[0]]
+    components = [
+        _describe(folder / name, index[name][1]) for name in (*list_components(index), *optional)
+    ]
     size = 8 * read_config(folder, "unet")["sample_size"]
     if is_lip_sync(index):
         return Description(components, size, layout=None, style_dim=0, styles=[])

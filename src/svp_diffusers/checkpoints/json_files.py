@@ -23,6 +23,7 @@ COMPONENTS = (
     "style_encoder",
     "scheduler",
 )
+OPTIONAL_COMPONENTS = ("face_landmarker", "head_motion", "face_projector", "image_encoder")
 LIP_SYNC_COMPONENTS = (
     "vae",
     "unet",

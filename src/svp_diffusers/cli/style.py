@@ -122,13 +122,11 @@ def mix(
 
 
 @app.command("list")
-def list_styles(
-    checkpoint: Annotated[str, typer.Argument(help="Folder or Hub id.")],
-) -> None:
+def list_styles(checkpoint: Checkpoint = None) -> None:
     """List the styles in a checkpoint's bank."""
     from svp_diffusers.checkpoints.loading import load_style_encoder
 
-    encoder = load_style_encoder(checkpoint)
+    encoder = load_style_encoder(checkpoint or "svp-tiny")
     for name, style in encoder.style_bank.items():
         distance = float(style.wasserstein(encoder.prior()))
         say(f"{name}\twidth {style.std.mean():.3f}\tdistance from prior {distance:.3f}")
@@ -146,16 +144,23 @@ def compare(first: Style, second: Style, checkpoint: Checkpoint = None) -> None:
 
 
 @app.command()
-def plot(styles: Styles, output: Output, checkpoint: Checkpoint = None) -> None:
-    """Draw a map of styles: give style files and names, or one checkpoint for its whole bank."""
+def plot(
+    output: Output,
+    styles: Annotated[
+        list[str] | None,
+        typer.Argument(help="Style files, or names in the checkpoint. Default: all of its names."),
+    ] = None,
+    checkpoint: Checkpoint = None,
+) -> None:
+    """Draw a map of styles, or of all in a checkpoint's bank."""
     from svp_diffusers.checkpoints.loading import load_style_encoder
     from svp_diffusers.style.plot import check_plot_output, plot_styles
 
     check_plot_output(output)
-    if len(styles) == 1 and not styles[0].endswith(".safetensors"):
-        loaded = list(load_style_encoder(styles[0]).style_bank.values())
-    else:
+    if styles:
         loaded = _load(styles, checkpoint)
+    else:
+        loaded = list(load_style_encoder(checkpoint or "svp-tiny").style_bank.values())
     plot_styles(loaded, output)
     say(output)
 

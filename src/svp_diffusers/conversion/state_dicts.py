@@ -1,5 +1,6 @@
 """Reading published weight files and accounting for every key of them."""
 
+import pickle
 import zipfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -55,8 +56,10 @@ def _read(path: Path) -> Any:
         mapped = zipfile.is_zipfile(path)
         return torch.load(path, map_location="cpu", weights_only=True, mmap=mapped)
     except Exception as error:
+        # PyTorch's own words advise to run what the file holds.
+        why = "it holds more" if isinstance(error, pickle.UnpicklingError) else str(error)
         raise CheckpointError(
-            f"{path} cannot be read as weights ({error}). It must be safetensors, or a PyTorch "
+            f"{path} cannot be read as weights ({why}). It must be safetensors, or a PyTorch "
             "file holding only a dict of tensors; download it again if it was cut."
         ) from error
 

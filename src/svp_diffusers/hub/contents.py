@@ -39,7 +39,10 @@ def list_files(folder: Path) -> list[str]:
         CheckpointError: if the folder is missing, or a file in it is a link to outside of it.
     """
     if not folder.is_dir():
-        raise CheckpointError(f"{folder} is not a folder.")
+        raise CheckpointError(
+            f"{folder} is not a folder: give one of a checkpoint, a LoRA, a style adapter or a "
+            "style, whose file is named style.safetensors."
+        )
     paths = sorted(path for path in folder.rglob("*") if path.is_file())
     for path in paths:
         if not path.resolve().is_relative_to(folder.resolve()):
@@ -75,7 +78,8 @@ def check_names(names: Iterable[str], where: str) -> str:
     kinds = [kind for marker, kind in MARKERS.items() if marker in names]
     if not kinds:
         raise CheckpointError(
-            f"{where} holds no checkpoint, LoRA, style or style adapter: {list(MARKERS)}."
+            f"{where} holds no checkpoint, LoRA, style or style adapter: it has none of "
+            f"{', '.join(MARKERS)}."
         )
     return kinds[0]
 

@@ -67,7 +67,8 @@ def parse_fps(value: str | float | Fraction) -> Fraction:
         fps = Fraction(text)
     except (ValueError, ZeroDivisionError) as error:
         raise ConfigurationError(
-            f"frame rate {text!r} is not a number; write 25, 29.97 or 30000/1001"
+            f"frame rate {text!r}: write a number from 1 to {MAXIMUM_FPS} without an exponent, "
+            "such as 25, 29.97 or 30000/1001"
         ) from error
     if not 1 <= fps <= MAXIMUM_FPS:
         raise ConfigurationError(f"frame rate {text} is not between 1 and {MAXIMUM_FPS}")

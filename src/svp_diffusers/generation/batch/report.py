@@ -62,4 +62,6 @@ def describe_progress(outcomes: Iterable[Outcome], total: int, seconds: float) -
         if done < total:
             left = round((total - done) * seconds / made)
             said += f", {left // 3600}:{left // 60 % 60:02}:{left % 60:02} left"
+    elif done < total:
+        said += "; comparing what is there" if results[KEPT] else "; starting"
     return said
