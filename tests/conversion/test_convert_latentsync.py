@@ -12,6 +12,7 @@ from parity import RUN_TOLERANCE, TOLERANCE, difference
 from safetensors.torch import load_file
 
 from svp_diffusers.cli.main import main
+from svp_diffusers.conversion import writing
 from svp_diffusers.pipelines.pipeline_lip_sync import LipSyncPipeline, draw_mask
 from svp_diffusers.pipelines.windows_svp import divide_frames
 
@@ -199,6 +200,22 @@ def test_a_wrong_argument_is_named(
     given = {"faces": torch.zeros(4, 3, SIDE, SIDE), "audio": torch.ones(2560) * 0.1, **options}
     with pytest.raises(ValueError, match=said):
         pipeline(**given)
+
+
+def test_shards_hold_the_same_weights(
+    converted: Path, parity: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each is made of the published file anew, new style attention included."""
+    monkeypatch.setattr(writing, "SHARD_SIZE", "4MB")
+    assert convert(monkeypatch, tmp_path / "sharded", parity) == 0
+    shards = sorted((tmp_path / "sharded" / "unet").glob("*.safetensors"))
+    assert len(shards) > 1
+    weights: dict[str, torch.Tensor] = {}
+    for shard in shards:
+        weights |= load_file(shard)
+    whole = load_file(converted / "unet" / "diffusion_pytorch_model.safetensors")
+    assert weights.keys() == whole.keys()
+    assert all(torch.equal(weights[name], whole[name]) for name in whole)
 
 
 def test_what_the_checkpoint_says_of_itself(converted: Path) -> None:

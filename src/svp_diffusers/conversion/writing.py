@@ -20,7 +20,7 @@ from svp_diffusers.models.style_encoder_svp import StyleEncoder
 from svp_diffusers.pipelines.pipeline_svp_talking_head import SVPTalkingHeadPipeline
 from svp_diffusers.speech.features import LOG_MEL_BANDS
 
-SHARD_SIZE = "2GB"  # safetensors copies a shard when it writes it
+SHARD_SIZE = "500MB"  # of which a conversion holds two, and what they were made of
 WEIGHTS_PATTERN = "diffusion_pytorch_model{suffix}.safetensors"
 
 
@@ -90,8 +90,7 @@ def write_components(
         for name, make in components.items():
             component: Any = make()
             if isinstance(component, nn.Module):
-                _save(component, folder / name, dtype)
-                component = component.to("meta")  # what is left of it is its configuration
+                component = _save(component, make, folder / name, dtype)
             else:
                 component.save_pretrained(folder / name)
             outlines[name] = component
@@ -108,26 +107,37 @@ def build_style_encoder(
     return encoder
 
 
-def _save(network: Any, folder: Path, dtype: torch.dtype) -> None:
-    """Save a network as `save_pretrained` does, a shard converted and written at a time."""
+def _save(network: Any, make: Callable[[], Any], folder: Path, dtype: torch.dtype) -> Any:
+    """Save a network as `save_pretrained` does, a shard converted and written at a time.
+
+    For each shard the network is made anew: its weights are mapped files, of which pages that were
+    read would stay in memory as long as any of them is in use.
+
+    Returns:
+        What is left of it without its weights: its configuration.
+    """
     if isinstance(network, PreTrainedModel):
         network.to(dtype).save_pretrained(folder, max_shard_size=SHARD_SIZE)
-        return
+        return network.to("meta")
     network.save_config(folder)
-    weights = network.state_dict()
     plan = split_torch_state_dict_into_shards(
-        {name: _outline(weight, dtype) for name, weight in weights.items()},
+        {name: _outline(weight, dtype) for name, weight in network.state_dict().items()},
         filename_pattern=WEIGHTS_PATTERN,
         max_shard_size=SHARD_SIZE,
     )
-    for file, names in plan.filename_to_tensors.items():
+    for number, (file, names) in enumerate(plan.filename_to_tensors.items()):
+        network = make() if number else network
+        weights = network.state_dict()
         shard = {name: _convert(weights[name], dtype).contiguous() for name in names}
         save_file(shard, folder / file, metadata={"format": "pt"})
+        del weights, shard
+        network = network.to("meta")
     if plan.is_sharded:
         index = {"metadata": plan.metadata, "weight_map": plan.tensor_to_filename}
         text = json.dumps(index, indent=2, sort_keys=True) + "\n"
         path = folder / f"{WEIGHTS_PATTERN.format(suffix='')}.index.json"
         path.write_text(text, encoding="utf-8")
+    return network
 
 
 def _convert(weight: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
