@@ -5,14 +5,11 @@ from typing import Any
 
 import pytest
 import torch
-from diffusers import DDIMScheduler
 from diffusers.models.resnet import ResnetBlock2D
 from parity import (
-    RUN_TOLERANCE,
     TIMESTEPS,
     TOLERANCE,
     Golden,
-    denoise,
     difference,
     log_mel,
     use_stock_motion_norms,
@@ -26,7 +23,6 @@ from svp_diffusers.errors import CheckpointError
 from svp_diffusers.models.temporal_unet_svp import ClipGroupNorm, TemporalUNet
 
 HEARD = slice(10, 15)  # the frames whose audio the single predictions hear
-CLIP = 16
 
 
 class LatentSync(Golden):
@@ -43,10 +39,8 @@ class LatentSync(Golden):
             weights[stray] = weights.pop("conv_in.bias")
         return convert_temporal_unet(weights, self.unet_config, motion_num_attention_heads=4)
 
-    def pictures(self, prefix: str = "") -> list[torch.Tensor]:
-        return [
-            self.io[f"{prefix}{name}"] for name in ("mask", "masked_latents", "reference_latents")
-        ]
+    def pictures(self) -> list[torch.Tensor]:
+        return [self.io[name] for name in ("mask", "masked_latents", "reference_latents")]
 
     def predict(
         self,
@@ -70,33 +64,6 @@ class LatentSync(Golden):
             **changes,
         }
         return torch.cat(self.predict(self.io["latents"], timestep, **given))
-
-    def run(
-        self,
-        frames: int = 21,
-        guidance_scale: float = 1.5,
-        noise: torch.Tensor | None = None,
-        windows: list[list[int]] | None = None,
-        **scheduler: Any,
-    ) -> torch.Tensor:
-        """Three steps of the published inference of the first frames, chunk after chunk."""
-        pictures = torch.cat(self.pictures("run_"), dim=1)[:, :, :frames]
-        if noise is None:
-            noise = self.io["run_noise"].expand(-1, -1, frames, -1, -1)
-        config = dict(self.modules["scheduler"])
-        for unknown in ("_class_name", "skip_prk_steps"):
-            del config[unknown]
-        if windows is None:
-            windows = [[*range(i, min(i + CLIP, frames))] for i in range(0, frames, CLIP)]
-        return denoise(
-            lambda latents, timestep, window: self.predict(
-                latents, timestep, self.io["audio_tokens"][window], pictures[:, :, window]
-            ),
-            noise,
-            DDIMScheduler(**{**config, **scheduler}),
-            guidance_scale,
-            lambda step: windows,
-        )
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -123,10 +90,6 @@ def test_what_whisper_hears(golden: LatentSync) -> None:
 def test_prediction(golden: LatentSync, timestep: int) -> None:
     prediction = golden.predict_golden(timestep)
     assert difference(prediction, golden.io[f"pred_t{timestep}"]) < TOLERANCE
-
-
-def test_run(golden: LatentSync) -> None:
-    assert difference(golden.run(), golden.io["run_latents"]) < RUN_TOLERANCE
 
 
 # What each mistake costs; a comparison that does not see it proves nothing.
@@ -189,34 +152,6 @@ def test_other_pictures_would_be_seen(golden: LatentSync, mistake: str) -> None:
     }[mistake]
     prediction = golden.predict_golden(pictures=torch.cat(pictures, dim=1))
     assert difference(prediction, golden.io["pred_t401"]) > 0.1
-
-
-@pytest.mark.parametrize(
-    "mistake",
-    [
-        {"beta_schedule": "linear"},
-        {"prediction_type": "v_prediction"},
-        {"timestep_spacing": "trailing"},
-        {"set_alpha_to_one": True},
-        {"steps_offset": 0},
-        {"guidance_scale": 1.0},
-    ],
-    ids=lambda mistake: next(iter(mistake)),
-)
-def test_another_run_would_be_seen(golden: LatentSync, mistake: dict[str, Any]) -> None:
-    run = golden.run(CLIP, **mistake)  # the first chunk, which no other changes
-    assert difference(run, golden.io["run_latents"][:, :, :CLIP]) > 0.1
-
-
-def test_noise_of_its_own_for_every_frame_would_be_seen(golden: LatentSync) -> None:
-    noise = torch.randn(1, 4, CLIP, 16, 16, generator=torch.Generator().manual_seed(0))
-    run = golden.run(CLIP, noise=noise)
-    assert difference(run, golden.io["run_latents"][:, :, :CLIP]) > 0.1
-
-
-def test_windows_that_overlap_would_be_seen(golden: LatentSync) -> None:
-    run = golden.run(windows=[[*range(16)], [*range(12, 21)]])
-    assert difference(run, golden.io["run_latents"]) > 0.1
 
 
 def test_a_batch_of_clips_is_refused(golden: LatentSync) -> None:

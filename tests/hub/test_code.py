@@ -40,6 +40,13 @@ def test_a_saved_pipeline_carries_that_code(tmp_path: Path) -> None:
         assert (tmp_path / name).read_bytes() == source.read_bytes()
 
 
+def test_the_lip_sync_pipelines_file_imports_what_its_siblings_import() -> None:
+    pipeline = code_files()["pipeline.py"].with_name("pipeline_lip_sync.py")
+    siblings = set(get_relative_imports(pipeline))
+    for name in siblings:
+        assert set(get_relative_imports(pipeline.with_name(f"{name}.py"))) <= siblings
+
+
 def test_the_pipelines_file_imports_every_sibling_itself() -> None:
     """diffusers copies the files that it names from a folder, but not those that they name."""
     pipeline = code_files()["pipeline.py"]

@@ -10,7 +10,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import soundfile
 from loopback import LoopbackHub
+from PIL import Image
 from transformers import (
     CLIPVisionConfig,
     CLIPVisionModelWithProjection,
@@ -20,7 +22,7 @@ from transformers import (
 )
 
 from svp_diffusers.media.manifest import hash_folder
-from svp_diffusers.media.video import write_video
+from svp_diffusers.media.video import read_frames, write_video
 from svp_diffusers.samples import PORTRAITS, SPEECH
 
 SVP = Path(sys.executable).with_name("svp")
@@ -296,3 +298,68 @@ def test_animate_anyone_and_a_video(
     )
     assert made.returncode == 0, made.stderr[-3000:]
     assert (tmp_path / "video.mp4").stat().st_size > 0
+
+
+def write_speech(path: Path) -> None:
+    """The beginning of a sample, so that few frames are made."""
+    soundfile.write(path, soundfile.read(SPEECH[0])[0][:4800], 16000)
+
+
+LIPS = """
+import numpy as np
+from diffusers import DiffusionPipeline
+sys.meta_path.insert(0, client.PackageBlocker())
+pipe = DiffusionPipeline.from_pretrained("org/lips", trust_remote_code=True)
+faces, speech = np.zeros((3, 128, 128, 3), np.uint8), 0.1 * np.ones(1920, np.float32)
+frames = pipe(faces, speech, output_type="np", num_inference_steps=1).frames
+result = [type(pipe).__name__, list(frames.shape)]
+"""
+
+
+@pytest.mark.slow
+def test_latentsync_a_video_with_other_lips_and_a_push(
+    hub: LoopbackHub,
+    parity: Path,
+    tmp_path: Path,
+    client_environment: Environment,
+    run_python: Callable[..., object],
+) -> None:
+    golden, folder = parity / "latentsync", tmp_path / "published"
+    (folder / "whisper").mkdir(parents=True)
+    shutil.copy(golden / "latentsync_unet.pt", folder)
+    shutil.copy(golden / "whisper" / "tiny.pt", folder / "whisper")
+    (folder / "stable_syncnet.pt").write_bytes(b"not needed")
+    hub.add_folder("ByteDance/LatentSync-1.6", folder)
+    environment, output = client_environment(), tmp_path / "latentsync"
+
+    def svp(*arguments: object, **variables: str) -> subprocess.CompletedProcess[str]:
+        done = subprocess.run(
+            [str(part) for part in (SVP, *arguments)],
+            env={**environment, **variables},
+            capture_output=True,
+            text=True,
+        )
+        assert done.returncode == 0, done.stderr[-3000:]
+        return done
+
+    options = ["--unet-config", golden / "unet_config.json", "--motion-heads", 4]
+    options += ["--vae", parity / "hallo" / "vae", "-o", output]
+    done = svp("convert", "latentsync", "--from-hub", *options)
+    for said in ("latentsync_unet.pt", "GB", "OpenRAIL++"):
+        assert said in done.stderr  # before the download
+    assert f"svp lip-sync video.mp4 speech.wav --model {output}" in done.stdout.replace("\n", "")
+    cached = [path.name for path in Path(environment["HF_HOME"]).rglob("*.pt")]
+    assert "stable_syncnet.pt" not in cached
+
+    person = np.asarray(Image.open(PORTRAITS[0]).convert("RGB"))
+    write_video(tmp_path / "video.mp4", iter([person] * 3), Fraction(25))
+    write_speech(tmp_path / "speech.wav")
+    given = [tmp_path / "video.mp4", tmp_path / "speech.wav", "--steps", 1, "-o"]
+    here = tmp_path / "here.mp4"
+    svp("lip-sync", *given, here, "--model", output, HF_HUB_OFFLINE="1")
+    assert "lip-sync: paints aligned faces of 128 pixels" in svp("info", output).stdout
+    svp("push", output, "org/lips")
+    svp("lip-sync", *given, tmp_path / "there.mp4", "--model", "org/lips")
+    videos = [list(read_frames(path)) for path in (here, tmp_path / "there.mp4")]
+    assert all((ours == theirs).all() for ours, theirs in zip(*videos, strict=True))
+    assert run_python(LIPS) == ["LipSyncPipeline", [3, 128, 128, 3]]

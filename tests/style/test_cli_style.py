@@ -231,6 +231,19 @@ def test_names_are_those_of_svp_tiny_where_no_checkpoint_is_named(tmp_path: Path
     torch.testing.assert_close(style.mean, expected.mean.cpu())
 
 
+@pytest.mark.slow
+def test_the_style_of_a_real_clip_lies_among_those_of_the_bank(
+    tmp_path: Path, real_data: Path
+) -> None:
+    path = tmp_path / "clip.style.safetensors"
+    svp("style", "encode", real_data / "clips/vasa_3/clip.mp4", "-o", path)
+    encoder = load_style_encoder("svp-tiny")
+    bank = torch.stack([encoder.get_style(name).mean.float() for name in encoder.style_bank])
+    centre = bank.mean(dim=0)
+    furthest = (bank - centre).norm(dim=-1).max()
+    assert (load_style(path).mean - centre).norm() < furthest
+
+
 @pytest.mark.parametrize("name", ["prior", "from_audio", "0:happy", "happy,sad", "a/b"])
 def test_a_name_that_means_something_else_is_refused(folder: Path, name: str) -> None:
     with pytest.raises(StyleError, match="cannot add style"):

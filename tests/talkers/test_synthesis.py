@@ -10,6 +10,7 @@ from typer.testing import CliRunner
 from svp_diffusers.cli.main import app
 from svp_diffusers.data.shards import read_index, verify
 from svp_diffusers.errors import ConfigurationError, DatasetError, StyleError
+from svp_diffusers.expression.arkit import ARKIT_BLENDSHAPES
 from svp_diffusers.media.video import probe
 from svp_diffusers.talkers.contact_sheet import draw_talkers
 from svp_diffusers.talkers.manner import EMOTIONS, MANNER_NAMES
@@ -162,6 +163,25 @@ def test_the_same_clip_is_acted_whatever_the_look() -> None:
     corners = np.concatenate([rendered.frames[:, :4, :4], rendered.frames[:, :4, -4:]])
     pictured = np.concatenate([rendered.reference[:4, :4], rendered.reference[:4, -4:]])
     assert np.abs(corners.astype(int).mean(0) - pictured.reshape(2, 4, 4, 3).mean(0)).max() < 8
+
+
+def test_mixed_expressions_tell_nothing_of_the_mouth_by_the_cheeks_or_of_the_clip() -> None:
+    names = ("mouthSmileLeft", "cheekSquintLeft")
+    columns = [ARKIT_BLENDSHAPES.index(name) for name in names]
+
+    def correlation(settings: SynthesisSettings) -> tuple[float, float]:
+        """Of the two coefficients, and of the first and the last frame's smile."""
+        clips = [act_clip(settings, index).performance.expression for index in range(60)]
+        smile, cheek = np.concatenate(clips)[:, columns].T
+        ends = np.array([clip[[0, -1], columns[0]] for clip in clips])
+        return float(np.corrcoef(smile, cheek)[0, 1]), float(np.corrcoef(ends.T)[0, 1])
+
+    natural, mixed = correlation(SMALL), correlation(replace(SMALL, mixed_expressions=True))
+    assert min(natural) > 0.5
+    assert max(np.abs(mixed)) < 0.3
+    take, same = act_clip(SMALL, 0), act_clip(replace(SMALL, mixed_expressions=True), 0)
+    assert take.utterance.text == same.utterance.text
+    assert take.performance.poses == same.performance.poses
 
 
 def test_the_command_writes_a_dataset_that_verifies(tmp_path: Path) -> None:

@@ -7,8 +7,9 @@ from pathlib import Path
 from safetensors import SafetensorError, safe_open
 
 from svp_diffusers.checkpoints.json_files import (
-    COMPONENTS,
     OPTIONAL_COMPONENTS,
+    is_lip_sync,
+    list_components,
     read_config,
     read_model_index,
 )
@@ -40,15 +41,15 @@ class Description:
 
     Attributes:
         components: in the order of the pipeline, of the optional ones those that are there.
-        size: side of its videos in pixels.
-        layout: of its head keypoints, "head8" or "v3".
-        style_dim: size of a style vector.
+        size: side of its videos in pixels, or of the faces that a lip-sync checkpoint paints.
+        layout: of its head keypoints, "head8" or "v3"; None of a lip-sync checkpoint.
+        style_dim: size of a style vector; 0 of a lip-sync checkpoint.
         styles: names in its style bank.
     """
 
     components: list[Component]
     size: int
-    layout: str
+    layout: str | None
     style_dim: int
     styles: list[str]
 
@@ -60,11 +61,16 @@ def describe_checkpoint(folder: Path) -> Description:
         CheckpointError: if a configuration or a weight file is damaged.
     """
     index = read_model_index(folder)
+    optional = [name for name in OPTIONAL_COMPONENTS if (index.get(name) or [None])[0]]
+    names = [*list_components(index), *optional]
+    components = [_describe(folder / name, index[name][1]) for name in names]
+    size = 8 * read_config(folder, "unet")["sample_size"]
+    if is_lip_sync(index):
+        return Description(components, size, layout=None, style_dim=0, styles=[])
     style = read_config(folder, "style_encoder")
-    there = [*COMPONENTS, *(name for name in OPTIONAL_COMPONENTS if (index.get(name) or [None])[0])]
     return Description(
-        components=[_describe(folder / name, index[name][1]) for name in there],
-        size=8 * read_config(folder, "unet")["sample_size"],
+        components=components,
+        size=size,
         layout=read_config(folder, "head_guider")["keypoint_layout"],
         style_dim=style["style_dim"],
         styles=list(style["style_names"]),

@@ -1,5 +1,6 @@
 """The JSON files of a checkpoint: read and checked before any weight is loaded."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -23,6 +24,25 @@ COMPONENTS = (
     "scheduler",
 )
 OPTIONAL_COMPONENTS = ("face_landmarker", "head_motion", "face_projector", "image_encoder")
+LIP_SYNC_COMPONENTS = (
+    "vae",
+    "unet",
+    "audio_encoder",
+    "feature_extractor",
+    "audio_projector",
+    "scheduler",
+)
+
+
+def is_lip_sync(index: Mapping[str, Any]) -> bool:
+    """Whether a checkpoint, by its index, is one of `LipSyncPipeline`."""
+    named = index.get("_class_name")
+    return (named[-1] if isinstance(named, list) and named else named) == "LipSyncPipeline"
+
+
+def list_components(index: Mapping[str, Any]) -> tuple[str, ...]:
+    """The components that a checkpoint must have, by its index."""
+    return LIP_SYNC_COMPONENTS if is_lip_sync(index) else COMPONENTS
 
 
 def read_model_index(folder: Path) -> dict[str, Any]:

@@ -12,9 +12,16 @@ from types import NoneType
 from typing import Any
 
 import torch
+from diffusers import DiffusionPipeline
 from huggingface_hub import snapshot_download
 
-from svp_diffusers.checkpoints.json_files import COMPONENTS, read_config, read_model_index
+from svp_diffusers.checkpoints.json_files import (
+    COMPONENTS,
+    is_lip_sync,
+    list_components,
+    read_config,
+    read_model_index,
+)
 from svp_diffusers.errors import CheckpointError, ConfigurationError, OutputError
 from svp_diffusers.media.output import atomic_folder, restore_folder
 from svp_diffusers.models.style_encoder_svp import StyleEncoder
@@ -83,14 +90,25 @@ def find_checkpoint(model: str | Path | None) -> Path:
         CheckpointError: if it cannot be found, or a component is missing.
     """
     located = locate(model)
-    folder = Path(located) if Path(located).exists() else _download(str(located))
+    is_here = Path(located).exists()
+    folder = Path(located) if is_here else download_checkpoint(str(located), SVPTalkingHeadPipeline)
+    if is_lip_sync(read_model_index(folder)):
+        raise CheckpointError(
+            f"{folder} is a lip-sync checkpoint, which is given a video in place of a portrait: "
+            "use `svp lip-sync`."
+        )
     check_components(folder)
     return folder
 
 
-def _download(repository: str) -> Path:
+def download_checkpoint(repository: str, pipeline: type[DiffusionPipeline]) -> Path:
+    """Download the checkpoint of a pipeline to the Hub's cache.
+
+    Raises:
+        CheckpointError: if it cannot be had.
+    """
     try:
-        return Path(SVPTalkingHeadPipeline.download(repository))
+        return Path(pipeline.download(repository))
     except (OSError, ValueError) as error:
         raise CheckpointError(_describe_missing(repository, error)) from error
 
@@ -104,7 +122,7 @@ def _describe_missing(repository: str, error: Exception) -> str:
 
 
 def check_components(folder: Path) -> None:
-    """Check that a folder holds a checkpoint of our pipeline, with every component.
+    """Check that a folder holds a checkpoint of one of our pipelines, with every component.
 
     Raises:
         CheckpointError: naming what is missing.
@@ -112,7 +130,7 @@ def check_components(folder: Path) -> None:
     entries = read_model_index(folder)
     missing = [
         name
-        for name in COMPONENTS
+        for name in list_components(entries)
         if not any(entries.get(name) or ()) or not (folder / name).is_dir()
     ]
     if missing:

@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from svp_diffusers.cli.converting import check_folder, choose_published, convert_files, folder_of
 from svp_diffusers.cli.printing import say
 
 if TYPE_CHECKING:
     import torch
-
-    from svp_diffusers.conversion.published import Published
 
 app = typer.Typer(help="Turn published checkpoints into ours.", no_args_is_help=True)
 
@@ -43,22 +40,6 @@ AudioEncoder = Annotated[
     str | None,
     typer.Option(help="Folder or Hub id. Default: facebook/wav2vec2-base-960h."),
 ]
-
-_SPEAKS = (
-    "a portrait and speech to a video; style is untrained). Next:\n"
-    "  svp generate portrait.png speech.wav --model {output} -o video.mp4"
-)
-# What each checkpoint is for, and the next command.
-PURPOSES = {
-    "v-express": _SPEAKS,
-    "echomimic": _SPEAKS,
-    "hallo": _SPEAKS,
-    "animate-anyone": "a portrait and pictures of poses to a video; it hears nothing). Next:\n"
-    "  svp generate portrait.png speech.wav --model {output} --pose-video poses.mp4 -o video.mp4",
-    "aniportrait": "a start for training: it hears nothing yet). Next, on cached clips:\n"
-    "  svp train image --config image.yaml    # pipeline: {output}\n"
-    "  svp train video --config video.yaml    # pipeline: what the image stage made",
-}
 
 
 @app.command("v-express")
@@ -107,8 +88,8 @@ def convert_v_express(
         )
         write_v_express(files, output, card, dtype)
 
-    published = _choose(PUBLISHED, repository, revision)
-    _convert("v-express", output, dtype, given, published, from_hub, write)
+    published = choose_published(PUBLISHED, repository, revision)
+    convert_files("v-express", output, dtype, given, published, from_hub, write)
 
 
 @app.command("echomimic")
@@ -150,15 +131,15 @@ def convert_echomimic(
     def write(paths: dict[str, Path], card: str, dtype: torch.dtype) -> None:
         files = EchoMimicFiles(
             **{name: paths[name] for name in given},
-            vae=vae or _folder_of(paths, "vae", DEFAULT_VAE),
+            vae=vae or folder_of(paths, "vae", DEFAULT_VAE),
             unet_config=unet_config,
             motion_heads=motion_heads,
         )
         write_echomimic(files, output, card, accelerated, dtype)
 
     published = PUBLISHED_ACCELERATED if accelerated else PUBLISHED
-    published = _choose(published, repository, revision)
-    _convert("echomimic", output, dtype, given, published, from_hub, write)
+    published = choose_published(published, repository, revision)
+    convert_files("echomimic", output, dtype, given, published, from_hub, write)
 
 
 @app.command("hallo")
@@ -184,15 +165,15 @@ def convert_hallo(
     def write(paths: dict[str, Path], card: str, dtype: torch.dtype) -> None:
         files = HalloFiles(
             net=paths["net"],
-            wav2vec2=wav2vec2 or _folder_of(paths, "wav2vec2", DEFAULT_AUDIO_ENCODER),
-            vae=vae or _folder_of(paths, "vae", DEFAULT_VAE),
+            wav2vec2=wav2vec2 or folder_of(paths, "wav2vec2", DEFAULT_AUDIO_ENCODER),
+            vae=vae or folder_of(paths, "vae", DEFAULT_VAE),
             unet_config=unet_config,
             motion_heads=motion_heads,
         )
         write_hallo(files, output, card, dtype)
 
-    published = _choose(PUBLISHED_2 if hallo2 else PUBLISHED, repository, revision)
-    _convert("hallo", output, dtype, {"net": net}, published, from_hub, write)
+    published = choose_published(PUBLISHED_2 if hallo2 else PUBLISHED, repository, revision)
+    convert_files("hallo", output, dtype, {"net": net}, published, from_hub, write)
 
 
 @app.command("animate-anyone")
@@ -242,8 +223,44 @@ def convert_animate_anyone(
         )
         write_animate_anyone(files, output, card, dtype)
 
-    published = _choose(PUBLISHED, repository, revision)
-    _convert("animate-anyone", output, dtype, given, published, from_hub, write)
+    published = choose_published(PUBLISHED, repository, revision)
+    convert_files("animate-anyone", output, dtype, given, published, from_hub, write)
+
+
+@app.command("latentsync")
+def convert_latentsync(
+    output: Output,
+    from_hub: FromHub = False,
+    unet: Annotated[Path | None, typer.Option(help="latentsync_unet.pt")] = None,
+    whisper: Annotated[Path | None, typer.Option(help="whisper/tiny.pt")] = None,
+    vae: Vae = None,
+    release: Annotated[str, typer.Option(help="1.6, of 512 pixels, or 1.5, of 256.")] = "1.6",
+    dtype: Dtype = "float32",
+    repository: Repository = None,
+    revision: Revision = None,
+    unet_config: UnetConfig = None,
+    motion_heads: MotionHeads = 8,
+) -> None:
+    """Convert LatentSync (openrail++): the lips of a video say other speech."""
+    from svp_diffusers.conversion.assembly import DEFAULT_VAE
+    from svp_diffusers.conversion.latentsync import RELEASES, LatentSyncFiles, write_latentsync
+    from svp_diffusers.errors import ConfigurationError
+
+    if release not in RELEASES:
+        raise ConfigurationError(f"--release is one of {', '.join(RELEASES)}; got {release!r}.")
+    given = {"unet": unet, "whisper": whisper}
+
+    def write(paths: dict[str, Path], card: str, dtype: torch.dtype) -> None:
+        files = LatentSyncFiles(
+            **{name: paths[name] for name in given},
+            vae=vae or DEFAULT_VAE,
+            unet_config=unet_config,
+            motion_heads=motion_heads,
+        )
+        write_latentsync(files, output, card, release, dtype)
+
+    published = choose_published(RELEASES[release], repository, revision)
+    convert_files("latentsync", output, dtype, given, published, from_hub, write)
 
 
 @app.command("aniportrait")
@@ -282,8 +299,8 @@ def convert_aniportrait(
         )
         write_aniportrait(files, output, card, dtype)
 
-    published = _choose(PUBLISHED, repository, revision)
-    _convert("aniportrait", output, dtype, given, published, from_hub, write)
+    published = choose_published(PUBLISHED, repository, revision)
+    convert_files("aniportrait", output, dtype, given, published, from_hub, write)
 
 
 @app.command("sd15")
@@ -318,76 +335,9 @@ def _start(
         assemble_from_stable_diffusion,
     )
 
-    _check_folder(output)
+    check_folder(output)
     pipeline = assemble_from_stable_diffusion(
         stable_diffusion, motion_adapter, audio_encoder or DEFAULT_AUDIO_ENCODER
     )
     save_checkpoint(pipeline, output)
     say(f"{output}: saved; `svp info {output}` shows what is in it.")
-
-
-def _choose(published: Published, repository: str | None, revision: str | None) -> Published:
-    """The published files, of another repository or revision if one is named."""
-    return replace(
-        published,
-        repository=repository or published.repository,
-        revision=revision or ("main" if repository else published.revision),
-    )
-
-
-def _convert(
-    family: str,
-    output: Path,
-    dtype: str,
-    given: dict[str, Path | None],
-    published: Published,
-    from_hub: bool,
-    write: Callable[[dict[str, Path], str, torch.dtype], None],
-) -> None:
-    """Find the files, write the checkpoint and its card, and say what it is for."""
-    from svp_diffusers.checkpoints.loading import DTYPES
-    from svp_diffusers.errors import ConfigurationError
-    from svp_diffusers.hub.converted_cards import render_converted_card
-
-    _check_folder(output)
-    if dtype not in DTYPES:
-        raise ConfigurationError(f"--dtype is one of {', '.join(DTYPES)}; got {dtype!r}.")
-    paths, source = _find_files(given, published, from_hub)
-    write(paths, render_converted_card(family, output.name, source), DTYPES[dtype])
-    size = sum(file.stat().st_size for file in output.rglob("*") if file.is_file())
-    say(f"{output}: saved, {size / 1e9:.2f} GB ({PURPOSES[family].format(output=output)}")
-
-
-def _find_files(
-    given: dict[str, Path | None], published: Published, from_hub: bool
-) -> tuple[dict[str, Path], str]:
-    """The path of each file, given by hand or fetched from the Hub, and where they came from."""
-    from svp_diffusers.conversion.published import describe_files, fetch_files, list_files
-    from svp_diffusers.errors import ConfigurationError
-
-    by_hand = {name: path for name, path in given.items() if path is not None}
-    if not from_hub:
-        missing = [f"--{name.replace('_', '-')}" for name in given if name not in by_hand]
-        if missing:
-            raise ConfigurationError(
-                f"{', '.join(missing)} missing: give the files, or --from-hub to fetch them from "
-                f"{published.repository}."
-            )
-        return by_hand, "given by hand"
-    wanted = {name: path for name, path in published.files.items() if name not in by_hand}
-    published = replace(published, files=wanted)
-    commit, sizes = list_files(published)
-    say(describe_files(published, sizes), err=True)
-    return {**by_hand, **fetch_files(published, commit)}, f"{published.repository} at {commit}"
-
-
-def _folder_of(paths: dict[str, Path], name: str, default: str) -> str:
-    """The folder of a file that was fetched, or where else it is found."""
-    return str(paths[name].parent) if name in paths else default
-
-
-def _check_folder(output: Path) -> None:
-    from svp_diffusers.errors import OutputError
-
-    if output.exists() and (not output.is_dir() or any(output.iterdir())):
-        raise OutputError(f"{output} exists and is not an empty folder; name another.")

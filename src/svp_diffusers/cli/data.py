@@ -24,6 +24,14 @@ def synth(
     look: Annotated[
         str, typer.Option(help="drawn, rendered, or mixed: every other person is rendered.")
     ] = "drawn",
+    mix_expressions: Annotated[
+        bool,
+        typer.Option(
+            "--mix-expressions",
+            help="Every frame shows another mouth and face, whatever the sound: for `svp train "
+            "expression`.",
+        ),
+    ] = False,
     workers: Annotated[int, typer.Option(help="Processes; the bytes stay the same.")] = 1,
 ) -> None:
     """Make a dataset of procedural talkers, about whom everything is known."""
@@ -31,7 +39,12 @@ def synth(
     from svp_diffusers.talkers.synthesis import SynthesisSettings, synthesise_dataset
 
     settings = SynthesisSettings(
-        seed=seed, size=size, fps=parse_fps(fps), seconds=seconds, look=look
+        seed=seed,
+        size=size,
+        fps=parse_fps(fps),
+        seconds=seconds,
+        look=look,
+        mixed_expressions=mix_expressions,
     )
     for done, _ in enumerate(synthesise_dataset(output, clips, settings, workers), 1):
         if done % 50 == 0 or done == clips:

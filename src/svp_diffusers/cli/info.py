@@ -15,9 +15,9 @@ def info(
     from rich.table import Table
 
     from svp_diffusers.checkpoints.description import describe_checkpoint
-    from svp_diffusers.checkpoints.loading import find_checkpoint
+    from svp_diffusers.checkpoints.lip_sync import find_any_checkpoint
 
-    description = describe_checkpoint(find_checkpoint(model))
+    description = describe_checkpoint(find_any_checkpoint(model))
     table = Table("component", "class", "parameters", "dtype", "megabytes")
     for part in description.components:
         table.add_row(
@@ -29,6 +29,9 @@ def info(
         )
     console = Console(markup=False, emoji=False, highlight=False)
     console.print(table)
+    if description.layout is None:
+        console.print(f"lip-sync: paints aligned faces of {description.size} pixels")
+        return
     console.print(
         f"{description.size} x {description.size} pixels, head keypoints {description.layout}, "
         f"style vectors of {description.style_dim} numbers"

@@ -16,6 +16,7 @@ from svp_diffusers.cli.demo import demo
 from svp_diffusers.cli.generate import generate
 from svp_diffusers.cli.hub import pull, push
 from svp_diffusers.cli.info import info
+from svp_diffusers.cli.lip_sync import lip_sync
 from svp_diffusers.cli.printing import say, say_warning
 
 app = typer.Typer(
@@ -28,6 +29,7 @@ app = typer.Typer(
 
 
 app.command()(generate)
+app.command("lip-sync")(lip_sync)
 app.command()(batch)
 app.command("app")(serve)
 app.command()(demo)

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from diffusers import AutoencoderKL
+from diffusers import AutoencoderKL, DiffusionPipeline
 from huggingface_hub import split_torch_state_dict_into_shards
 from safetensors.torch import save_file
 from torch import nn
@@ -60,6 +60,31 @@ def write_checkpoint(
         "vae": lambda: load_part(AutoencoderKL, vae),
         **large,
     }
+    write_components(output, SVPTalkingHeadPipeline, components, card, dtype, **settings)
+
+
+def write_components(
+    output: Path,
+    pipeline: Callable[..., DiffusionPipeline],
+    components: Mapping[str, Callable[[], Any]],
+    card: str,
+    dtype: torch.dtype = torch.float32,
+    **settings: Any,
+) -> None:
+    """Write the checkpoint of any pipeline; see `write_checkpoint`.
+
+    Args:
+        output: the folder, which appears when it is complete.
+        pipeline: its class.
+        components: all of its components, each made by a call, in the order of writing.
+        card: the text of its README.md.
+        dtype: of the weights.
+        settings: of the pipeline.
+
+    Raises:
+        CheckpointError: if a component cannot be made.
+        OutputError: if the folder cannot be written.
+    """
     with atomic_folder(output) as folder:
         outlines = {}
         for name, make in components.items():
@@ -70,7 +95,7 @@ def write_checkpoint(
             else:
                 component.save_pretrained(folder / name)
             outlines[name] = component
-        SVPTalkingHeadPipeline(**outlines, **settings).save_config(folder)
+        pipeline(**outlines, **settings).save_config(folder)
         (folder / "README.md").write_text(card, encoding="utf-8")
 
 

@@ -15,7 +15,7 @@ from jinja2.sandbox import ImmutableSandboxedEnvironment
 from svp_diffusers.errors import CheckpointError
 
 TEMPLATE = Path(__file__).with_name("card_template.md")
-KINDS = ("checkpoint", "lora", "style", "style-adapter")
+KINDS = ("checkpoint", "lip-sync", "lora", "style", "style-adapter")
 BIAS = (
     "MEAD has 60 acted speakers and HDTF politicians and presenters on video platforms. Models "
     "trained on them work less well for other ages, skin tones, languages and ways of speaking."
@@ -80,7 +80,7 @@ def render_card(description: CardDescription, template: Path = TEMPLATE) -> Mode
     """
     if description.kind not in KINDS:
         raise CheckpointError(f"A card is of kind {KINDS}, not {description.kind!r}.")
-    if description.kind != "checkpoint" and description.base_model is None:
+    if description.kind not in ("checkpoint", "lip-sync") and description.base_model is None:
         raise CheckpointError(f"The card of a {description.kind} needs `base_model`.")
     environment = ImmutableSandboxedEnvironment(
         loader=DictLoader({}), undefined=StrictUndefined, keep_trailing_newline=True
@@ -95,6 +95,9 @@ def render_card(description: CardDescription, template: Path = TEMPLATE) -> Mode
 
 def _card_data(description: CardDescription) -> ModelCardData:
     tags = ["talking-head", "portrait-animation", "audio-driven", "svp"]
+    task = "image-to-video"
+    if description.kind == "lip-sync":
+        tags, task = ["audio-driven"], "video-to-video"
     tags += [description.kind] if description.kind != "checkpoint" else []
     # The Hub refuses a card whose base model is no repository: of a local one the text tells.
     base_model = description.base_model if "/" in (description.base_model or "") else None
@@ -103,7 +106,7 @@ def _card_data(description: CardDescription) -> ModelCardData:
         others["model_name"] = description.repo_id.split("/")[-1]
         others["eval_results"] = [
             EvalResult(
-                task_type="image-to-video",
+                task_type=task,
                 dataset_type=result.dataset_type,
                 dataset_name=result.dataset,
                 metric_type=result.metric_type,
@@ -114,7 +117,7 @@ def _card_data(description: CardDescription) -> ModelCardData:
         ]
     return ModelCardData(
         library_name="diffusers",
-        pipeline_tag="image-to-video",
+        pipeline_tag=task,
         tags=tags,
         base_model=base_model,
         datasets=description.datasets or None,

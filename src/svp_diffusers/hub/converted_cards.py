@@ -58,6 +58,29 @@ CONVERTED = {
         f"{_NEVER_SEEN}",
         bias="Nothing is known here of whom its training data shows.",
     ),
+    "latentsync": CardDescription(
+        "local/latentsync",
+        kind="lip-sync",
+        limits="converted from LatentSync, and not trained any further. It is given a video of a "
+        "person, not a portrait, and paints the lower face anew: `svp lip-sync`. What it paints "
+        "is bounded by a mask of our own shape, and faces are aligned by our own landmarks: "
+        "LatentSync's mask picture and landmarks are not in its checkpoint, and masks other than "
+        "the one of its training may cost quality. It has no speaking style.",
+        base_model="ByteDance/LatentSync-1.6",
+        license="other",
+        license_name="openrail++",
+        license_link="https://huggingface.co/ByteDance/LatentSync-1.6",
+        licenses={
+            "unet (LatentSync)": f"openrail++; {USE_RESTRICTIONS}",
+            "audio_encoder (Whisper tiny)": "MIT",
+            "vae (sd-vae-ft-mse)": "MIT",
+            "style attention of the unet": "untrained, and never used",
+        },
+        training="by LatentSync's authors (arXiv 2412.09262); `svp convert latentsync` only "
+        f"renamed the weights. {_NEVER_SEEN}",
+        bias="LatentSync's authors trained on VoxCeleb2 and HDTF. It works less well for people "
+        "and languages that these lack.",
+    ),
     "aniportrait": CardDescription(
         "local/aniportrait",
         limits="a start for training, and no talking head yet: AniPortrait's UNets hear nothing, "

@@ -10,12 +10,14 @@ from huggingface_hub import CommitOperationAdd, CommitOperationDelete, HfApi
 from huggingface_hub.errors import RepositoryNotFoundError
 from pydantic import TypeAdapter, ValidationError
 
+from svp_diffusers.checkpoints.json_files import is_lip_sync, read_model_index
 from svp_diffusers.errors import CheckpointError, ConfigurationError
 from svp_diffusers.hub.cards import CardDescription, Result, render_card
 from svp_diffusers.hub.client import hub_errors
 from svp_diffusers.hub.contents import check_contents, check_names, choose_parts, list_files
 from svp_diffusers.media.documents import parse_json, parse_yaml
 from svp_diffusers.pipelines.modular_svp import MODULAR_INDEX, describe_blocks
+from svp_diffusers.pipelines.pipeline_lip_sync import LipSyncPipeline
 from svp_diffusers.pipelines.pipeline_svp_talking_head import SVPTalkingHeadPipeline
 from svp_diffusers.pipelines.style_adapter_svp import read_adapter_config
 
@@ -153,7 +155,10 @@ def _read(path: Path) -> Any:
 
 
 def _save_variant(folder: Path, variant: str, temporary: Path) -> dict[str, Path]:
-    pipeline = SVPTalkingHeadPipeline.from_pretrained(str(folder), dtype=VARIANTS[variant])
+    kind: type[LipSyncPipeline | SVPTalkingHeadPipeline] = SVPTalkingHeadPipeline
+    if is_lip_sync(read_model_index(folder)):
+        kind = LipSyncPipeline
+    pipeline = kind.from_pretrained(str(folder), dtype=VARIANTS[variant])
     pipeline.save_pretrained(temporary, variant=variant)
     return {name: temporary / name for name in list_files(temporary) if f".{variant}" in name}
 

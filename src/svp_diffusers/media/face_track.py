@@ -1,7 +1,7 @@
 """One face through a video: its expression and keypoints in every frame, small gaps filled."""
 
 import warnings
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from itertools import pairwise
@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from svp_diffusers.errors import FaceError
 from svp_diffusers.media.landmarks import load_face_landmarker, track_landmarks
-from svp_diffusers.models.face_landmarker_svp import FaceLandmarker
+from svp_diffusers.models.face_landmarker_svp import FaceLandmarker, FaceLandmarks
 
 MAXIMUM_MISSING = 0.1
 """Share of a video's frames that may be without a face (our choice)."""
@@ -45,6 +45,26 @@ def follow_face(
     index: int | None = None,
     box: Sequence[float] | None = None,
 ) -> FaceTrack:
+    """Follow one face through (height, width, 3) RGB frames; see `follow_points`."""
+
+    def describe(found: FaceLandmarks) -> NDArray[np.float32]:
+        parts = [found.blendshapes, found.head_keypoints("head8"), found.head_keypoints("v3")]
+        return np.concatenate([part.float().cpu().numpy().ravel() for part in parts])
+
+    filled, missing = follow_points(frames, describe, fps, source, landmarker, index, box)
+    blendshapes, eight, three = np.split(filled, [52, 52 + 16], axis=1)
+    return FaceTrack(blendshapes, eight.reshape(-1, 8, 2), three.reshape(-1, 3, 2), missing)
+
+
+def follow_points(
+    frames: Iterable[NDArray[np.uint8]],
+    describe: Callable[[FaceLandmarks], NDArray[np.float32]],
+    fps: Fraction,
+    source: str,
+    landmarker: FaceLandmarker | None = None,
+    index: int | None = None,
+    box: Sequence[float] | None = None,
+) -> tuple[NDArray[np.float32], tuple[tuple[int, int], ...]]:
     """Follow one face through (height, width, 3) RGB frames; no frame is kept.
 
     Frames without a face, up to a tenth of all, get what lies between the frames around them, with
@@ -52,10 +72,15 @@ def follow_face(
 
     Args:
         frames: at a constant rate, at least one.
+        describe: the numbers of a face that are wanted, always of one shape.
         fps: their rate, for messages.
         source: where they come from, for messages.
         landmarker: by default the package's own networks.
         index, box: which of several faces, see `track_landmarks`.
+
+    Returns:
+        The numbers of all frames, (frames, ...), and the gaps that were filled, as (first, stop)
+        frames.
 
     Raises:
         FaceError: no frames, no face, or more frames without one; it says at which seconds.
@@ -67,8 +92,7 @@ def follow_face(
     for number, found in enumerate(track_landmarks(frames, landmarker, index, box)):
         total = number + 1
         if found is not None:
-            parts = [found.blendshapes, found.head_keypoints("head8"), found.head_keypoints("v3")]
-            rows.append(np.concatenate([part.float().cpu().numpy().ravel() for part in parts]))
+            rows.append(describe(found))
             seen.append(number)
     if not total:
         raise FaceError(f"{source} has no frames")
@@ -90,9 +114,7 @@ def follow_face(
             "filled from the frames around them",
             stacklevel=2,
         )
-    filled = fill_gaps(np.stack(rows), seen, total)
-    blendshapes, eight, three = np.split(filled, [52, 52 + 16], axis=1)
-    return FaceTrack(blendshapes, eight.reshape(-1, 8, 2), three.reshape(-1, 3, 2), missing)
+    return fill_gaps(np.stack(rows), seen, total), missing
 
 
 def fill_gaps(

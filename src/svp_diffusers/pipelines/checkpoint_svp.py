@@ -22,7 +22,7 @@ from diffusers.loaders import StableDiffusionLoraLoaderMixin
 from diffusers.utils.dynamic_modules_utils import get_relative_imports
 from huggingface_hub import CommitInfo, HfApi
 
-from .modular_svp import CODE_FILE, MODULAR_INDEX, describe_blocks
+CODE_FILE = "pipeline_svp_talking_head"  # the name of the pipeline's file in a checkpoint
 
 # Where this file is part of the package, and not a checkpoint's copy of it.
 MODELS_PACKAGE = "svp_diffusers.models" if __name__.startswith("svp_diffusers.") else None
@@ -92,17 +92,23 @@ class CheckpointMixin(StableDiffusionLoraLoaderMixin):
     """What a pipeline saves, pushes and loads, beside `DiffusionPipeline`, which must follow it.
 
     It is no pipeline itself: diffusers takes the one pipeline class of a file for the one meant.
+
+    Attributes:
+        code_file: the name of the pipeline's file in a checkpoint.
+        default_card: of a repository that has none.
     """
 
     config: Any
     unet: ModelMixin
+    code_file: ClassVar[str] = CODE_FILE
+    default_card: ClassVar[str] = CARD
     _lora_loadable_modules: ClassVar = ["unet"]
 
     def to_json_string(self) -> str:
         """The index of the checkpoint, naming custom code by its file, and no path of a machine."""
         index = json.loads(super().to_json_string())
         index.pop("_name_or_path", None)
-        index["_class_name"] = [CODE_FILE, type(self).__name__]
+        index["_class_name"] = [self.code_file, type(self).__name__]
         for name, module in self._custom_modules().items():
             index[name][0] = module.rpartition(".")[2]
         return json.dumps(index, indent=2, sort_keys=True) + "\n"
@@ -121,14 +127,17 @@ class CheckpointMixin(StableDiffusionLoraLoaderMixin):
         folder = Path(save_directory)
         folder.mkdir(parents=True, exist_ok=True)
         code = self._find_code(type(self).__module__)
-        for file_name in (f"{CODE_FILE}.py", "pipeline.py"):  # `custom_pipeline=` reads the latter
+        for file_name in (
+            f"{self.code_file}.py",
+            "pipeline.py",
+        ):  # `custom_pipeline=` reads the latter
             shutil.copyfile(code, folder / file_name)
         for sibling in get_relative_imports(code):
             shutil.copyfile(Path(code).with_name(f"{sibling}.py"), folder / f"{sibling}.py")
         if (folder / "handler_svp.py").exists():  # a pipeline of the user's own may have none
             shutil.copyfile(folder / "handler_svp.py", folder / "handler.py")
         if (folder / "modular_svp.py").exists():
-            for file_name, text in describe_blocks().items():
+            for file_name, text in self.describe_modular().items():
                 (folder / file_name).write_text(text, encoding="utf-8")
         for name, module in self._custom_modules().items():
             (folder / name).mkdir(exist_ok=True)
@@ -196,10 +205,12 @@ class CheckpointMixin(StableDiffusionLoraLoaderMixin):
         api, folder = HfApi(token=token), Path(working_dir)
         has_card = api.file_exists(repo_id, f"{subfolder}/README.md" if subfolder else "README.md")
         if not has_card and not (folder / "README.md").exists():
-            (folder / "README.md").write_text(CARD.format(repo_id=repo_id), encoding="utf-8")
-        if (folder / MODULAR_INDEX).exists():
-            index = describe_blocks(repo_id)[MODULAR_INDEX]
-            (folder / MODULAR_INDEX).write_text(index, encoding="utf-8")
+            (folder / "README.md").write_text(
+                self.default_card.format(repo_id=repo_id), encoding="utf-8"
+            )
+        for file_name, text in self.describe_modular(repo_id).items():
+            if (folder / file_name).exists():
+                (folder / file_name).write_text(text, encoding="utf-8")
         replaced = []
         for path in folder.glob("*/*.safetensors"):
             stem = re.sub(r"-\d{5}-of-\d{5}$", "", path.stem)
@@ -216,6 +227,10 @@ class CheckpointMixin(StableDiffusionLoraLoaderMixin):
             ignore_patterns=["README.md"] if has_card else None,
             delete_patterns=replaced,
         )
+
+    def describe_modular(self, repo_id: str | None = None) -> dict[str, str]:
+        """The files of a checkpoint that describe the pipeline's modular blocks: it has none."""
+        return {}
 
     @staticmethod
     def _find_code(module: str) -> str:

@@ -21,13 +21,21 @@ from diffusers.modular_pipelines import (
 )
 
 from .call_svp import CallInputs, CallSettings
+from .checkpoint_svp import CODE_FILE
 from .conditions_svp import Conditions
 from .portrait_svp import EncodedPortrait
 
-CODE_FILE = "pipeline_svp_talking_head"  # the name of the pipeline's file in a checkpoint
 MODULAR_INDEX = "modular_model_index.json"
 
 State = tuple[ModularPipeline, PipelineState]
+
+
+class ModularMixin:
+    """Describes modular blocks in a pipeline's checkpoint; `CheckpointMixin` must follow it."""
+
+    def describe_modular(self, repo_id: str | None = None) -> dict[str, str]:
+        """The files of a checkpoint by which Modular Diffusers finds the blocks."""
+        return describe_blocks(repo_id)
 
 
 def describe_blocks(repo_id: str | None = None) -> dict[str, str]:

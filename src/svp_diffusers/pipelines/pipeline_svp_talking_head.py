@@ -46,7 +46,7 @@ from .head_pose_svp import HeadMotion
 from .head_svp import HeadMixin
 from .image_prompt_svp import ImagePromptMixin
 from .images_svp import Portrait
-from .modular_svp import SVPTalkingHeadBlocks  # noqa: F401, which a checkpoint carries
+from .modular_svp import ModularMixin, SVPTalkingHeadBlocks  # noqa: F401, which it carries
 from .noise_svp import NoiseMixin, check_finite
 from .numbers_svp import check_number  # noqa: F401, which siblings import
 from .portrait_svp import EncodedPortrait, PortraitMixin
@@ -84,6 +84,7 @@ class SVPTalkingHeadPipelineOutput(BaseOutput):
 
 class SVPTalkingHeadPipeline(
     CallMixin,
+    ModularMixin,
     CheckpointMixin,
     StyleAdapterMixin,
     ConditionsMixin,

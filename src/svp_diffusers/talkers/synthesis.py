@@ -32,6 +32,8 @@ from a clip whose style is not the one to be learned."""
 _SPLITS = ("train",) * 8 + ("validation", "test")
 SPEAKERS = {"train": range(0, 32), "validation": range(32, 40), "test": range(40, 48)}
 """Numbers of the speakers of each split."""
+_MOUTH = ("jaw", "mouth", "tongue")
+"""How the names of the mouth's coefficients begin."""
 
 
 @dataclass(frozen=True)
@@ -44,6 +46,10 @@ class SynthesisSettings:
         fps: frames a second.
         seconds: length of every clip.
         look: "drawn", "rendered", or "mixed": half of the people of every split are rendered.
+        mixed_expressions: the mouth of every frame and the rest of its face are of two moments and
+            two emotions, and do not follow the sound. A network that is to read expressions learns
+            from clips like these; from others it learns which clip it looks at, and what that
+            clip's one emotion is.
 
     Raises:
         ConfigurationError: an impossible size or length, or another look.
@@ -54,6 +60,7 @@ class SynthesisSettings:
     fps: Fraction = Fraction(25)
     seconds: float = 4.0
     look: str = "drawn"
+    mixed_expressions: bool = False
 
     def __post_init__(self) -> None:
         check_options(seed=self.seed, size=self.size)
@@ -120,6 +127,13 @@ def act_clip(settings: SynthesisSettings, index: int) -> Take:
     performance = perform(
         utterance.phonemes, utterance.waveform, manner, settings.frames, fps, generator
     )
+    if settings.mixed_expressions:
+        performance = replace(
+            performance,
+            expression=_mix_expressions(
+                style, utterance, settings, np.random.default_rng([settings.seed, index, 4])
+            ),
+        )
     identity_seed = int(np.random.default_rng([settings.seed, person, 1]).integers(2**31))
     # Draws of its own: a clip stays the same clip whatever its reference.
     reference = _act_reference(
@@ -136,6 +150,32 @@ def act_clip(settings: SynthesisSettings, index: int) -> Take:
         performance=performance,
         reference=reference,
     )
+
+
+def _mix_expressions(
+    style: SpeakingStyle,
+    utterance: Utterance,
+    settings: SynthesisSettings,
+    generator: np.random.Generator,
+) -> np.ndarray:
+    """ARKit coefficients `(f, 52)` whose mouth and other parts are drawn apart, from performances
+    of the utterance in all emotions."""
+    fps, frames = float(settings.fps), settings.frames
+    performances = np.concatenate(
+        [
+            perform(
+                utterance.phonemes,
+                utterance.waveform,
+                replace(style, emotion=emotion).sample(generator),
+                frames,
+                fps,
+                generator,
+            ).expression
+            for emotion in EMOTIONS
+        ]
+    )
+    mouth, face = performances[generator.integers(len(performances), size=(2, frames))]
+    return np.where([name.startswith(_MOUTH) for name in ARKIT_BLENDSHAPES], mouth, face)
 
 
 def _choose_look(look: str, person: int) -> str:

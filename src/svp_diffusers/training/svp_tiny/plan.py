@@ -19,19 +19,20 @@ Precision = Literal["no", "bf16"]
 
 CLIP_SECONDS = 2.0
 PICTURES_PER_SECOND = 2
-"""Of the clips that the VAE is trained on: few frames of many people, all different pictures."""
+"""Of the clips that the VAE and the expression encoder learn from: few frames of many people, all
+different expressions."""
 MEASURED_STEPS = 4
 
 SHARES = {
-    "pictures": 0.05,
+    "pictures": 0.12,
     "data": 0.15,
-    "vae": 0.24,
+    "vae": 0.21,
     "audio": 0.04,
     "cache": 0.08,
     "expression": 0.03,
     "style": 0.04,
     "head_motion": 0.03,
-    "image": 0.34,
+    "image": 0.30,
 }
 """Of the time. The denoiser decides what is seen, the VAE how well."""
 
@@ -45,8 +46,8 @@ class Machine:
 
     batch_factor: batches are so many times those of a CPU, where the number of steps is what
         decides; a GPU takes as long for one frame as for hundreds.
-    pictures_cost, clip_cost, cached_clip_cost: of a clip of pictures for the VAE, of one for the
-        rest, and of caching that.
+    pictures_cost, clip_cost, cached_clip_cost: of a clip of pictures, of one of a talker, and of
+        caching that.
     step_costs: of a step of every training.
     """
 
@@ -100,7 +101,7 @@ class TinyPlan:
         twice as fast on CPUs that have it, and tens of times slower on those that imitate it. The
         denoiser, at 16 x 16 latents, gains nothing from it, and is trained in float32.
     look: of the talkers, see `SynthesisSettings`.
-    pictures: clips of a few frames each, for the VAE.
+    pictures: clips of a few frames each, for the VAE and the expression encoder.
     clips: procedural talkers of 2 s.
     cached_clips: those that the denoiser sees.
     vae_steps ... image_steps: of each training.

@@ -116,10 +116,11 @@ def stages(output: Path, plan: TinyPlan, workers: int) -> Iterator[Stage]:
 
         return run
 
-    def synthesise(folder: Path, clips: int, seed: int, fps: int) -> None:
+    def synthesise(folder: Path, clips: int, seed: int, fps: int, *options: str) -> None:
         shutil.rmtree(folder, ignore_errors=True)
         sizes = ["--clips", clips, "--seconds", CLIP_SECONDS, "--fps", fps, "--look", plan.look]
-        run_command(["data", "synth", "-o", folder, *sizes, "--seed", seed, "--workers", workers])
+        sizes += ["--seed", seed, "--workers", workers]
+        run_command(["data", "synth", "-o", folder, *sizes, *options])
 
     def cache() -> None:
         shutil.rmtree(cached, ignore_errors=True)
@@ -130,7 +131,9 @@ def stages(output: Path, plan: TinyPlan, workers: int) -> Iterator[Stage]:
         "pictures",
         pictures / INDEX_NAME,
         # Other people than those of the clips, so that these are new to the VAE.
-        lambda: synthesise(pictures, plan.pictures, plan.seed + 1, PICTURES_PER_SECOND),
+        lambda: synthesise(
+            pictures, plan.pictures, plan.seed + 1, PICTURES_PER_SECOND, "--mix-expressions"
+        ),
     )
     yield Stage(
         "vae",
@@ -168,7 +171,7 @@ def stages(output: Path, plan: TinyPlan, workers: int) -> Iterator[Stage]:
         "expression",
         output / "expression/expression_encoder",
         training("expression", configure_expression),
-        ("latents and styles",),
+        ("pictures", "vae"),
     )
     yield Stage(
         "image",
@@ -221,10 +224,14 @@ def configure_audio(output: Path, plan: TinyPlan) -> AudioTrainingConfiguration:
 
 
 def configure_expression(output: Path, plan: TinyPlan) -> ExpressionTrainingConfiguration:
-    """Stage `expression`: the reader of latents that the sync loss looks through."""
+    """Stage `expression`: the encoder of latents that the sync loss reads expressions with.
+
+    From the clips of talkers, few people in one emotion a clip, it would learn who looks how.
+    """
     return ExpressionTrainingConfiguration(
         input="latents",
-        data=str(output / "cached"),
+        data=str(output / "pictures"),
+        vae=str(output / "vae/vae"),
         output_dir=str(output / "expression"),
         latents=40_000,
         batch_size=ExpressionTrainingConfiguration.batch_size * plan.batch_factor,

@@ -1,0 +1,1 @@
+"""From files to files: what `svp lip-sync` does around its pipeline."""
