@@ -82,6 +82,20 @@ of_files("style to mix", STYLES, lambda path: ["style", "mix", path, path, "-o",
 of_files("style to sample", STYLES, lambda path: ["style", "sample", path, "-o", "samples"])
 of_files("style to draw", STYLES, lambda path: ["style", "plot", path, path, "-o", "m.png"])
 
+# Names
+LONG = "x" * 300
+for name, arguments in {
+    "of a checkpoint to push": ["push", LONG, "org/name"],
+    "of a dataset to verify": ["data", "verify", LONG],
+    "of a dataset to write": ["data", "synth", "-o", LONG, "--clips", "1"],
+    "of videos to prepare": ["data", "prepare", LONG, "-o", "dataset"],
+    "of a speech encoder": [*ENCODE, "--audio-encoder", LONG],
+    "of a training": ["train", "tiny", "-o", LONG],
+}.items():
+    BAD[f"too long a name {name}"] = lambda _, arguments=arguments: arguments
+BAD["a video's name that is not UTF-8"] = lambda _: [*KNOWN[:3], "-o", "a\udcff.mp4"]
+BAD["a style's name that is not UTF-8"] = lambda _: [*ENCODE[:3], "-o", "\udcff.style.safetensors"]
+
 # Numbers
 for option in (
     *("guidance-scale", "audio-guidance-scale", "style-guidance-scale", "style-temperature"),

@@ -24,11 +24,14 @@ class OneWeight(Objective):
         super().__init__()
         self.weight = nn.Parameter(torch.ones(()))
         self.steps_done = 0
+        self.modes: list[str] = []
 
     def forward(self, batch: Tensor) -> dict[str, Tensor]:
+        self.modes.append("trains" if self.training else "evaluates")
         return {"loss": self.weight * batch, "seen": batch}
 
     def validate(self) -> dict[str, float]:
+        self.modes.append("validates and trains" if self.training else "validates")
         return {"weight": self.weight.item()}
 
     def after_step(self) -> None:
@@ -77,6 +80,12 @@ def test_what_is_validated_and_kept_is_the_average_of_the_weights(tmp_path: Path
     last = 1 - 0.1 * sum(0.5 * (1 + math.cos(math.pi * step / 4)) for step in range(4))
     assert objective.weight.item() == validated
     assert last + 0.01 < validated < 1
+
+
+def test_dropout_and_the_like_are_off_in_validations_alone(tmp_path: Path) -> None:
+    objective = run_loop(descend(tmp_path / "run", validate_every=2), lambda number: 1.0)
+    assert objective.modes == ["trains", "trains", "validates"] * 2
+    assert not objective.training
 
 
 def run_steps(tmp_path: Path, **options: Any) -> tuple[float, list[str]]:

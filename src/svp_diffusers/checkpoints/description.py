@@ -62,9 +62,8 @@ def describe_checkpoint(folder: Path) -> Description:
     """
     index = read_model_index(folder)
     optional = [name for name in OPTIONAL_COMPONENTS if (index.get(name) or [None])[0]]
-    components = [
-        _describe(folder / name, index[name][1]) for name in (*list_components(index), *optional)
-    ]
+    names = [*list_components(index), *optional]
+    components = [_describe(folder / name, index[name][1]) for name in names]
     size = 8 * read_config(folder, "unet")["sample_size"]
     if is_lip_sync(index):
         return Description(components, size, layout=None, style_dim=0, styles=[])

@@ -24,7 +24,8 @@ from svp_diffusers.errors import DatasetError
 from svp_diffusers.media.documents import parse_json
 from svp_diffusers.media.locking import WORK_PATIENCE_SECONDS, hold
 from svp_diffusers.media.manifest import hash_file
-from svp_diffusers.media.output import atomic_path, remove_partial
+from svp_diffusers.media.output import atomic_path, check_output, remove_partial
+from svp_diffusers.pipelines.checkpoint_svp import exists
 
 __all__ = [
     "INDEX_NAME",
@@ -142,9 +143,10 @@ def read_index(directory: Path) -> DatasetIndex:
         DatasetError: there is none, or `parse_index` refuses it.
     """
     path = directory / INDEX_NAME
-    if not path.is_file():
+    if not (exists(path) and path.is_file()):
         raise DatasetError(
-            f"{directory} holds no {INDEX_NAME}: not a dataset, or its writing was not finished"
+            f"{str(directory)[:200]} holds no {INDEX_NAME}: not a dataset, or its writing was not "
+            "finished"
         )
     return parse_index(path.read_bytes(), str(path))
 
@@ -166,7 +168,7 @@ class ShardWriter:
     """
 
     def __init__(self, directory: Path, shard_bytes: int = 256 * 2**20) -> None:
-        if (directory / INDEX_NAME).exists():
+        if check_output(directory / INDEX_NAME).exists():
             raise DatasetError(
                 f"{directory} already holds a finished dataset; choose another folder"
             )

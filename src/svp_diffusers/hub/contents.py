@@ -11,6 +11,7 @@ from svp_diffusers.checkpoints.loading import check_components
 from svp_diffusers.checkpoints.style_adapters import find_adapter
 from svp_diffusers.errors import CheckpointError
 from svp_diffusers.hub.code import code_files
+from svp_diffusers.pipelines.checkpoint_svp import exists
 from svp_diffusers.pipelines.modular_svp import describe_blocks
 from svp_diffusers.pipelines.style_adapter_svp import ADAPTER_CONFIG, ADAPTER_WEIGHTS
 
@@ -38,10 +39,10 @@ def list_files(folder: Path) -> list[str]:
     Raises:
         CheckpointError: if the folder is missing, or a file in it is a link to outside of it.
     """
-    if not folder.is_dir():
+    if not (exists(folder) and folder.is_dir()):
         raise CheckpointError(
-            f"{folder} is not a folder: give one of a checkpoint, a LoRA, a style adapter or a "
-            "style, whose file is named style.safetensors."
+            f"{str(folder)[:200]} is not a folder: give one of a checkpoint, a LoRA, a style "
+            "adapter or a style, whose file is named style.safetensors."
         )
     paths = sorted(path for path in folder.rglob("*") if path.is_file())
     for path in paths:

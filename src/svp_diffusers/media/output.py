@@ -16,9 +16,14 @@ def check_output(path: str | Path) -> Path:
     """The path, when a file can be written there; nothing is created.
 
     Raises `OutputError` when it is a folder or a special file, when a part of the path is a file,
-    or when the folder (or the nearest existing one above it) may not be written.
+    when the folder (or the nearest existing one above it) may not be written, or when the name is
+    not UTF-8, which containers need.
     """
     path = Path(path)
+    try:
+        str(path).encode()
+    except UnicodeEncodeError as error:
+        raise OutputError(f"{str(path)!r} is not UTF-8; name another output") from error
     try:
         if path.is_dir():
             raise OutputError(f"{path} is a folder; name a file inside it")

@@ -18,6 +18,7 @@ from transformers import (
 )
 
 from svp_diffusers.errors import CheckpointError, ConfigurationError
+from svp_diffusers.pipelines.checkpoint_svp import exists
 from svp_diffusers.pipelines.speech_svp import encode_speech
 
 SAMPLING_RATE = 16000
@@ -127,7 +128,7 @@ def load_speech_encoder(source: str | Path) -> tuple[PreTrainedModel, FeatureExt
 
 
 def _is_pipeline(source: str | Path) -> bool:
-    if Path(source).exists():
+    if exists(source):
         return (Path(source) / "audio_encoder").is_dir()
     try:
         AutoConfig.from_pretrained(str(source), subfolder="audio_encoder")

@@ -10,6 +10,7 @@ from pathlib import Path
 from svp_diffusers.data.clips import SPLITS
 from svp_diffusers.errors import DatasetError, MediaError
 from svp_diffusers.media.input import check_input
+from svp_diffusers.pipelines.checkpoint_svp import exists
 
 CONSENT = ("yes", "no", "")
 
@@ -81,18 +82,18 @@ def _expand(given: str, is_listed: bool = False) -> list[Path]:
             raise MediaError(f"the list {given[1:]} cannot be read: {error}") from error
         return [path for line in lines if line.strip() for path in _expand(line.strip(), True)]
     path = Path(given).absolute()
-    if path.is_dir():
+    if not exists(path):
+        found = [Path(file).absolute() for file in glob(given, recursive=True)]  # noqa: PTH207
+    elif path.is_dir():
         found = [
             file
             for file in path.rglob("*")
             if file.is_file() and not any(p.startswith(".") for p in file.relative_to(path).parts)
         ]
-    elif path.exists():
-        found = [path] if path.is_file() else []  # a pipe or a device has no end
     else:
-        found = [Path(file).absolute() for file in glob(given, recursive=True)]  # noqa: PTH207
+        found = [path] if path.is_file() else []  # a pipe or a device has no end
     if not found:
-        raise MediaError(f"{given} matches no file")
+        raise MediaError(f"{given[:200]} matches no file")
     return found
 
 

@@ -22,7 +22,7 @@ from svp_diffusers.data.shards import INDEX_NAME
 from svp_diffusers.data.style_clips import StyleClip, read_style_clips
 from svp_diffusers.errors import SVPError
 from svp_diffusers.media.numbers import check_option, check_options
-from svp_diffusers.media.output import atomic_path
+from svp_diffusers.media.output import atomic_path, check_output
 from svp_diffusers.models.autoencoder_svp import SpaceToDepthAutoencoderKL
 from svp_diffusers.models.head_motion_svp import HeadMotionModel
 from svp_diffusers.models.style_encoder_svp import StyleEncoder
@@ -89,7 +89,7 @@ def train_tiny(
 
 def make_plan(output: Path, minutes: float, seed: int) -> TinyPlan:
     """The plan that `output` holds, or a new one, which it then holds."""
-    path = output / "plan.yaml"
+    path = check_output(output / "plan.yaml")
     if path.exists():
         return load_configuration(path, TinyPlan)
     device = select_device(None)
