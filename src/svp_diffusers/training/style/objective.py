@@ -121,8 +121,7 @@ class StyleObjective(Objective):
                 first,
                 temperature,
             )
-        variance = styles.std.square()
-        kl = 0.5 * (styles.mean.square() + variance - variance.log() - 1).sum(-1).mean()
+        kl = styles.kl(self.encoder.prior()).mean()
         return {
             "loss": contrastive + self.kl_weight * kl,
             "contrastive": contrastive.detach(),
