@@ -53,7 +53,8 @@ result = {{"same": same, "replaced": replaced}}
 """
 
 
-@pytest.mark.parametrize("package", [pytest.param(True, marks=pytest.mark.slow), False])
+@pytest.mark.slow
+@pytest.mark.parametrize("package", [True, False])
 def test_blocks_give_the_frames_of_a_call_and_can_be_replaced(
     hub: LoopbackHub,
     run_python: Callable[..., Any],
