@@ -79,7 +79,9 @@ def test_styles_and_fine_tuning_change_the_video(saved: Callable[[str], Saved]) 
     assert saved("package")["frames"] != saved("fine_tuned")["frames"]
 
 
-@pytest.mark.parametrize("by", ["package", "remote", "fine_tuned"])
+@pytest.mark.parametrize(
+    "by", ["package", "remote", pytest.param("fine_tuned", marks=pytest.mark.slow)]
+)
 def test_no_path_of_the_machine_that_saved_it_leaks(
     saved: Callable[[str], Saved], hub: LoopbackHub, by: str
 ) -> None:

@@ -111,6 +111,7 @@ except FileNotFoundError as error:
 """
 
 
+@pytest.mark.slow
 def test_a_components_file_has_no_siblings_since_diffusers_would_not_download_them(
     checkpoint: Path, tmp_path: Path, hub: LoopbackHub, run_python: Run
 ) -> None:

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import pytest
 import torch
 from loopback import LoopbackHub
 
@@ -27,6 +28,7 @@ for place in json.loads({places!r}):
 """
 
 
+@pytest.mark.slow
 def test_a_portrait_speaks_and_moves_its_head_without_the_package(
     hub: LoopbackHub, run_python: Callable[..., Any], tmp_path: Path
 ) -> None:
