@@ -16,6 +16,7 @@ class ExpressionTrainingConfiguration(LoopConfiguration):
             "frames" measures what was generated, and no training may see it.
         data: dataset of shards in the space "arkit52", whose split "train" is trained on and
             "validation" validated on: with frames, or for "latents" also one cached as latents.
+            Best of mixed expressions (`svp data synth --mix-expressions`).
         vae: folder of the VAE that encodes frames; needed for "latents" of a dataset with frames.
         latents: how many are read into memory, spread over the split, so that they are encoded
             once.
