@@ -110,6 +110,8 @@ def test_latents_of_frames_are_those_that_a_vae_gives(configure: Configure, tmp_
     configuration = configure(input="latents", vae=str(tmp_path / "vae"))
     latents, expression = read_latents(configuration, "validation", 12)
     assert (latents.shape, expression.shape) == ((12, 4, 4, 4), (12, 52))
+    all_latents, _ = read_latents(configuration, "validation", 100_000)
+    assert len(all_latents) == len(FrameDataset(configuration.data, "validation"))
     sample = ClipDataset(configuration.data, "validation")[0].decode(0, 1)
     assert sample.frames is not None
     assert sample.expression is not None

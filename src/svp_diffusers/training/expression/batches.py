@@ -128,7 +128,8 @@ def read_latents(
 
     frames = FrameDataset(configuration.data, split)
     vae = _load_vae(configuration.vae)
-    read = [frames.read(part) for part in np.array_split(frames.spread(number), -(-number // 64))]
+    chosen = frames.spread(number)
+    read = [frames.read(part) for part in np.array_split(chosen, -(-len(chosen) // 64))]
     return (
         np.concatenate([encode_frames(batch.pixels, vae, 8) for batch in read]),
         np.concatenate([batch.expression for batch in read]),
