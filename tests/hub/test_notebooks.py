@@ -39,7 +39,7 @@ def test_a_notebook_runs_and_shows_its_video(
     monkeypatch.setenv("PATH", str(Path(sys.executable).parent), prepend=os.pathsep)
     book = nbformat.read(path, as_version=4)
     resources = {"metadata": {"path": str(tmp_path)}}
-    nbclient.NotebookClient(book, timeout=900, resources=resources).execute()
+    nbclient.NotebookClient(book, timeout=1800, resources=resources).execute()
     outputs = [output for cell in book.cells for output in cell.get("outputs", [])]
     shown = [output.get("data", {}).get("text/html", "") for output in outputs]
     assert any("data:video/mp4;base64" in html for html in shown)
