@@ -152,6 +152,22 @@ def act_clip(settings: SynthesisSettings, index: int) -> Take:
     )
 
 
+def _act_in(
+    emotion: str,
+    style: SpeakingStyle,
+    utterance: Utterance,
+    settings: SynthesisSettings,
+    generator: np.random.Generator,
+) -> np.ndarray:
+    """ARKit coefficients `(f, 52)` of the utterance said in another emotion."""
+    manner = replace(style, emotion=emotion).sample(generator)
+    fps = float(settings.fps)
+    performance = perform(
+        utterance.phonemes, utterance.waveform, manner, settings.frames, fps, generator
+    )
+    return performance.expression
+
+
 def _mix_expressions(
     style: SpeakingStyle,
     utterance: Utterance,
@@ -160,21 +176,10 @@ def _mix_expressions(
 ) -> np.ndarray:
     """ARKit coefficients `(f, 52)` whose mouth and other parts are drawn apart, from performances
     of the utterance in all emotions."""
-    fps, frames = float(settings.fps), settings.frames
     performances = np.concatenate(
-        [
-            perform(
-                utterance.phonemes,
-                utterance.waveform,
-                replace(style, emotion=emotion).sample(generator),
-                frames,
-                fps,
-                generator,
-            ).expression
-            for emotion in EMOTIONS
-        ]
+        [_act_in(emotion, style, utterance, settings, generator) for emotion in EMOTIONS]
     )
-    mouth, face = performances[generator.integers(len(performances), size=(2, frames))]
+    mouth, face = performances[generator.integers(len(performances), size=(2, settings.frames))]
     return np.where([name.startswith(_MOUTH) for name in ARKIT_BLENDSHAPES], mouth, face)
 
 
@@ -201,12 +206,8 @@ def _act_reference(
     others = [emotion for emotion in EMOTIONS if emotion != style.emotion]
     neutral = style.emotion != "neutral" and generator.uniform() < 0.5
     emotion = "neutral" if neutral else str(generator.choice(others))
-    manner = replace(style, emotion=emotion).sample(generator)
-    fps = float(settings.fps)
-    performance = perform(
-        utterance.phonemes, utterance.waveform, manner, settings.frames, fps, generator
-    )
-    moment = performance.expression[generator.integers(settings.frames)]
+    expression = _act_in(emotion, style, utterance, settings, generator)
+    moment = expression[generator.integers(settings.frames)]
     rig = dict(zip(ARKIT_BLENDSHAPES, moment.tolist(), strict=True))
     return {**rig, "eyeBlinkLeft": 0.0, "eyeBlinkRight": 0.0}
 
