@@ -6,7 +6,10 @@ import numpy as np
 import pytest
 import torch
 from scipy.ndimage import gaussian_filter1d
+from typer.testing import CliRunner
 
+from svp_diffusers import SVP_TINY
+from svp_diffusers.cli.main import app
 from svp_diffusers.errors import CheckpointError
 from svp_diffusers.evaluation.head_motion import (
     evaluate_head_motion,
@@ -17,6 +20,7 @@ from svp_diffusers.evaluation.head_motion import (
 )
 from svp_diffusers.models.head_motion_svp import HeadMotionModel
 from svp_diffusers.models.style_encoder_svp import StyleDistribution
+from svp_diffusers.training.head_motion import performances
 from svp_diffusers.training.head_motion.performances import MotionClip
 
 FRAMES = 300
@@ -108,3 +112,19 @@ def test_a_folder_without_a_model_is_named(tmp_path: Any) -> None:
         load_head_motion(tmp_path)
     HeadMotionModel(4, 2, 16, 1, 2).save_pretrained(tmp_path)
     assert load_head_motion(tmp_path).dtype == torch.float32
+
+
+def test_the_command_measures_talkers_that_no_training_has_seen(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    class CalledError(Exception):
+        pass
+
+    def perform(encoder: Any, split: str, *arguments: Any) -> None:
+        raise CalledError(split)
+
+    monkeypatch.setattr(performances, "perform_clips", perform)
+    monkeypatch.setattr(performances, "PerformanceEncoder", lambda checkpoint: None)
+    result = CliRunner().invoke(app, ["evaluate", "head-motion", str(SVP_TINY / "head_motion")])
+    assert isinstance(result.exception, CalledError)
+    assert result.exception.args == ("test",)

@@ -13,6 +13,7 @@ from diffusers.configuration_utils import FrozenDict
 
 from svp_diffusers.errors import ConfigurationError, DatasetError
 from svp_diffusers.evaluation.talking_head import cost
+from svp_diffusers.evaluation.talking_head import evaluate as measurement
 from svp_diffusers.evaluation.talking_head.clips import TrueClip, TrueClips
 from svp_diffusers.evaluation.talking_head.evaluate import (
     PARTS,
@@ -169,6 +170,22 @@ def test_models_are_measured_on_people_of_the_test_split_alone(
     evaluate(painter, data, clips=3, style_clips=2, variation_clips=1)
     assert {key.partition("-")[0] for key in made} == {"test"}
     assert len(seen) == 3 + 18  # test clips, and training clips that styles are learned from
+
+
+def test_the_cost_is_that_of_a_clip_of_the_test_split(
+    data: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    timed = []
+    monkeypatch.setattr(measurement, "load_pipeline", lambda *arguments: None)
+    monkeypatch.setattr(measurement, "Sampler", lambda *arguments: Painter())
+    monkeypatch.setattr(
+        measurement, "evaluate_cost", lambda checkpoint, clip, *rest: timed.append(clip.key)
+    )
+    settings = EvaluationSettings(**{**vars(SETTINGS), "parts": ["cost"]})
+    measurement.evaluate_checkpoint(
+        Path(), data, square_reader(), settings, torch.device("cpu"), "float32"
+    )
+    assert timed == ["test-0"]
 
 
 def test_the_time_without_guidance_is_measured_without_it(
