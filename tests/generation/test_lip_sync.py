@@ -148,6 +148,24 @@ def test_the_same_seed_makes_the_same_video(made: Path, synced: Path) -> None:
     assert all((first == second).all() for first, second in pairs)
 
 
+def test_all_that_is_asked_for_reaches_the_pipeline(
+    made: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class CalledError(Exception):
+        pass
+
+    def stream(self: LipSyncPipeline, *arguments: Any, **options: Any) -> None:
+        raise CalledError(options)
+
+    monkeypatch.setattr(LipSyncPipeline, "stream", stream)
+    asked = request(made, steps=3, guidance_scale=1.2, seed=5, output=made / "asked.mp4")
+    with pytest.raises(CalledError) as caught:
+        sync_lips(asked)
+    (given,) = caught.value.args
+    assert (given["num_inference_steps"], given["guidance_scale"]) == (3, 1.2)
+    assert given["generator"].initial_seed() == 5
+
+
 def test_a_mask_of_the_users_own(made: Path, tmp_path: Path) -> None:
     pixels = np.full((64, 64), 255, np.uint8)
     pixels[:24] = 0  # the forehead
