@@ -50,7 +50,9 @@ def test_mono_at_16_khz_keeps_duration_and_waveform():
 
 
 def test_a_long_file_is_read_as_mono_piece_by_piece(tmp_path, monkeypatch):
-    path = write_audio(tmp_path / "long.flac", make_recording(25.3, 44100, 2), "flac")
+    stereo = make_recording(25.3, 44100, 2)
+    stereo.samples[1] *= 0.5
+    path = write_audio(tmp_path / "long.flac", stereo, "flac")
     whole = to_mono(read_audio(path))
     monkeypatch.setattr("svp_diffusers.media.audio.MAXIMUM_VALUES", len(whole))  # of one channel
     recording = read_mono(path)
