@@ -98,6 +98,15 @@ def test_half_precision_stays_finite(encoder: StyleEncoder) -> None:
     assert style.mean.isfinite().all()
 
 
+@pytest.mark.parametrize(("bias", "bound"), [(-100.0, -5.0), (100.0, 2.0)])
+def test_no_style_is_a_point_or_everything(
+    encoder: StyleEncoder, bias: float, bound: float
+) -> None:
+    torch.nn.init.constant_(encoder.to_log_std.bias, bias)
+    style = encoder(*clip(40))
+    torch.testing.assert_close(style.std, torch.full((1, 16), bound).exp())
+
+
 def test_the_bank_travels_with_the_weights(encoder: StyleEncoder, tmp_path: Path) -> None:
     happy = StyleDistribution(torch.full((16,), 1.0), torch.full((16,), 0.5), encoder_id="tiny-0")
     neutral = StyleDistribution(torch.zeros(16), torch.ones(16))
