@@ -2,7 +2,7 @@
 
 from fractions import Fraction
 from types import SimpleNamespace
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 import pytest
@@ -29,31 +29,35 @@ class Loudness(PreTrainedModel):
         return SimpleNamespace(last_hidden_state=loudness)
 
 
+class FrameLoudness:
+    """An encoder of windows, each of which is how loud its frame is."""
+
+    dtype = torch.float32
+
+    def __call__(self, values: torch.Tensor, num_frames: int, fps: float) -> torch.Tensor:
+        starts = [int(frame * RATE / fps) for frame in range(num_frames + 1)]
+        frames = values[0].square().tensor_split(starts)[1:-1]
+        return torch.stack([frame.sum() for frame in frames])[:, None, None]
+
+
 class Windows:
     """A projector that gives the windows themselves."""
 
-    config: ClassVar = {"num_pad_frames": 2}
+    config = SimpleNamespace(num_pad_frames=2)
     dtype = torch.float32
 
     def __call__(self, windows: torch.Tensor) -> torch.Tensor:
         return windows
 
 
-@torch.no_grad()
-@pytest.mark.parametrize("live", [False, True])
-@pytest.mark.parametrize("fps", [24, 25, 30])
-@pytest.mark.parametrize("moment", [0.002, 1.052])
-def test_a_click_is_heard_by_the_frame_that_shows_it(moment: float, fps: int, live: bool) -> None:
-    waveform = np.zeros(2 * RATE, np.float32)
-    waveform[round(moment * RATE)] = 0.5
-    speech = SpeechEncoder(
-        Loudness(),
-        Wav2Vec2FeatureExtractor(do_normalize=False),
-        Windows(),
-        Fraction(fps),
-        torch.device("cpu"),
-    )
-    pieces = np.split(waveform, 20)
+def make_speech(encoder: Any, fps: int) -> SpeechEncoder:
+    extractor = Wav2Vec2FeatureExtractor(do_normalize=False)
+    return SpeechEncoder(encoder, extractor, Windows(), Fraction(fps), torch.device("cpu"))
+
+
+def hear(waveform: np.ndarray, speech: SpeechEncoder, live: bool) -> torch.Tensor:
+    """What each frame hears of a waveform, in pieces of 0.1 s: (frames, heard)."""
+    pieces = np.split(waveform, len(waveform) // 1600)
     frames: Any = (
         LiveSpeech(iter(pieces), RATE, speech)
         if live
@@ -64,8 +68,34 @@ def test_a_click_is_heard_by_the_frame_that_shows_it(moment: float, fps: int, li
         windows.append(frames.tokens.read(done, ready).clone())
         frames.drop(ready)
         done = ready
-    heard = torch.cat(windows)[..., 0]
+        if live:
+            assert len(frames._waveform) < 3 * RATE  # however long it is
+    return torch.cat(windows)[..., 0]
+
+
+def click(moment: float, seconds: int = 2) -> np.ndarray:
+    waveform = np.zeros(seconds * RATE, np.float32)
+    waveform[round(moment * RATE)] = 0.5
+    return waveform
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("live", [False, True])
+@pytest.mark.parametrize("fps", [24, 25, 30])
+@pytest.mark.parametrize("moment", [0.002, 1.052])
+def test_a_click_is_heard_by_the_frame_that_shows_it(moment: float, fps: int, live: bool) -> None:
+    heard = hear(click(moment), make_speech(Loudness(), fps), live)
     assert heard.shape == (2 * fps, 10)
     shown = int(moment * fps)
     for lag in range(-min(2, shown), 3):  # of the five frames of a window
         assert heard[:, 4 - 2 * lag : 6 - 2 * lag].sum(dim=1).argmax() == shown + lag
+
+
+@pytest.mark.parametrize("live", [False, True])
+@pytest.mark.parametrize("fps", [24, 25, 30])
+@pytest.mark.parametrize("moment", [0.002, 7.052])
+def test_so_it_is_where_the_encoder_cuts_windows_itself(
+    moment: float, fps: int, live: bool
+) -> None:
+    heard = hear(click(moment, 9), make_speech(FrameLoudness(), fps), live)[:, 0]
+    assert heard.nonzero()[:, 0].tolist() == [int(moment * fps)]
