@@ -1,5 +1,6 @@
 """Figures of head motion say what they claim: each on motion of which it is known."""
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -14,6 +15,7 @@ from svp_diffusers.errors import CheckpointError
 from svp_diffusers.evaluation.head_motion import (
     evaluate_head_motion,
     format_report,
+    generate_long,
     load_head_motion,
     measure_coherence,
     measure_long_run,
@@ -95,6 +97,34 @@ def test_drift_and_freezing_are_seen_in_a_long_run() -> None:
     frozen[5000:] = frozen[5000]
     assert measure_long_run(frozen).longest_still > 90
     assert measure_long_run(frozen).amplitude_ratio < 1e-6
+
+
+def test_a_head_that_stops_for_4_seconds_is_still_for_3_whole_ones() -> None:
+    speeds = np.full((7500, 6), 0.1)
+    speeds[3000:3099] = 0  # from frame 2999 to frame 3098
+    poses = speeds.cumsum(axis=0)
+    assert measure_long_run(poses).longest_still == 3.0
+
+
+def test_the_long_run_is_of_the_first_clips_emotion_style_and_pose() -> None:
+    clips = [
+        replace(make_clip(index), embeddings=torch.full((2 * FRAMES, 4), float(index)))
+        for index in range(4)
+    ]
+    given: list[Any] = []
+
+    class Noting(Swaying):
+        def generate(self, *inputs: Any, **options: Any) -> torch.Tensor:
+            given.extend(inputs)
+            return super().generate(*inputs, **options)
+
+    poses = generate_long(Noting(4, 2), clips, 60, 0)
+    embeddings, style, start, frames, fps = given
+    assert len(poses) == frames == 60 * fps == 1500
+    assert len(embeddings) >= 2 * frames
+    assert set(embeddings.unique().tolist()) == {0, 2}
+    assert torch.equal(style, clips[0].style.mean)
+    assert np.array_equal(start, clips[0].poses[0])
 
 
 def test_coherence_is_1_of_nods_that_follow_loudness_and_near_0_by_chance() -> None:

@@ -172,6 +172,20 @@ def test_all_that_is_asked_for_reaches_the_pipeline(
     assert given["generator"].initial_seed() == 5
 
 
+def test_a_waveform_that_says_no_rate_has_16_khz(monkeypatch: pytest.MonkeyPatch) -> None:
+    class CalledError(Exception):
+        pass
+
+    def open_speech(self: LipSyncPipeline, audio: Any, sampling_rate: int) -> None:
+        raise CalledError(sampling_rate)
+
+    monkeypatch.setattr(LipSyncPipeline, "open_speech", open_speech)
+    pipeline, faces = build_pipeline(), torch.zeros(1, 3, 64, 64)
+    for call in (pipeline, pipeline.stream):
+        with pytest.raises(CalledError, match=r"^16000$"):
+            call(faces, np.zeros(1600, np.float32))
+
+
 def draw(*shape: int) -> torch.Tensor:
     return torch.randn(shape, generator=torch.Generator().manual_seed(1))
 

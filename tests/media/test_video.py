@@ -36,6 +36,7 @@ RATES = [Fraction(25), Fraction(30), NTSC_FILM, Fraction(30000, 1001), Fraction(
         ("59.94", Fraction(60000, 1001)),
         ("24000/1001", NTSC_FILM),
         (24, Fraction(24)),
+        (1, Fraction(1)),
         (12.5, Fraction(25, 2)),
         ("25.3", Fraction(253, 10)),
         (25.3, Fraction(253, 10)),
