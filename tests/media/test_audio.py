@@ -265,6 +265,15 @@ def test_a_whisper_and_a_single_loud_word_are_not_silent():
     check_speech(Recording(word, 16000, "one word in twenty seconds"))
 
 
+@pytest.mark.parametrize("rate", [16000, 44100])
+def test_one_block_at_the_limit_is_not_silent(rate):
+    """-60 dBFS over 40 ms, to a hundredth of a decibel."""
+    block = round(0.04 * rate)
+    check_speech(Recording(np.full((1, block), 1.0002e-3, np.float32), rate, "a breath"))
+    with pytest.raises(MediaError, match="silent"):
+        check_speech(Recording(np.full((1, block), 0.9998e-3, np.float32), rate, "a breath"))
+
+
 def test_python_and_the_command_line_hear_the_same() -> None:
     rng = np.random.default_rng(0)
     samples = rng.uniform(-0.5, 0.5, (2, 44101)).astype(np.float32)
