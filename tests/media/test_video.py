@@ -217,6 +217,13 @@ def test_probe_tells_what_is_displayed(tmp_path):
     assert info.rotation == 0
 
 
+def test_probe_counts_the_frames_of_a_file_that_only_says_how_long_it_is(tmp_path):
+    _encode(tmp_path / "a.mkv", make_frames(50), Fraction(25))
+    info = probe(tmp_path / "a.mkv")
+    assert (info.fps, info.frames) == (25, 50)
+    assert info.duration == pytest.approx(2, abs=1e-3)
+
+
 def test_a_turned_telephone_video_is_read_upright(tmp_path):
     bright_top = np.zeros((32, 48, 3), dtype=np.uint8)
     bright_top[:16] = 200
