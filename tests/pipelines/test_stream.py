@@ -95,6 +95,18 @@ def test_so_does_a_long_one(still: SVPTalkingHeadPipeline) -> None:
     assert called.shape[1] == 975
 
 
+@pytest.mark.parametrize("pictures", [1, 30])
+def test_so_does_one_with_pictures_of_the_head(
+    still: SVPTalkingHeadPipeline, pictures: int
+) -> None:
+    shown = torch.rand(pictures, 3, SIZE, SIZE, generator=torch.Generator().manual_seed(2))
+    options = {"audio": speech(1.2), "head_keypoints": shown, "guidance_scale": 1.0}
+    called = still(**arguments(**options)).frames[0]
+    assert len(called) == 30  # two windows
+    frames = join(still.stream(**arguments(**options)))
+    torch.testing.assert_close(frames, called, atol=1e-5, rtol=0)
+
+
 def with_scheduler(pipeline: SVPTalkingHeadPipeline, kind: Any) -> SVPTalkingHeadPipeline:
     scheduler = kind.from_config(pipeline.scheduler.config)
     changed = SVPTalkingHeadPipeline.from_pipe(pipeline, scheduler=scheduler)
