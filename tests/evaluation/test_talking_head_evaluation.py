@@ -211,9 +211,12 @@ def test_the_time_without_guidance_is_measured_without_it(
             yield latents
 
     monkeypatch.setattr(cost, "load_pipeline", lambda *arguments: Pipeline())
+    threads: list[int] = []
+    monkeypatch.setattr(torch, "set_num_threads", threads.append)
     options = {"audio_guidance_scale": 3.0}
     clip = TrueClips(data, "test", 1)[0]
-    measured = cost.measure_cost(Path(), clip, options, torch.device("cpu"), "float32", 1)
+    measured = cost.measure_cost(Path(), clip, options, torch.device("cpu"), "float32", 3)
+    assert threads == [3]
     assert [len(runs) for runs in measured.seconds.values()] == [cost.RUNS] * 6
     timed = [(c["num_inference_steps"], c["passes"]) for c in calls if "num_inference_steps" in c]
     expected = [(steps, passes) for steps in (2, 4, 8) for passes in (1, 3)]
