@@ -89,6 +89,17 @@ def test_calibration_follows_the_true_spread_and_not_a_constant_or_inverse_width
     assert correlate_width_with_spread(represent(vectors, 1 / spread), labels).value < -0.9
 
 
+def test_clips_of_many_windows_are_not_taken_for_wide_ones() -> None:
+    numbers, spreads = np.array([8, 2, 8, 2, 8, 2]), np.linspace(1, 1.5, 6)
+    clip = np.repeat(np.arange(6), numbers)
+    sides = np.concatenate([np.resize([-1, 1], number) for number in numbers])
+    vectors = np.stack([sides * spreads[clip], np.zeros(len(clip))], axis=1)
+    labels = WindowLabels(clip, clip.astype(str), clip.astype(str), np.ones(len(clip), bool))
+    figure = correlate_width_with_spread(represent(vectors, spreads[clip]), labels)
+    assert figure is not None
+    assert figure.value == 1
+
+
 def test_a_style_that_nobody_else_has_is_not_asked_for() -> None:
     labels = make_labels()
     style = np.where(labels.speaker == "0", "own", labels.style)
