@@ -72,6 +72,7 @@ def test_a_perfect_model_reaches_every_ceiling(perfect: Report) -> None:
         assert effect.reconstructed.value == pytest.approx(1, abs=JPEG)
     for row in perfect.results["interpolation"].rows:
         assert row.generated.value == pytest.approx(1)
+        assert row.aim.judge(row.generated) == "reached"
     assert find(perfect, "frame-to-frame").generated.value == pytest.approx(1, abs=0.1)
 
 

@@ -154,6 +154,19 @@ def test_the_report_of_real_looking_clips(clips: list[StyleClip]) -> None:
         evaluate_style(StyleEncoder.tiny(), clips, ["c"])
 
 
+def test_samples_of_narrow_styles_lie_in_their_own_and_far_from_the_others(
+    clips: list[StyleClip],
+) -> None:
+    torch.manual_seed(0)
+    encoder = StyleEncoder.tiny().eval()
+    torch.nn.init.constant_(encoder.to_log_std.bias, -4)
+    _, _, both = evaluate_style(encoder, clips).samples
+    assert both.own == pytest.approx(1, abs=0.1)
+    assert both.other > 3
+    assert both.nearest > 0.9
+    assert both.clips == 4  # that have sound
+
+
 def test_the_command_measures_centred_clips_of_the_test_split(tmp_path: Path) -> None:
     random = np.random.default_rng(0)
     with ShardWriter(tmp_path / "data") as writer:
