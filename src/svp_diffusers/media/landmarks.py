@@ -3,6 +3,7 @@
 Everything runs on the device of the networks, without any other package and without the Internet.
 """
 
+import math
 from collections.abc import Iterable, Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
@@ -18,6 +19,8 @@ from svp_diffusers.models.face_landmarker_svp import (
     PRESENCE_THRESHOLD,
     FaceLandmarker,
     FaceLandmarks,
+    MeshNetwork,
+    crop,
 )
 
 CHECKPOINT = Path(__file__).parents[1] / "checkpoints" / "svp_tiny" / "face_landmarker"
@@ -89,7 +92,7 @@ def track_landmarks(
     tracked: FaceLandmarks | None = None
     for frame in frames:
         if tracked is not None:
-            tracked = landmarker(_to_image(frame, landmarker), tracked.rectangles())
+            tracked = _find_near(frame, landmarker, tracked.rectangles())
             if tracked.presence < PRESENCE_THRESHOLD:
                 tracked = None
         if tracked is None:
@@ -127,6 +130,28 @@ def _select(landmarks: FaceLandmarks, scores: Tensor, index: int | None) -> Face
     selected = select_face(faces, index)
     number = next(i for i, face in enumerate(faces) if face is selected)
     return landmarks[number : number + 1]
+
+
+def _find_near(
+    frame: NDArray[np.uint8], landmarker: FaceLandmarker, rectangle: Tensor
+) -> FaceLandmarks:
+    """The face in a rectangle (1, 5) of a frame, of which no more than that is converted."""
+    height, width = frame.shape[:2]
+    x, y, across, down, angle = rectangle[0].tolist()
+    cos, sin = abs(math.cos(angle)), abs(math.sin(angle))
+    left, right = _cut(x, (cos * across + sin * down) / 2, width)
+    top, bottom = _cut(y, (sin * across + cos * down) / 2, height)
+    part = _to_image(frame[top:bottom, left:right], landmarker)
+    there = rectangle - rectangle.new_tensor([left, top, 0, 0, 0])
+    crops = crop(part, there, MeshNetwork.size, "border")
+    landmarks: FaceLandmarks = landmarker.read_crops(crops, rectangle, height, width)
+    return landmarks
+
+
+def _cut(centre: float, half: float, size: int) -> tuple[int, int]:
+    """First pixel and last but one of what lies in a picture; the nearest when nothing does."""
+    first = min(max(math.floor(centre - half) - 1, 0), size - 1)
+    return first, min(max(math.ceil(centre + half) + 2, first + 1), size)
 
 
 def _find_again(

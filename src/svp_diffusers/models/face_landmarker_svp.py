@@ -254,8 +254,22 @@ class FaceLandmarker(ModelMixin, ConfigMixin):
                 f"`rectangles` must be ({len(images)}, 5), one for each picture, "
                 f"got {tuple(rectangles.shape)}."
             )
-        crops = (crop(images, rectangles, MeshNetwork.size, "border") + 1) / 2
-        points, presence = self.mesh(crops.to(self.dtype))
+        crops = crop(images, rectangles, MeshNetwork.size, "border")
+        return self.read_crops(crops, rectangles, *images.shape[-2:])
+
+    @apply_forward_hook
+    def read_crops(
+        self, crops: Tensor, rectangles: Tensor, height: int, width: int
+    ) -> FaceLandmarks:
+        """What `forward` finds in pictures of one size, of which only the rectangles are at hand.
+
+        Args:
+            crops: (n, 3, 256, 256) in [-1, 1], as `crop` cuts them.
+            rectangles: (n, 5) where they were in the pictures.
+            height: of the pictures, in pixels.
+            width: likewise.
+        """
+        points, presence = self.mesh(((crops + 1) / 2).to(self.dtype))
         landmarks = _from_crop(points.to(rectangles) / MeshNetwork.size, rectangles)
         coefficients = self.blendshapes(landmarks[:, BLENDSHAPE_LANDMARKS, :2]).to(rectangles)
         return FaceLandmarks(
@@ -263,7 +277,7 @@ class FaceLandmarker(ModelMixin, ConfigMixin):
             presence=presence.to(rectangles).sigmoid(),
             # The first is "neutral", which is no coefficient of ARKit; the last is `tongueOut`.
             blendshapes=F.pad(coefficients[:, 1:], (0, 1)),
-            pose=self.estimate_pose(landmarks, *images.shape[-2:]),
+            pose=self.estimate_pose(landmarks, height, width),
         )
 
     def estimate_pose(self, landmarks: Tensor, height: int, width: int) -> Tensor:
@@ -318,16 +332,18 @@ def crop(images: Tensor, rectangles: Tensor, size: int, padding_mode: str) -> Te
     What lies outside the picture is 0 ("zeros") or the nearest pixel ("border"). Computed in the
     dtype of the rectangles.
     """
-    steps = torch.arange(size, device=rectangles.device, dtype=rectangles.dtype) / size
-    y, x = torch.meshgrid(steps, steps, indexing="ij")
-    points = torch.stack([x, y], dim=-1).flatten(0, 1).expand(len(rectangles), -1, 2)
     height, width = images.shape[-2:]
     # grid_sample's -1 and 1 are the outer edges of the outermost pixels.
     extent = rectangles.new_tensor([width, height])
-    grid = (2 * _from_crop(points, rectangles) + 1) / extent - 1
+    centre, sides, angle = rectangles.split((2, 2, 1), dim=-1)
+    cos, sin = angle.cos(), angle.sin()
+    steps = torch.arange(size, device=rectangles.device, dtype=rectangles.dtype) / size - 0.5
+    right = steps[:, None] * (torch.cat([cos, sin], -1) * 2 * sides[:, :1] / extent)[:, None]
+    down = steps[:, None] * (torch.cat([-sin, cos], -1) * 2 * sides[:, 1:] / extent)[:, None]
+    origin = (2 * centre + 1) / extent - 1
     return F.grid_sample(
         images.to(rectangles.dtype),
-        grid.unflatten(1, (size, size)),
+        (origin[:, None] + down)[:, :, None] + right[:, None],
         padding_mode=padding_mode,
         align_corners=False,
     )
@@ -454,7 +470,7 @@ class ResidualBlock(nn.Module):
             hidden = F.max_pool2d(hidden, 2)
         if more := residual.shape[1] - hidden.shape[1]:
             hidden = F.pad(hidden, (0, 0, 0, 0, 0, more))
-        activated: Tensor = self.activation(hidden + residual)
+        activated: Tensor = self.activation(residual.add_(hidden))
         return activated
 
 
