@@ -12,7 +12,6 @@ from types import NoneType
 from typing import Any
 
 import torch
-from diffusers import DiffusionPipeline
 from huggingface_hub import snapshot_download
 
 from svp_diffusers.checkpoints.json_files import (
@@ -89,9 +88,7 @@ def find_checkpoint(model: str | Path | None) -> Path:
     Raises:
         CheckpointError: if it cannot be found, or a component is missing.
     """
-    located = locate(model)
-    is_here = Path(located).exists()
-    folder = Path(located) if is_here else download_checkpoint(str(located), SVPTalkingHeadPipeline)
+    folder = download_checkpoint(model)
     if is_lip_sync(read_model_index(folder)):
         raise CheckpointError(
             f"{folder} is a lip-sync checkpoint, which is given a video in place of a portrait: "
@@ -101,16 +98,20 @@ def find_checkpoint(model: str | Path | None) -> Path:
     return folder
 
 
-def download_checkpoint(repository: str, pipeline: type[DiffusionPipeline]) -> Path:
-    """Download the checkpoint of a pipeline to the Hub's cache.
+def download_checkpoint(model: str | Path | None) -> Path:
+    """Give the folder of what `locate` finds; a repository is downloaded to the Hub's cache.
 
     Raises:
         CheckpointError: if it cannot be had.
     """
+    located = locate(model)
+    if Path(located).exists():
+        return Path(located)
     try:
-        return Path(pipeline.download(repository))
+        # What belongs to the checkpoint of either pipeline is read from its index.
+        return Path(SVPTalkingHeadPipeline.download(str(located)))
     except (OSError, ValueError) as error:
-        raise CheckpointError(_describe_missing(repository, error)) from error
+        raise CheckpointError(_describe_missing(str(located), error)) from error
 
 
 def _describe_missing(repository: str, error: Exception) -> str:
