@@ -42,7 +42,7 @@ def find_lip_sync(model: str | Path) -> LipSyncCheckpoint:
     Raises:
         CheckpointError: if there is none, it is incomplete, or of another pipeline.
     """
-    folder = download_checkpoint(model)
+    folder = download_checkpoint(model, LipSyncPipeline)
     index = read_model_index(folder)
     if not is_lip_sync(index):
         raise CheckpointError(
@@ -61,7 +61,7 @@ def find_lip_sync(model: str | Path) -> LipSyncCheckpoint:
 
 def find_any_checkpoint(model: str | Path | None) -> Path:
     """The folder of a checkpoint of either pipeline; see `find_checkpoint` and `find_lip_sync`."""
-    folder = download_checkpoint(model)
+    folder = download_checkpoint(model, LipSyncPipeline)  # whose components the other has too
     if is_lip_sync(read_model_index(folder)):
         return find_lip_sync(folder).folder
     return find_checkpoint(folder)

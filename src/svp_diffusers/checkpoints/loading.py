@@ -12,6 +12,7 @@ from types import NoneType
 from typing import Any
 
 import torch
+from diffusers import DiffusionPipeline
 from huggingface_hub import snapshot_download
 
 from svp_diffusers.checkpoints.json_files import (
@@ -88,7 +89,7 @@ def find_checkpoint(model: str | Path | None) -> Path:
     Raises:
         CheckpointError: if it cannot be found, or a component is missing.
     """
-    folder = download_checkpoint(model)
+    folder = download_checkpoint(model, SVPTalkingHeadPipeline)
     if is_lip_sync(read_model_index(folder)):
         raise CheckpointError(
             f"{folder} is a lip-sync checkpoint, which is given a video in place of a portrait: "
@@ -98,8 +99,12 @@ def find_checkpoint(model: str | Path | None) -> Path:
     return folder
 
 
-def download_checkpoint(model: str | Path | None) -> Path:
+def download_checkpoint(model: str | Path | None, pipeline: type[DiffusionPipeline]) -> Path:
     """Give the folder of what `locate` finds; a repository is downloaded to the Hub's cache.
+
+    Args:
+        model: see `locate`.
+        pipeline: whose components a repository must have; those that it has are downloaded.
 
     Raises:
         CheckpointError: if it cannot be had.
@@ -108,8 +113,7 @@ def download_checkpoint(model: str | Path | None) -> Path:
     if Path(located).exists():
         return Path(located)
     try:
-        # What belongs to the checkpoint of either pipeline is read from its index.
-        return Path(SVPTalkingHeadPipeline.download(str(located)))
+        return Path(pipeline.download(str(located)))
     except (OSError, ValueError) as error:
         raise CheckpointError(_describe_missing(str(located), error)) from error
 
