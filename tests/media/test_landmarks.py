@@ -130,6 +130,22 @@ def test_a_face_is_followed_and_found_again(landmarker: FaceLandmarker) -> None:
             assert landmark_error(face.landmarks[0].numpy(), expected) < 0.02
 
 
+@pytest.mark.parametrize("corner", [(190, 60), (-60, 60), (430, 60), (190, -40), (190, 170)])
+def test_a_followed_face_is_seen_as_in_the_whole_frame(
+    landmarker: FaceLandmarker, corner: tuple[int, int]
+) -> None:
+    """Only its part of the frame is read, at the edges too, beyond which the nearest pixel is."""
+    frame = place((portrait(0).rotate(30, fillcolor=(128, 128, 128)), corner))
+    first, second = track_landmarks([frame, frame], landmarker)
+    assert first is not None
+    assert second is not None
+    image = torch.from_numpy(frame).permute(2, 0, 1)[None] / 127.5 - 1
+    whole = landmarker(image, first.rectangles())
+    torch.testing.assert_close(second.landmarks, whole.landmarks, atol=2e-3, rtol=0)
+    torch.testing.assert_close(second.blendshapes, whole.blendshapes, atol=1e-4, rtol=0)
+    torch.testing.assert_close(second.pose, whole.pose, atol=1e-3, rtol=1e-4)
+
+
 def test_a_video_without_faces_is_reported_frame_by_frame(landmarker: FaceLandmarker) -> None:
     assert list(track_landmarks(moving(0, 3, range(3)), landmarker)) == [None] * 3
     assert list(track_landmarks([], landmarker)) == []
