@@ -4,15 +4,14 @@ import hashlib
 import shutil
 from pathlib import Path
 
+import torch
 from huggingface_hub import HfApi, scan_cache_dir, snapshot_download
 
-from svp_diffusers.checkpoints.loading import SVP_TINY
+from svp_diffusers.checkpoints.loading import SVP_TINY, load_pipeline
 from svp_diffusers.errors import CheckpointError, OutputError
 from svp_diffusers.hub.client import hub_errors
-from svp_diffusers.hub.code import code_files
 from svp_diffusers.hub.contents import check_contents, check_names
 from svp_diffusers.media.output import atomic_folder, check_output
-from svp_diffusers.pipelines.modular_svp import describe_blocks
 
 
 def pull_repository(
@@ -72,17 +71,17 @@ def pull_repository(
 
 
 def _copy_svp_tiny(output: Path | None) -> Path:
+    """Save it anew, with its code, in float32: what is stored in half precision, transformers would
+    keep so for whoever loads it without this package."""
     if output is None:
         raise OutputError("svp-tiny is a part of this package: name a folder for a copy (-o)")
     if output.exists():
         raise OutputError(f"{output} exists already; name another folder for the copy of svp-tiny")
+    pipeline = load_pipeline(SVP_TINY, torch.device("cpu"), "float32")
     with atomic_folder(output) as temporary:
-        shutil.copytree(SVP_TINY, temporary, dirs_exist_ok=True)
-        for name, source in code_files().items():
-            if "/" not in name or (temporary / name).parent.is_dir():
-                shutil.copyfile(source, temporary / name)
-        for name, text in describe_blocks().items():
-            (temporary / name).write_text(text, encoding="utf-8")
+        pipeline.save_pretrained(temporary)
+        for path in SVP_TINY.rglob("*.md"):
+            shutil.copyfile(path, temporary / path.relative_to(SVP_TINY))
     return output
 
 
