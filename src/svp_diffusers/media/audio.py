@@ -125,16 +125,16 @@ def read_mono(path: str | Path, sampling_rate: int = 16000) -> Recording:
     """
     pieces = _read_pieces(path)
     first, rate = next(pieces)
-    held: list[NDArray[np.float32]] = []
+    held = bytearray()  # grows in place
     try:
         for piece in resample_pieces(
             chain([first], (piece for piece, _ in pieces)), rate, sampling_rate
         ):
-            held.append(piece)
-            _check_values(path, sum(map(len, held)), 1, sampling_rate)
+            held += piece.astype(np.float32, copy=False).tobytes()
+            _check_values(path, len(held) // 4, 1, sampling_rate)
     except ValueError as error:
         raise MediaError(f"{path}: {error}") from error
-    return Recording(np.concatenate(held)[None], sampling_rate, str(path))
+    return Recording(np.frombuffer(held, np.float32)[None], sampling_rate, str(path))
 
 
 def average(recording: Recording) -> NDArray[np.float32]:
@@ -243,7 +243,9 @@ def check_speech(recording: Recording, fps: Fraction = Fraction(25)) -> None:
     means that no block of 40 ms reaches -60 dBFS (RMS over all channels).
     """
     loudness = _Loudness()
-    loudness.add(recording.samples, recording.sampling_rate)
+    size = PIECE_SECONDS * recording.sampling_rate
+    for start in range(0, recording.num_samples, size):
+        loudness.add(recording.samples[:, start : start + size], recording.sampling_rate)
     _check_loudness(recording, loudness, fps)
 
 

@@ -143,9 +143,9 @@ def average_channels(samples: Piece) -> np.ndarray:
             each other out.
     """
     samples = to_full_scale(samples)
-    if samples.ndim == 1:
-        return samples
-    if samples.ndim != 2 or not 1 <= len(samples) <= MOST_CHANNELS:
+    if samples.ndim == 1 or samples.shape[:-1] == (1,):
+        return samples.reshape(-1)
+    if samples.ndim != 2 or not 2 <= len(samples) <= MOST_CHANNELS:
         raise ValueError(
             "`audio` must be a waveform (samples,) or (channels, samples), or a list of them; got "
             f"the shape {samples.shape}."

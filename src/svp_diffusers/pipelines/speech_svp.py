@@ -12,7 +12,7 @@ import torch
 from diffusers import ModelMixin
 from transformers import FeatureExtractionMixin, PreTrainedModel
 
-from .sound_svp import AUDIO_RECEPTIVE_FIELD, PIECE_SECONDS, Level, measure_level, regroup
+from .sound_svp import AUDIO_RECEPTIVE_FIELD, PIECE_SECONDS, Level, measure_level
 
 AUDIO_STRIDE = 320  # samples of an embedding; all wav2vec 2.0-like encoders give 50 Hz at 16 kHz
 AUDIO_CHUNK_SECONDS = 30  # of speech encoded at once, so that memory does not grow with its square
@@ -42,7 +42,8 @@ def encode_speech(
         Embeddings (time, dim) at 50 Hz, of the encoder's dtype.
     """
     size = PIECE_SECONDS * feature_extractor.sampling_rate
-    pieces = list(regroup([waveform.cpu().numpy()], size))
+    samples = waveform.cpu().numpy()
+    pieces = [samples[start : start + size] for start in range(0, len(samples), size)]
     level = measure_level(pieces)
     chunks = encode_speech_pieces(pieces, level, audio_encoder, feature_extractor, device)
     return torch.cat(list(chunks))
