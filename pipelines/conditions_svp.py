@@ -20,7 +20,7 @@ from .head_pictures_svp import HeadPictures, stack_head_pictures
 from .images_svp import Portrait, read_portrait
 from .noise_svp import check_finite
 from .sound_svp import Audio, prepare_waveform
-from .speech_svp import PROJECTED_WINDOWS, encode_speech, encode_windows, window_audio
+from .speech_svp import encode_speech, encode_windows, project_windows, window_audio
 from .style_schedule_svp import Distribution, Style, StyleSchedule, check_style
 from .windows_svp import divide_frames, take_frames
 
@@ -127,8 +127,7 @@ class ConditionsMixin:
             windows = window_audio(embeddings, num_frames, num_pad_frames)
         else:
             windows = encode_windows(waveform, encoder, extractor, num_frames, fps, device)
-        parts = windows.to(self.audio_projector.dtype).split(PROJECTED_WINDOWS)
-        return torch.cat([self.audio_projector(part) for part in parts]), embeddings
+        return project_windows(windows, self.audio_projector), embeddings
 
     def prepare_image(self, image: Portrait, height: int, width: int) -> torch.Tensor:
         """Bring the portrait to what the VAE takes.

@@ -23,6 +23,7 @@ from .speech_svp import (
     encode_speech_pieces,
     encode_waveform,
     encode_windows,
+    project_windows,
     window_frames,
 )
 
@@ -82,11 +83,6 @@ class SpeechEncoder:
     def num_pad_frames(self) -> int:
         """Frames that a window reaches on either side of its own, where moments are encoded."""
         return int(self.projector.config.num_pad_frames)
-
-    def project(self, windows: torch.Tensor) -> torch.Tensor:
-        """Audio tokens (n, tokens, dim) of windows (n, ...)."""
-        parts = windows.to(self.projector.dtype).split(PROJECTED_WINDOWS)
-        return torch.cat([self.projector(part) for part in parts])
 
     @property
     def rate(self) -> int:
@@ -181,7 +177,7 @@ class RecordedSpeech:
         for start in range(0, self.num_frames, step):
             frames = range(start, min(start + step, self.num_frames))
             windows = window_frames(self.hear, frames, self.num_frames, spread, pad)
-            yield self._speech.project(windows)
+            yield project_windows(windows, self._speech.projector)
 
     def _make_tokens_of_windows(self) -> Iterator[torch.Tensor]:
         speech, total = self._speech, self.num_frames
@@ -193,7 +189,7 @@ class RecordedSpeech:
             end = self._level.num_samples if last == total else speech.sample_of(last)
             heard = waveform.read(speech.sample_of(first), end)
             windows = speech.encode_windows(heard, last - first)
-            yield speech.project(windows[start - first : stop - first])
+            yield project_windows(windows[start - first : stop - first], speech.projector)
             waveform.drop(speech.sample_of(max(0, stop - context)))
 
 
@@ -284,7 +280,7 @@ class LiveSpeech:
                 windows = torch.cat([self._encode_frame(frame) for frame in frames])
             else:
                 windows = self._encode_windows(frames)
-            yield self._speech.project(windows)
+            yield project_windows(windows, self._speech.projector)
             done = frames.stop
 
     def _end_of(self, frame: int) -> int:

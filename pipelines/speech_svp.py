@@ -171,6 +171,12 @@ def pick_embeddings(embeddings: torch.Tensor, index: torch.Tensor) -> torch.Tens
     return embeddings[index.clamp(0, len(embeddings) - 1).to(embeddings.device)]
 
 
+def project_windows(windows: torch.Tensor, projector: ModelMixin) -> torch.Tensor:
+    """Audio tokens (n, tokens, dim) of windows (n, ...)."""
+    parts = windows.to(projector.dtype).split(PROJECTED_WINDOWS)
+    return torch.cat([projector(part) for part in parts])
+
+
 def window_frames(
     hear: Callable[[torch.Tensor], torch.Tensor],
     frames: range,

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import soundfile
 import torch
+from half_precision import check_half_precision, perform
 from parity import RUN_TOLERANCE, difference
 from PIL import Image
 from safetensors.torch import load_file
@@ -154,6 +155,14 @@ def test_poses_and_the_portrait_make_the_video_and_speech_does_not(
         make(head_keypoints=None)
     with pytest.raises(ValueError, match="cannot stream"):
         next(pipeline.stream(portrait, speech, head_keypoints=poses))
+
+
+@pytest.mark.slow
+def test_half_precision_makes_the_same_video(converted: Path, parity: Path) -> None:
+    golden = load_file(parity / "animate_anyone" / "io.safetensors")
+    poses = golden["pose_images"][0].transpose(0, 1)[:4]
+    make = perform(converted, head_keypoints=poses, style=torch.zeros(128))
+    check_half_precision(make, steps_in_bfloat16=20)
 
 
 def test_both_unets_see_the_portrait_as_clip_does(pipeline: SVPTalkingHeadPipeline) -> None:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from half_precision import check_half_precision, perform
 from torch import nn
 
 from svp_diffusers.cli.main import main
@@ -97,6 +98,11 @@ def test_it_runs_before_it_is_trained(converted: Path) -> None:
         portrait, sound, num_inference_steps=1, output_type="latent", return_dict=False
     )
     assert frames.shape == (4, 4, 16, 16)
+
+
+@pytest.mark.slow
+def test_half_precision_makes_the_same_video(converted: Path) -> None:
+    check_half_precision(perform(converted), steps_in_bfloat16=20)
 
 
 def test_what_it_is_for_is_said(

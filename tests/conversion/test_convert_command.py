@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 from diffusers import MotionAdapter, UNet2DConditionModel
-from half_precision import check_half_precision
+from half_precision import check_half_precision, perform
 from transformers import Wav2Vec2Config, Wav2Vec2FeatureExtractor, Wav2Vec2Model
 
 from svp_diffusers.checkpoints.description import describe_checkpoint
@@ -140,7 +140,7 @@ def test_half_precision(
         widen_speech(parts)
         arguments = list_v_express(real_data / "vexpress_parity", parts, output)
     assert svp(monkeypatch, "convert", family, *arguments) == 0
-    check_half_precision(output)
+    check_half_precision(perform(output))
 
 
 def test_original_animatediff_names() -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import soundfile
 import torch
-from half_precision import check_half_precision
+from half_precision import check_half_precision, perform
 from parity import RUN_TOLERANCE, difference
 from safetensors.torch import load_file
 
@@ -165,9 +165,7 @@ def test_half_precision(
 
 @pytest.mark.slow
 def test_half_precision_makes_the_same_video(converted: Path) -> None:
-    # The published steps are 30. In 2, bfloat16 is at 31 to 33 dB, whichever part is kept in
-    # float32: guidance makes much of what random weights round off, and steps average it out.
-    check_half_precision(converted, num_inference_steps=20)
+    check_half_precision(perform(converted), steps_in_bfloat16=20)
 
 
 def rewrite(path: Path, change: Callable[[dict[str, torch.Tensor]], object]) -> None:

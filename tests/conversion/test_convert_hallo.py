@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from half_precision import check_half_precision
+from half_precision import check_half_precision, perform
 from parity import RUN_TOLERANCE, TOLERANCE, difference
 from safetensors.torch import load_file
 
@@ -108,9 +108,7 @@ def run_golden(
 @pytest.mark.slow
 def test_half_precision_makes_the_same_video(converted: Path, io: dict[str, torch.Tensor]) -> None:
     face = {"face_embedding": io["face_embedding"][0], "head_keypoints": io["face_region"]}
-    # 29.8 dB in bfloat16 in 2 steps, whichever part is kept in float32: guidance of 3.5 makes much
-    # of what random weights round off. Steps, of which 40 are published, average it out.
-    check_half_precision(converted, least_in_bfloat16=28, **face)
+    check_half_precision(perform(converted, **face), steps_in_bfloat16=20)
 
 
 def test_a_call_makes_what_the_published_pipeline_makes(

@@ -8,9 +8,11 @@ from typing import Any
 
 import pytest
 import torch
+from half_precision import check_half_precision
 from parity import RUN_TOLERANCE, TOLERANCE, difference
 from safetensors.torch import load_file
 
+from svp_diffusers.checkpoints.lip_sync import load_lip_sync
 from svp_diffusers.cli.main import main
 from svp_diffusers.conversion import writing
 from svp_diffusers.pipelines.pipeline_lip_sync import LipSyncPipeline, draw_mask
@@ -156,6 +158,20 @@ def test_the_unet_is_shown_mask_masked_picture_and_picture(pipeline: LipSyncPipe
     for first, pixels in ((1, faces * mask), (5, faces)):  # the masked ones are drawn first
         expected = pipeline.vae.encode(pixels).latent_dist.sample(drawn) * scale
         assert torch.equal(shown[0, first : first + 4].transpose(0, 1), expected)
+
+
+@pytest.mark.slow
+def test_half_precision_paints_the_same_lips(converted: Path) -> None:
+    def make(dtype: str, steps: int) -> torch.Tensor:
+        pipeline = load_lip_sync(converted, torch.device("cpu"), dtype)
+        pipeline.set_progress_bar_config(disable=True)
+        generator = torch.Generator().manual_seed(0)
+        faces = torch.rand(4, 3, SIDE, SIDE, generator=generator)
+        speech = 0.1 * torch.randn(2560, generator=generator)
+        options = {"num_inference_steps": steps, "generator": generator, "output_type": "pt"}
+        return pipeline(faces, speech, **options).frames.float()
+
+    check_half_precision(make)
 
 
 def test_pixels_that_are_kept_stay_as_they_are(pipeline: LipSyncPipeline) -> None:

@@ -1,6 +1,7 @@
 """`svp generate --sign`: the video says who made it, and that nobody changed it since."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -45,6 +46,8 @@ def test_a_batch_makes_a_video_again_for_another_certificate_alone(
     generate_video(signed)
     assert is_made(signed, hash_folder)
     assert not is_made(request(files, tmp_path / "talk.mp4"), hash_folder)
+    moved = key.rename(tmp_path / "moved.pem")
+    assert is_made(replace(signed, sign_key=moved), hash_folder)
     write_credentials(tmp_path)
     assert not is_made(signed, hash_folder)
 

@@ -42,6 +42,8 @@ class VideoSigner:
     def sign(self, video: Path, title: str) -> None:
         """Put a signed statement into an MP4, in place of an older one. Nothing is sent anywhere.
 
+        c2pa-python takes memory of twice the file's size for it.
+
         Raises:
             OutputError: it cannot be written; the video is as it was.
         """
