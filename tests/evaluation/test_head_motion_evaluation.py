@@ -1,22 +1,28 @@
 """Figures of head motion say what they claim: each on motion of which it is known."""
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from scipy.ndimage import gaussian_filter1d
+from typer.testing import CliRunner
 
+from svp_diffusers import SVP_TINY
+from svp_diffusers.cli.main import app
 from svp_diffusers.errors import CheckpointError
 from svp_diffusers.evaluation.head_motion import (
     evaluate_head_motion,
     format_report,
+    generate_long,
     load_head_motion,
     measure_coherence,
     measure_long_run,
 )
 from svp_diffusers.models.head_motion_svp import HeadMotionModel
 from svp_diffusers.models.style_encoder_svp import StyleDistribution
+from svp_diffusers.training.head_motion import performances
 from svp_diffusers.training.head_motion.performances import MotionClip
 
 FRAMES = 300
@@ -93,6 +99,34 @@ def test_drift_and_freezing_are_seen_in_a_long_run() -> None:
     assert measure_long_run(frozen).amplitude_ratio < 1e-6
 
 
+def test_a_head_that_stops_for_4_seconds_is_still_for_3_whole_ones() -> None:
+    speeds = np.full((7500, 6), 0.1)
+    speeds[3000:3099] = 0  # from frame 2999 to frame 3098
+    poses = speeds.cumsum(axis=0)
+    assert measure_long_run(poses).longest_still == 3.0
+
+
+def test_the_long_run_is_of_the_first_clips_emotion_style_and_pose() -> None:
+    clips = [
+        replace(make_clip(index), embeddings=torch.full((2 * FRAMES, 4), float(index)))
+        for index in range(4)
+    ]
+    given: list[Any] = []
+
+    class Noting(Swaying):
+        def generate(self, *inputs: Any, **options: Any) -> torch.Tensor:
+            given.extend(inputs)
+            return super().generate(*inputs, **options)
+
+    poses = generate_long(Noting(4, 2), clips, 60, 0)
+    embeddings, style, start, frames, fps = given
+    assert len(poses) == frames == 60 * fps == 1500
+    assert len(embeddings) >= 2 * frames
+    assert set(embeddings.unique().tolist()) == {0, 2}
+    assert torch.equal(style, clips[0].style.mean)
+    assert np.array_equal(start, clips[0].poses[0])
+
+
 def test_coherence_is_1_of_nods_that_follow_loudness_and_near_0_by_chance() -> None:
     generator = np.random.default_rng(0)
     loudness = list(generator.uniform(size=(40, FRAMES)))
@@ -108,3 +142,19 @@ def test_a_folder_without_a_model_is_named(tmp_path: Any) -> None:
         load_head_motion(tmp_path)
     HeadMotionModel(4, 2, 16, 1, 2).save_pretrained(tmp_path)
     assert load_head_motion(tmp_path).dtype == torch.float32
+
+
+def test_the_command_measures_talkers_that_no_training_has_seen(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    class CalledError(Exception):
+        pass
+
+    def perform(encoder: Any, split: str, *arguments: Any) -> None:
+        raise CalledError(split)
+
+    monkeypatch.setattr(performances, "perform_clips", perform)
+    monkeypatch.setattr(performances, "PerformanceEncoder", lambda checkpoint: None)
+    result = CliRunner().invoke(app, ["evaluate", "head-motion", str(SVP_TINY / "head_motion")])
+    assert isinstance(result.exception, CalledError)
+    assert result.exception.args == ("test",)

@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -14,6 +15,7 @@ from svp_diffusers.errors import CheckpointError, StyleError
 from svp_diffusers.expression.arkit import ARKIT_BLENDSHAPES
 from svp_diffusers.models.expression_encoder_svp import ExpressionEncoder
 from svp_diffusers.models.style_encoder_svp import StyleDistribution
+from svp_diffusers.pipelines.pipeline_svp_talking_head import SVPTalkingHeadPipeline
 
 from .painted import EMOTIONS, write_dataset
 
@@ -72,6 +74,30 @@ def test_every_part_but_the_cost_is_measured(folder: Path) -> None:
         for column in ("generated", "control", "reconstructed", "true"):
             figure = row[column]
             assert figure is None or figure["low"] <= figure["value"] <= figure["high"]
+
+
+def test_all_that_is_asked_for_reaches_the_pipeline(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("matplotlib")
+
+    class CalledError(Exception):
+        pass
+
+    def call(self: SVPTalkingHeadPipeline, **options: Any) -> None:
+        raise CalledError(options)
+
+    monkeypatch.setattr(SVPTalkingHeadPipeline, "__call__", call)
+    asked = {
+        **{"guidance_scale": 1.1, "audio_guidance_scale": 1.2, "style_guidance_scale": 1.3},
+        **{"style_temperature": 0.6, "steps": 3},
+    }
+    options = [(f"--{name.replace('_', '-')}", str(value)) for name, value in asked.items()]
+    with pytest.raises(CalledError) as caught:
+        evaluate(folder, "--parts", "quality", *(text for pair in options for text in pair))
+    (given,) = caught.value.args
+    asked["num_inference_steps"] = asked.pop("steps")
+    assert {name: given[name] for name in asked} == asked
 
 
 def test_the_same_seed_gives_the_same_report(folder: Path) -> None:

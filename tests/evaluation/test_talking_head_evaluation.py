@@ -13,6 +13,7 @@ from diffusers.configuration_utils import FrozenDict
 
 from svp_diffusers.errors import ConfigurationError, DatasetError
 from svp_diffusers.evaluation.talking_head import cost
+from svp_diffusers.evaluation.talking_head import evaluate as measurement
 from svp_diffusers.evaluation.talking_head.clips import TrueClip, TrueClips
 from svp_diffusers.evaluation.talking_head.evaluate import (
     PARTS,
@@ -71,6 +72,7 @@ def test_a_perfect_model_reaches_every_ceiling(perfect: Report) -> None:
         assert effect.reconstructed.value == pytest.approx(1, abs=JPEG)
     for row in perfect.results["interpolation"].rows:
         assert row.generated.value == pytest.approx(1)
+        assert row.aim.judge(row.generated) == "reached"
     assert find(perfect, "frame-to-frame").generated.value == pytest.approx(1, abs=0.1)
 
 
@@ -171,6 +173,22 @@ def test_models_are_measured_on_people_of_the_test_split_alone(
     assert len(seen) == 3 + 18  # test clips, and training clips that styles are learned from
 
 
+def test_the_cost_is_that_of_a_clip_of_the_test_split(
+    data: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    timed = []
+    monkeypatch.setattr(measurement, "load_pipeline", lambda *arguments: None)
+    monkeypatch.setattr(measurement, "Sampler", lambda *arguments: Painter())
+    monkeypatch.setattr(
+        measurement, "evaluate_cost", lambda checkpoint, clip, *rest: timed.append(clip.key)
+    )
+    settings = EvaluationSettings(**{**vars(SETTINGS), "parts": ["cost"]})
+    measurement.evaluate_checkpoint(
+        Path(), data, square_reader(), settings, torch.device("cpu"), "float32"
+    )
+    assert timed == ["test-0"]
+
+
 def test_the_time_without_guidance_is_measured_without_it(
     data: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -194,9 +212,12 @@ def test_the_time_without_guidance_is_measured_without_it(
             yield latents
 
     monkeypatch.setattr(cost, "load_pipeline", lambda *arguments: Pipeline())
+    threads: list[int] = []
+    monkeypatch.setattr(torch, "set_num_threads", threads.append)
     options = {"audio_guidance_scale": 3.0}
     clip = TrueClips(data, "test", 1)[0]
-    measured = cost.measure_cost(Path(), clip, options, torch.device("cpu"), "float32", 1)
+    measured = cost.measure_cost(Path(), clip, options, torch.device("cpu"), "float32", 3)
+    assert threads == [3]
     assert [len(runs) for runs in measured.seconds.values()] == [cost.RUNS] * 6
     timed = [(c["num_inference_steps"], c["passes"]) for c in calls if "num_inference_steps" in c]
     expected = [(steps, passes) for steps in (2, 4, 8) for passes in (1, 3)]

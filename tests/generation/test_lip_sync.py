@@ -8,11 +8,18 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from diffusers import AutoencoderKL, DDIMScheduler
+from diffusers import (
+    AutoencoderKL,
+    DDIMScheduler,
+    EulerAncestralDiscreteScheduler,
+    EulerDiscreteScheduler,
+    SchedulerMixin,
+)
 from PIL import Image
 from transformers import WhisperFeatureExtractor
 from typer.testing import CliRunner
 
+from certificates import read_statement, write_credentials
 from svp_diffusers.checkpoints.random_pipeline import initialise
 from svp_diffusers.cli.main import app
 from svp_diffusers.errors import (
@@ -148,6 +155,95 @@ def test_the_same_seed_makes_the_same_video(made: Path, synced: Path) -> None:
     assert all((first == second).all() for first, second in pairs)
 
 
+def test_all_that_is_asked_for_reaches_the_pipeline(
+    made: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class CalledError(Exception):
+        pass
+
+    def stream(self: LipSyncPipeline, *arguments: Any, **options: Any) -> None:
+        raise CalledError(options)
+
+    monkeypatch.setattr(LipSyncPipeline, "stream", stream)
+    asked = request(made, steps=3, guidance_scale=1.2, seed=5, output=made / "asked.mp4")
+    with pytest.raises(CalledError) as caught:
+        sync_lips(asked)
+    (given,) = caught.value.args
+    assert (given["num_inference_steps"], given["guidance_scale"]) == (3, 1.2)
+    assert given["generator"].initial_seed() == 5
+
+
+def test_a_waveform_that_says_no_rate_has_16_khz(monkeypatch: pytest.MonkeyPatch) -> None:
+    class CalledError(Exception):
+        pass
+
+    def open_speech(self: LipSyncPipeline, audio: Any, sampling_rate: int) -> None:
+        raise CalledError(sampling_rate)
+
+    monkeypatch.setattr(LipSyncPipeline, "open_speech", open_speech)
+    pipeline, faces = build_pipeline(), torch.zeros(1, 3, 64, 64)
+    for call in (pipeline, pipeline.stream):
+        with pytest.raises(CalledError, match=r"^16000$"):
+            call(faces, np.zeros(1600, np.float32))
+
+
+def draw(*shape: int) -> torch.Tensor:
+    return torch.randn(shape, generator=torch.Generator().manual_seed(1))
+
+
+def denoise(pipeline: LipSyncPipeline, scheduler: SchedulerMixin) -> torch.Tensor:
+    """Two frames, of random conditions, from a seed."""
+    pipeline.register_modules(scheduler=scheduler)
+    pipeline.set_progress_bar_config(disable=True)
+    pictures, tokens, noise = draw(1, 9, 2, 8, 8), draw(2, 20, 16), draw(1, 4, 1, 8, 8)
+    generator = torch.Generator().manual_seed(0)
+    with torch.no_grad():
+        return pipeline.denoise(pictures, tokens, noise, 2, 1.5, generator)
+
+
+def test_schedulers_solve_the_same_equation_from_noise_of_their_own_scale() -> None:
+    config = {"beta_schedule": "scaled_linear", "clip_sample": False}
+    config |= {"prediction_type": "v_prediction", "timestep_spacing": "leading"}
+    pipeline = build_pipeline()
+    ddim = denoise(pipeline, DDIMScheduler.from_config(config))
+    euler = denoise(pipeline, EulerDiscreteScheduler.from_config(config))
+    assert ddim.std() > 0.1
+    torch.testing.assert_close(euler, ddim, atol=1e-3, rtol=0)
+
+
+def test_the_generator_decides_what_a_scheduler_adds() -> None:
+    pipeline, scheduler = build_pipeline(), EulerAncestralDiscreteScheduler()
+    assert torch.equal(denoise(pipeline, scheduler), denoise(pipeline, scheduler))
+
+
+def test_guidance_amplifies_the_speech_beside_the_same_pictures() -> None:
+    pipeline = build_pipeline()
+    given, said = [], []
+
+    def note(module: Any, arguments: tuple[Any, ...], named: dict[str, Any], output: Any) -> None:
+        given.append((arguments[2], named["reference_latents"]))
+        said.append(output[0])
+
+    pipeline.unet.register_forward_hook(note, with_kwargs=True)
+    pictures, tokens = draw(1, 9, 3, 8, 8), draw(3, 20, 16)
+    with torch.no_grad():
+        guided = pipeline.predict(
+            draw(1, 4, 3, 8, 8), torch.tensor(500), pictures, tokens, guidance_scale=2.5
+        )
+    (silence, _), (heard, _) = given
+    assert not silence.any()
+    assert torch.equal(heard, tokens)
+    assert all(torch.equal(shown, pictures) for _, shown in given)
+    torch.testing.assert_close(guided, said[0] + 2.5 * (said[1] - said[0]), atol=1e-5, rtol=1e-5)
+
+
+def test_the_video_is_signed_with_a_certificate(made: Path, tmp_path: Path) -> None:
+    certificate, key = write_credentials(tmp_path)
+    path = sync_lips(request(made, output=tmp_path / "a.mp4", sign=certificate, sign_key=key))
+    statement, state = read_statement(path)
+    assert (state, statement["title"]) == ("Valid", "a.mp4")
+
+
 def test_a_mask_of_the_users_own(made: Path, tmp_path: Path) -> None:
     pixels = np.full((64, 64), 255, np.uint8)
     pixels[:24] = 0  # the forehead
@@ -215,6 +311,7 @@ BAD: dict[str, tuple[Any, type[SVPError], str]] = {
         ConfigurationError,
         "leave out --face-index",
     ),
+    "no key": (lambda f: {"sign": write_white(f)}, ConfigurationError, "--sign-key"),
     "model": (lambda f: {"model": str(f / "absent")}, CheckpointError, "no folder"),
     "svp-tiny": (lambda f: {"model": "svp-tiny"}, CheckpointError, "svp generate"),
 }

@@ -50,7 +50,9 @@ def test_mono_at_16_khz_keeps_duration_and_waveform():
 
 
 def test_a_long_file_is_read_as_mono_piece_by_piece(tmp_path, monkeypatch):
-    path = write_audio(tmp_path / "long.flac", make_recording(25.3, 44100, 2), "flac")
+    stereo = make_recording(25.3, 44100, 2)
+    stereo.samples[1] *= 0.5
+    path = write_audio(tmp_path / "long.flac", stereo, "flac")
     whole = to_mono(read_audio(path))
     monkeypatch.setattr("svp_diffusers.media.audio.MAXIMUM_VALUES", len(whole))  # of one channel
     recording = read_mono(path)
@@ -261,6 +263,15 @@ def test_a_whisper_and_a_single_loud_word_are_not_silent():
     check_speech(Recording(tone * 10 ** (-40 / 20), 16000, "a whisper"))
     word = np.pad(tone[:, :1600], ((0, 0), (160000, 160000)))
     check_speech(Recording(word, 16000, "one word in twenty seconds"))
+
+
+@pytest.mark.parametrize("rate", [16000, 44100])
+def test_one_block_at_the_limit_is_not_silent(rate):
+    """-60 dBFS over 40 ms, to a hundredth of a decibel."""
+    block = round(0.04 * rate)
+    check_speech(Recording(np.full((1, block), 1.0002e-3, np.float32), rate, "a breath"))
+    with pytest.raises(MediaError, match="silent"):
+        check_speech(Recording(np.full((1, block), 0.9998e-3, np.float32), rate, "a breath"))
 
 
 def test_python_and_the_command_line_hear_the_same() -> None:

@@ -158,6 +158,15 @@ def test_the_noise_fits_when_nothing_limits_it(tmp_path):
     assert (tmp_path / "a.mp4").stat().st_size > 500_000
 
 
+def test_folders_above_the_output_are_made(tmp_path):
+    with atomic_path(tmp_path / "some" / "where" / "a.txt") as temporary:
+        temporary.write_text("a file")
+    with atomic_folder(tmp_path / "an" / "other" / "place") as temporary:
+        (temporary / "a.txt").write_text("a file")
+    assert (tmp_path / "some" / "where" / "a.txt").is_file()
+    assert (tmp_path / "an" / "other" / "place" / "a.txt").is_file()
+
+
 def test_a_folder_takes_the_place_of_the_older_one_when_it_is_complete(tmp_path):
     folder = tmp_path / "run" / "vae"
     for name in ("a", "b"):

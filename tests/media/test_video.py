@@ -38,6 +38,7 @@ RATES = [Fraction(25), Fraction(30), NTSC_FILM, Fraction(30000, 1001), Fraction(
         ("59.94", Fraction(60000, 1001)),
         ("24000/1001", NTSC_FILM),
         (24, Fraction(24)),
+        (1, Fraction(1)),
         (12.5, Fraction(25, 2)),
         ("25.3", Fraction(253, 10)),
         (25.3, Fraction(253, 10)),
@@ -256,6 +257,13 @@ def test_probe_tells_what_is_displayed(tmp_path):
     assert info.duration == pytest.approx(50 / NTSC_FILM, abs=1e-3)
     assert info.has_audio
     assert info.rotation == 0
+
+
+def test_probe_counts_the_frames_of_a_file_that_only_says_how_long_it_is(tmp_path):
+    _encode(tmp_path / "a.mkv", make_frames(50), Fraction(25))
+    info = probe(tmp_path / "a.mkv")
+    assert (info.fps, info.frames) == (25, 50)
+    assert info.duration == pytest.approx(2, abs=1e-3)
 
 
 def test_a_turned_telephone_video_is_read_upright(tmp_path):

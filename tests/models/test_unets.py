@@ -448,6 +448,20 @@ def test_a_scale_of_0_leaves_no_way_for_a_condition(name: str) -> None:
         assert (half - predict(3, **{scale: 0.0})).abs().mean() > 1e-4
 
 
+def test_adaptive_norms_are_told_the_mean_of_the_tokens_as_much_as_the_scales_say() -> None:
+    unet = build_adaptive()
+    told: list[torch.Tensor] = []
+    assert unet.condition_embedding is not None
+    unet.condition_embedding.register_forward_pre_hook(lambda module, given: told.append(given[0]))
+    tokens, style = draw(FRAMES, 5, 32, seed=1), draw(1, 128, seed=2)
+    scales = {"audio_attention_scale": 0.5, "style_attention_scale": 2.0}
+    with torch.no_grad():
+        unet(draw(1, 4, FRAMES, 8, 8), 500, tokens, style, **scales)
+        styled = unet.style_projection(style).mean(dim=1).expand(FRAMES, -1)
+    wanted = torch.cat([0.5 * tokens.mean(dim=1), 2 * styled], dim=1)
+    torch.testing.assert_close(told[0], wanted)
+
+
 def test_a_silenced_net_hears_nothing_until_it_is_trained() -> None:
     unet = build_adaptive()
     call = {"sample": draw(1, 4, FRAMES, 8, 8), "timestep": 500, "style": draw(1, 128, seed=1)}

@@ -17,7 +17,7 @@ from svp_diffusers.errors import MediaError
 from svp_diffusers.media.audio import Recording, check_speech, read_audio, to_mono
 from svp_diffusers.pipelines.images_svp import read_portrait
 from svp_diffusers.pipelines.pipeline_svp_talking_head import SVPTalkingHeadPipeline
-from svp_diffusers.pipelines.sound_svp import prepare_waveform
+from svp_diffusers.pipelines.sound_svp import MOST_CHANNELS, prepare_waveform
 from svp_diffusers.samples import PORTRAITS
 
 RATE = 16000
@@ -95,6 +95,12 @@ def test_a_recording_is_the_same_however_it_is_given(audio: Any) -> None:
     waveform = prepare_waveform(audio, RATE).numpy()
     assert waveform.shape == VOICE.shape
     assert np.abs(waveform - VOICE).max() < 0.005  # 8 bits, or those of float16
+
+
+def test_as_many_channels_are_averaged_as_a_recording_may_have() -> None:
+    waveform = np.sin(np.arange(1600) / 9).astype(np.float32)
+    heard = prepare_waveform(np.stack([waveform] * MOST_CHANNELS), 16000)
+    np.testing.assert_allclose(heard, waveform, atol=1e-6)
 
 
 def test_a_pair_says_its_own_rate() -> None:

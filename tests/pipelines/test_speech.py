@@ -28,6 +28,15 @@ def test_a_click_is_heard_by_the_frame_that_shows_it_at_any_frame_rate() -> None
         assert windows[:, 4:6].sum(1).argmax() == int(1.05 * fps)
 
 
+@pytest.mark.parametrize("fps", [24, 25, 30])
+def test_each_half_of_a_frame_hears_the_moment_of_its_own_middle(fps: int) -> None:
+    """Of embeddings that are the moments of their middles, in fiftieths of a second."""
+    moments = torch.arange(100)[:, None] + 0.5
+    heard = window_audio(moments, 2 * fps, 0)[..., 0]
+    wanted = (torch.arange(4 * fps) + 0.5) * 100 / (4 * fps)
+    torch.testing.assert_close(heard.flatten(), wanted.clamp(0.5, 99.5), atol=1e-4, rtol=0)
+
+
 @pytest.mark.parametrize("lengths", [[100], [7, 0, 30, 3, 60], [30, 30, 40], [1] * 100])
 def test_pieces_of_one_size_keep_no_longer_one_alive(lengths: list[int]) -> None:
     """Ten minutes given at once took as much memory for each of their pieces."""

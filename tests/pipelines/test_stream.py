@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import soundfile
 import torch
+from diffusers import EulerAncestralDiscreteScheduler, EulerDiscreteScheduler
 from PIL import Image
 from transformers import WhisperFeatureExtractor
 
@@ -92,6 +93,39 @@ def test_so_does_a_long_one(still: SVPTalkingHeadPipeline) -> None:
     latents = [chunk.frames for chunk in still.stream(**arguments(**options))]
     assert torch.equal(torch.cat(latents, dim=1), called)
     assert called.shape[1] == 975
+
+
+@pytest.mark.parametrize("pictures", [1, 30])
+def test_so_does_one_with_pictures_of_the_head(
+    still: SVPTalkingHeadPipeline, pictures: int
+) -> None:
+    shown = torch.rand(pictures, 3, SIZE, SIZE, generator=torch.Generator().manual_seed(2))
+    options = {"audio": speech(1.2), "head_keypoints": shown, "guidance_scale": 1.0}
+    called = still(**arguments(**options)).frames[0]
+    assert len(called) == 30  # two windows
+    frames = join(still.stream(**arguments(**options)))
+    torch.testing.assert_close(frames, called, atol=1e-5, rtol=0)
+
+
+def with_scheduler(pipeline: SVPTalkingHeadPipeline, kind: Any) -> SVPTalkingHeadPipeline:
+    scheduler = kind.from_config(pipeline.scheduler.config)
+    changed = SVPTalkingHeadPipeline.from_pipe(pipeline, scheduler=scheduler)
+    changed.set_progress_bar_config(disable=True)
+    return changed
+
+
+def test_so_does_one_with_a_scheduler_of_large_noise(still: SVPTalkingHeadPipeline) -> None:
+    pipeline = with_scheduler(still, EulerDiscreteScheduler)
+    options = {"audio": speech(0.4), "num_inference_steps": 2}
+    called = pipeline(**arguments(**options)).frames[0]
+    assert torch.equal(join(pipeline.stream(**arguments(**options))), called)
+
+
+def test_the_generator_decides_what_a_scheduler_adds(still: SVPTalkingHeadPipeline) -> None:
+    pipeline = with_scheduler(still, EulerAncestralDiscreteScheduler)
+    options = {"audio": speech(0.4), "num_inference_steps": 2}
+    first, second = (join(pipeline.stream(**arguments(**options))) for _ in range(2))
+    assert torch.equal(first, second)
 
 
 def test_heads_that_move_by_themselves_move_as_in_a_call() -> None:

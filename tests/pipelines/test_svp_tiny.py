@@ -150,6 +150,16 @@ def test_the_pipeline_and_the_command_see_the_same_head(
     np.testing.assert_allclose(head.keypoints, portrait.keypoints, atol=1e-3)
 
 
+def test_a_head_is_where_the_middle_of_a_high_video_shows_it(
+    svp_tiny: SVPTalkingHeadPipeline, portrait: np.ndarray
+) -> None:
+    image = Image.fromarray(portrait)
+    _, square = svp_tiny.find_head(image, 96, 96)
+    _, high = svp_tiny.find_head(image, 96, 64)
+    assert square.keypoints is not None
+    np.testing.assert_allclose(high.keypoints, square.keypoints - [16, 0], atol=1e-3)
+
+
 def perform(
     pipe: SVPTalkingHeadPipeline, person: int, style: str, seed: int, frames: int
 ) -> np.ndarray:

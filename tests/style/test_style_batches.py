@@ -68,6 +68,42 @@ def test_windows_vary_in_length_and_modalities_go_missing(sampler: StyleBatchSam
     assert set(kinds) == {(True, True), (True, False), (False, True)}
 
 
+@pytest.mark.parametrize("lost", ["expression", "audio", None])
+def test_a_window_with_sound_loses_what_it_is_asked_to_lose(
+    configure: Configure, lost: str | None
+) -> None:
+    dropout = {f"{name}_dropout": float(name == lost) for name in ("expression", "audio")}
+    configuration = configure(classes_per_batch=4, **dropout)
+    sampler = StyleBatchSampler(read_training_clips(configuration), configuration)
+    batches = [sampler.batch(number) for number in range(4)]
+    seen = torch.cat([batch.expression_mask.any(1) for batch in batches])
+    heard = torch.cat([batch.audio_mask.any(1) for batch in batches])
+    assert heard.any() == (lost != "audio")
+    assert torch.equal(~seen, heard if lost == "expression" else torch.zeros_like(seen))
+
+
+def test_sound_and_expressions_of_a_window_are_of_one_moment(configure: Configure) -> None:
+    configuration = configure(
+        classes_per_batch=4, expression_noise=0.0, expression_dropout=0.0, audio_dropout=0.0
+    )
+    clips = read_training_clips(configuration)
+    batch = StyleBatchSampler(clips, configuration).batch(0)
+    checked = 0
+    for row in np.flatnonzero(batch.audio_mask.any(1)):
+        seen = batch.expression[row, batch.expression_mask[row]].numpy()
+        heard = batch.audio[row, batch.audio_mask[row]].numpy()
+        ((clip, start),) = [
+            (clip, frame)
+            for clip in clips
+            for frame, values in enumerate(clip.expressions.values)
+            if np.allclose(values, seen[0])
+        ]
+        assert clip.audio is not None
+        np.testing.assert_array_equal(heard, clip.audio[2 * start : 2 * (start + len(seen))])
+        checked += 1
+    assert checked
+
+
 def test_windows_differ_from_the_truth_as_what_is_read_from_pictures_does(
     configure: Configure,
 ) -> None:

@@ -1,11 +1,17 @@
 """A style encoder takes clips of any length with either modality, and keeps a bank of styles."""
 
+from fractions import Fraction
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
+from svp_diffusers.errors import ExpressionError, MediaError
+from svp_diffusers.expression.track import Expressions
+from svp_diffusers.media.audio import Recording
 from svp_diffusers.models.style_encoder_svp import StyleDistribution, StyleEncoder
+from svp_diffusers.style.encode import encode_style
 
 
 @pytest.fixture
@@ -92,10 +98,42 @@ def test_too_few_valid_frames_is_an_error(encoder: StyleEncoder) -> None:
         encoder(torch.zeros(1, 40, 52))
 
 
+def test_a_clip_is_long_enough_from_the_frames_on_that_a_style_needs(
+    encoder: StyleEncoder,
+) -> None:
+    least = encoder.config.min_frames
+    for frames in (least - 1, least):
+        values = np.zeros((frames, 64), np.float32)
+        expressions = Expressions(values, "bfm64", Fraction(25), "clip")
+        sound = 0.1 * np.ones((1, 640 * frames), np.float32)
+
+        def hear(waveform: np.ndarray) -> np.ndarray:
+            return np.zeros((len(waveform) // 320, 32), np.float32)
+
+        options = {"recording": Recording(sound, 16000, "clip"), "audio_features": hear}
+        if frames < least:
+            with pytest.raises(ExpressionError, match=f"needs at least {least}"):
+                encode_style(encoder, expressions)
+            with pytest.raises(MediaError, match="needs at least"):
+                encode_style(encoder, **options)
+        else:
+            assert encode_style(encoder, expressions).mean.isfinite().all()
+            assert encode_style(encoder, **options).mean.isfinite().all()
+
+
 def test_half_precision_stays_finite(encoder: StyleEncoder) -> None:
     style = encoder.to(torch.bfloat16)(*(part.bfloat16() for part in clip(150)))
     assert style.mean.dtype == torch.bfloat16
     assert style.mean.isfinite().all()
+
+
+@pytest.mark.parametrize(("bias", "bound"), [(-100.0, -5.0), (100.0, 2.0)])
+def test_no_style_is_a_point_or_everything(
+    encoder: StyleEncoder, bias: float, bound: float
+) -> None:
+    torch.nn.init.constant_(encoder.to_log_std.bias, bias)
+    style = encoder(*clip(40))
+    torch.testing.assert_close(style.std, torch.full((1, 16), bound).exp())
 
 
 def test_the_bank_travels_with_the_weights(encoder: StyleEncoder, tmp_path: Path) -> None:

@@ -1,12 +1,17 @@
 """The report on styles tells a representation that knows styles from one that does not."""
 
+import json
 from fractions import Fraction
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from typer.testing import CliRunner
 
-from svp_diffusers.data.style_clips import StyleClip, center_speakers
+from svp_diffusers.cli.main import app
+from svp_diffusers.data.shards import ClipSample, ShardWriter, encode_clip
+from svp_diffusers.data.style_clips import StyleClip, center_speakers, read_style_clips
 from svp_diffusers.errors import DatasetError
 from svp_diffusers.evaluation.style_encoder.evaluate import evaluate_style, format_report
 from svp_diffusers.evaluation.style_encoder.metrics import (
@@ -25,6 +30,7 @@ from svp_diffusers.evaluation.style_encoder.representations import (
 )
 from svp_diffusers.expression.track import Expressions
 from svp_diffusers.models.style_encoder_svp import StyleEncoder
+from svp_diffusers.speech.features import extract_log_mel
 
 
 def make_labels() -> WindowLabels:
@@ -83,6 +89,17 @@ def test_calibration_follows_the_true_spread_and_not_a_constant_or_inverse_width
     assert correlate_width_with_spread(represent(vectors, 1 / spread), labels).value < -0.9
 
 
+def test_clips_of_many_windows_are_not_taken_for_wide_ones() -> None:
+    numbers, spreads = np.array([8, 2, 8, 2, 8, 2]), np.linspace(1, 1.5, 6)
+    clip = np.repeat(np.arange(6), numbers)
+    sides = np.concatenate([np.resize([-1, 1], number) for number in numbers])
+    vectors = np.stack([sides * spreads[clip], np.zeros(len(clip))], axis=1)
+    labels = WindowLabels(clip, clip.astype(str), clip.astype(str), np.ones(len(clip), bool))
+    figure = correlate_width_with_spread(represent(vectors, spreads[clip]), labels)
+    assert figure is not None
+    assert figure.value == 1
+
+
 def test_a_style_that_nobody_else_has_is_not_asked_for() -> None:
     labels = make_labels()
     style = np.where(labels.speaker == "0", "own", labels.style)
@@ -135,6 +152,49 @@ def test_the_report_of_real_looking_clips(clips: list[StyleClip]) -> None:
     ]
     with pytest.raises(DatasetError, match="no clips of c; there are a, b"):
         evaluate_style(StyleEncoder.tiny(), clips, ["c"])
+
+
+def test_samples_of_narrow_styles_lie_in_their_own_and_far_from_the_others(
+    clips: list[StyleClip],
+) -> None:
+    torch.manual_seed(0)
+    encoder = StyleEncoder.tiny().eval()
+    torch.nn.init.constant_(encoder.to_log_std.bias, -4)
+    _, _, both = evaluate_style(encoder, clips).samples
+    assert both.own == pytest.approx(1, abs=0.1)
+    assert both.other > 3
+    assert both.nearest > 0.9
+    assert both.clips == 4  # that have sound
+
+
+def test_the_command_measures_centred_clips_of_the_test_split(tmp_path: Path) -> None:
+    random = np.random.default_rng(0)
+    with ShardWriter(tmp_path / "data") as writer:
+        for number, split in enumerate(["train", "train", "test", "test", "test", "train", "test"]):
+            sample = ClipSample(
+                key=f"clip{number}",
+                fps=Fraction(25),
+                waveform=random.normal(size=16000 * 4).astype("f4") * 0.1,
+                frames=np.zeros((100, 8, 8, 3), np.uint8),
+                expression=random.random((100, 52), dtype=np.float32) + number % 2,
+                expression_space="arkit52",
+                metadata={"split": split, "speaker": "ab"[number % 2], "emotion": "happy"},
+            )
+            writer.write(encode_clip(sample))
+    encoder = StyleEncoder.tiny(
+        **{"expression_dim": 52, "expression_space": "arkit52", "expression_centring": "speaker"},
+        **{"audio_dim": 80, "audio_features": "log-mel-80"},
+    ).eval()
+    encoder.save_pretrained(tmp_path / "encoder")
+    options = ["--model", tmp_path / "encoder", "--data", tmp_path / "data"]
+    arguments = ["evaluate", "style", *options, "-o", tmp_path / "report.json"]
+    result = CliRunner().invoke(app, list(map(str, arguments)))
+    assert result.exit_code == 0, result.output
+    clips = read_style_clips(str(tmp_path / "data"), None, "arkit52", extract_log_mel, "test")
+    (spoken, *_) = evaluate_style(encoder, center_speakers(clips)).samples
+    report = json.loads((tmp_path / "report.json").read_text())
+    assert report["clips"] == 4
+    assert report["samples"][0]["other"] == pytest.approx(spoken.other)
 
 
 def test_the_width_of_a_plain_window_is_how_much_the_face_moves(clips: list[StyleClip]) -> None:

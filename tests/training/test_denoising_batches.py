@@ -231,9 +231,13 @@ def test_high_noise_is_preferred_as_asked(write: Write) -> None:
     torch.testing.assert_close(high, even.sqrt())
 
 
-def test_styles_are_drawn_from_the_distribution_of_the_clip(write: Write) -> None:
+def test_styles_are_drawn_from_the_distribution_of_the_clip(
+    write: Write, monkeypatch: pytest.MonkeyPatch
+) -> None:
     batches = make_batches(write([make_sample(0, speaker="ann")]))
     mean, std = batches.read_style(0)
+    mean, std = mean + 5, std / 10  # far from those of the prior
+    monkeypatch.setattr(batches, "read_style", lambda index: (mean, std))
     noise = (draw(batches, "style") - mean) / std  # 160 numbers
     assert noise.mean() == pytest.approx(0, abs=0.3)
     assert noise.std() == pytest.approx(1, abs=0.2)

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import replace
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +16,11 @@ from svp_diffusers.data.clips import encode_clip
 from svp_diffusers.data.loader import ClipDataset
 from svp_diffusers.data.shards import ShardWriter
 from svp_diffusers.errors import ConfigurationError, DatasetError
+from svp_diffusers.expression.track import Expressions
 from svp_diffusers.models.head_motion_svp import HeadMotionModel, evaluate_spline
-from svp_diffusers.models.style_encoder_svp import StyleDistribution
+from svp_diffusers.models.style_encoder_svp import StyleDistribution, StyleEncoder
+from svp_diffusers.pipelines.pipeline_svp_talking_head import SVPTalkingHeadPipeline
+from svp_diffusers.training.head_motion import performances
 from svp_diffusers.training.head_motion.batches import (
     MotionBatchSampler,
     MotionCurve,
@@ -24,7 +28,7 @@ from svp_diffusers.training.head_motion.batches import (
     fit_knots,
 )
 from svp_diffusers.training.head_motion.configuration import HeadMotionTrainingConfiguration
-from svp_diffusers.training.head_motion.performances import MotionClip
+from svp_diffusers.training.head_motion.performances import MotionClip, PerformanceEncoder
 from svp_diffusers.training.head_motion.stage import build_model, train_head_motion
 from svp_diffusers.training.loop.yaml_file import save_configuration
 from training_runs import check_resumption, read_metrics
@@ -175,6 +179,38 @@ def test_the_model_is_told_in_training_what_it_is_told_later(configure: Configur
         if begins[row]:
             at_start = (knots[0] + 4 * knots[1] + knots[2]) / 6
             torch.testing.assert_close(at_start, torch.zeros(6), atol=1e-4, rtol=0)
+
+
+def test_styles_are_drawn_around_that_of_the_clip(configure: Configure) -> None:
+    """From its mean to its whole width, evenly: the model is told the mean as well as samples."""
+    style = StyleDistribution(torch.full((4,), 5.0), torch.full((4,), 0.1))
+    curves = fit_curves([replace(make_clip(0), style=style)], 10)
+    drawn = (make_sampler(configure(batch_size=64), curves).batch(0).style - 5) / 0.1
+    assert drawn.mean() == pytest.approx(0, abs=0.15)
+    assert drawn.std() == pytest.approx(3**-0.5, abs=0.12)
+
+
+def test_styles_are_of_what_the_style_encoder_is_given(
+    tiny_pipeline: SVPTalkingHeadPipeline, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An encoder with speaker centring gives a face of another shape the same style."""
+    sizes = {"expression_dim": 52, "expression_space": "arkit52", "style_dim": 16, "audio_dim": 32}
+    own = StyleEncoder.tiny(**sizes, expression_centring="speaker").eval()
+    pipeline = SVPTalkingHeadPipeline.from_pipe(tiny_pipeline, style_encoder=own)
+    monkeypatch.setattr(performances, "load_pipeline", lambda *arguments: pipeline)
+    encoder = PerformanceEncoder(None)
+    generator = np.random.default_rng(0)
+    values, average = generator.random((30, 52), np.float32), generator.random(52, np.float32)
+    embeddings = torch.zeros(60, 32)
+    one, other = (
+        encoder.encode_style(
+            Expressions(values + shape, "arkit52", Fraction(25), "clip"),
+            embeddings,
+            average + shape,
+        )
+        for shape in (np.float32(0), average)
+    )
+    torch.testing.assert_close(one.mean, other.mean, atol=1e-4, rtol=0)
 
 
 def test_clips_that_cannot_be_used_are_named(configure: Configure) -> None:

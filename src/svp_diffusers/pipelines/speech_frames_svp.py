@@ -80,8 +80,8 @@ class SpeechEncoder:
 
     @property
     def num_pad_frames(self) -> int:
-        """Frames that a window reaches on either side of its own."""
-        return int(self.projector.config.get("num_pad_frames", 0))
+        """Frames that a window reaches on either side of its own, where moments are encoded."""
+        return int(self.projector.config.num_pad_frames)
 
     def project(self, windows: torch.Tensor) -> torch.Tensor:
         """Audio tokens (n, tokens, dim) of windows (n, ...)."""
@@ -221,8 +221,13 @@ class LiveSpeech:
 
     @property
     def _past(self) -> Fraction:
-        """Seconds before a frame that it is encoded with."""
+        """Seconds before a frame that an encoder of moments encodes it with."""
         return PAST_SECONDS + self._speech.num_pad_frames / self._speech.fps
+
+    @property
+    def _past_frames(self) -> int:
+        """Frames before one that an encoder of windows encodes it with."""
+        return math.ceil(PAST_SECONDS * self._speech.fps)
 
     @property
     def _heard(self) -> int:
@@ -262,8 +267,11 @@ class LiveSpeech:
         """See `SpeechFrames`."""
         self.tokens.drop(before)
         self._recent = self._recent[-MEMORY_SECONDS * EMBEDDINGS_PER_SECOND :]
-        start = self._speech.sample_of(before) - math.ceil(self._past * self._speech.rate)
-        start = min(start, self._levelled) - AUDIO_STRIDE
+        if self._speech.gives_embeddings:
+            start = self._speech.sample_of(before) - math.ceil(self._past * self._speech.rate)
+            start = min(start, self._levelled) - AUDIO_STRIDE
+        else:
+            start = self._speech.sample_of(before - self._past_frames)
         if start > self._offset:
             self._waveform = self._waveform[start - self._offset :].copy()
             self._offset = start
@@ -286,7 +294,7 @@ class LiveSpeech:
 
     def _encode_windows(self, frames: range) -> torch.Tensor:
         speech = self._speech
-        first = max(0, frames.start - math.ceil(PAST_SECONDS * speech.fps))
+        first = max(0, frames.start - self._past_frames)
         heard = self._waveform[speech.sample_of(first) - self._offset :]
         heard = heard[: self._end_of(frames[-1]) - speech.sample_of(first)]
         windows = speech.encode_windows(torch.from_numpy(heard), frames.stop - first)
