@@ -85,7 +85,7 @@ def test_a_folder_that_is_not_there_is_not_looked_for_on_the_hub(
         raise AssertionError("the Hub was asked")
 
     monkeypatch.setattr("svp_diffusers.checkpoints.loading.snapshot_download", ask)
-    monkeypatch.setattr("svp_diffusers.checkpoints.loading.download_checkpoint", ask)
+    monkeypatch.setattr("diffusers.DiffusionPipeline.download", ask)
     for find in (find_checkpoint, load_style_encoder):
         with pytest.raises(CheckpointError, match="there is no folder"):
             find(name)
