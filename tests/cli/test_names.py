@@ -173,3 +173,14 @@ def test_a_speech_encoder_on_the_hub_is_not_asked_for_again_and_again(
     with pytest.raises(CheckpointError, match="org/nowhere is no speech encoder"):
         load_speech_encoder("org/nowhere")
     assert len(asked) <= 2  # where each of a model's files was asked for six times
+
+
+def test_ctrl_c_ends_in_one_line(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def interrupt(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("svp_diffusers.checkpoints.description.describe_checkpoint", interrupt)
+    assert run(monkeypatch, "info") == 130
+    assert capsys.readouterr().err == "interrupted\n"
