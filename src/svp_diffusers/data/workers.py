@@ -35,7 +35,8 @@ def open_pool(
     context = multiprocessing.get_context("spawn")
     pool = ProcessPoolExecutor(workers, context, _begin, (start, arguments))
     with _interrupts_ignored():
-        pool.submit(os.getpid)  # the processes are started by the first call
+        for _ in range(workers):  # each call starts a process, while none of them is idle
+            pool.submit(os.getpid)
     return pool
 
 
