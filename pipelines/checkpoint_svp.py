@@ -20,7 +20,9 @@ import torch
 from diffusers import DiffusionPipeline, ModelMixin
 from diffusers.loaders import StableDiffusionLoraLoaderMixin
 from diffusers.utils.dynamic_modules_utils import get_relative_imports
-from huggingface_hub import CommitInfo, HfApi
+from huggingface_hub import CommitInfo, HfApi, snapshot_download
+
+from .weights_svp import check_weights
 
 CODE_FILE = "pipeline_svp_talking_head"  # the name of the pipeline's file in a checkpoint
 
@@ -86,6 +88,15 @@ def check_place(name: object, file: str | None = None) -> None:
         f"There is no folder {str(name)[:200]!r}: pass the folder of a checkpoint, or the id of a "
         "repository on the Hub (owner/name)."
     )
+
+
+def _find_subfolder(place: str | os.PathLike[str], subfolder: str, options: dict[str, Any]) -> Path:
+    """The folder of a checkpoint that lies in a subfolder of a folder, or of a repository."""
+    if not exists(place):
+        names = ("revision", "cache_dir", "token", "local_files_only")
+        given = {name: options[name] for name in names if name in options}
+        place = snapshot_download(str(place), allow_patterns=[f"{subfolder}/*"], **given)
+    return Path(place) / subfolder
 
 
 class CheckpointMixin(StableDiffusionLoraLoaderMixin):
@@ -272,8 +283,9 @@ class CheckpointMixin(StableDiffusionLoraLoaderMixin):
         See `DiffusionPipeline.from_pretrained`.
 
         Raises:
-            ValueError: if there is no such folder, or its index names no component of this pipeline
-                or names one otherwise than as `[library or file name, class name]`.
+            ValueError: if there is no such folder; its index names no component of this pipeline,
+                or names one otherwise than as `[library or file name, class name]`; or a weight is
+                missing, NaN or infinite.
         """
         check_place(
             pretrained_model_name_or_path, None if kwargs.get("subfolder") else cls.config_name
@@ -281,7 +293,12 @@ class CheckpointMixin(StableDiffusionLoraLoaderMixin):
         kwargs.setdefault("use_safetensors", True)
         if "torch_dtype" not in kwargs:  # transformers would keep its part as it is stored
             kwargs.setdefault("dtype", torch.float32)
-        loaded: Pipeline = super().from_pretrained(pretrained_model_name_or_path, **kwargs)
+        place = pretrained_model_name_or_path
+        if subfolder := kwargs.pop("subfolder", None):
+            place = _find_subfolder(place, subfolder, kwargs)
+            check_place(place, cls.config_name)
+        loaded: Pipeline = super().from_pretrained(place, **kwargs)
+        check_weights(loaded.components, place if exists(place) else None)
         return loaded
 
     @classmethod

@@ -85,7 +85,7 @@ def test_a_folder_that_is_not_there_is_not_looked_for_on_the_hub(
         raise AssertionError("the Hub was asked")
 
     monkeypatch.setattr("svp_diffusers.checkpoints.loading.snapshot_download", ask)
-    monkeypatch.setattr("svp_diffusers.checkpoints.loading.SVPTalkingHeadPipeline.download", ask)
+    monkeypatch.setattr("diffusers.DiffusionPipeline.download", ask)
     for find in (find_checkpoint, load_style_encoder):
         with pytest.raises(CheckpointError, match="there is no folder"):
             find(name)
@@ -173,3 +173,14 @@ def test_a_speech_encoder_on_the_hub_is_not_asked_for_again_and_again(
     with pytest.raises(CheckpointError, match="org/nowhere is no speech encoder"):
         load_speech_encoder("org/nowhere")
     assert len(asked) <= 2  # where each of a model's files was asked for six times
+
+
+def test_ctrl_c_ends_in_one_line(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def interrupt(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("svp_diffusers.checkpoints.description.describe_checkpoint", interrupt)
+    assert run(monkeypatch, "info") == 130
+    assert capsys.readouterr().err == "interrupted\n"

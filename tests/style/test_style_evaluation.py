@@ -186,7 +186,7 @@ def test_the_command_measures_centred_clips_of_the_test_split(tmp_path: Path) ->
         **{"audio_dim": 80, "audio_features": "log-mel-80"},
     ).eval()
     encoder.save_pretrained(tmp_path / "encoder")
-    options = ["--checkpoint", tmp_path / "encoder", "--data", tmp_path / "data"]
+    options = ["--model", tmp_path / "encoder", "--data", tmp_path / "data"]
     arguments = ["evaluate", "style", *options, "-o", tmp_path / "report.json"]
     result = CliRunner().invoke(app, list(map(str, arguments)))
     assert result.exit_code == 0, result.output

@@ -306,7 +306,7 @@ def load_network(network: type[Network], folder: str | Path, kind: str) -> Netwo
         )
     try:
         loaded, info = network.from_pretrained(
-            str(folder), torch_dtype=torch.float32, use_safetensors=True, output_loading_info=True
+            str(folder), dtype=torch.float32, use_safetensors=True, output_loading_info=True
         )
     except (OSError, ValueError, RuntimeError, TypeError) as error:
         raise CheckpointError(f"{folder} holds no {kind}: {error}") from error

@@ -43,6 +43,9 @@ app.command()(push)
 app.command()(pull)
 
 
+INTERRUPTED = 130  # the exit status by which typer tells of Ctrl-C
+
+
 def show_version(wanted: bool) -> None:
     """Print the version, if it is asked for, and end."""
     if wanted:
@@ -78,3 +81,7 @@ def main() -> None:
         except SVPError as error:
             say(f"error: {error}", err=True)
             sys.exit(1)
+        except SystemExit as ended:
+            if ended.code == INTERRUPTED:
+                say("interrupted", err=True)
+            raise

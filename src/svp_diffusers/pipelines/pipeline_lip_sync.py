@@ -42,6 +42,7 @@ from .numbers_svp import MOST_SCALE, MOST_STEPS, check_number
 from .sound_svp import Audio, StoredSound, open_sound
 from .speech_frames_svp import RecordedSpeech, SpeechEncoder
 from .speech_svp import count_frames  # noqa: F401, which a sibling imports
+from .weights_svp import check_weights  # noqa: F401, which a sibling imports
 from .windows_svp import divide_frames
 
 DECODE_FRAMES = 8  # decoded at once

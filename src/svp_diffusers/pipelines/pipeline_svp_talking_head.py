@@ -58,6 +58,7 @@ from .stream_svp import StreamMixin
 from .style_adapter_svp import StyleAdapterMixin
 from .style_schedule_svp import Style, take_style
 from .support_svp import check_scheduler  # noqa: F401, which siblings import
+from .weights_svp import check_weights  # noqa: F401, which siblings import
 from .windows_svp import (
     BlendedWindows,
     context_windows,
