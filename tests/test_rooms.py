@@ -54,6 +54,7 @@ NAMES_OF_NO_SUBJECT = {"common", "helpers", "misc", "util", "utils"}
 # Where a module and the distribution that brings it differ by more than "_" and "-".
 DISTRIBUTIONS = {
     "PIL": "pillow",
+    "c2pa": "c2pa-python",
     "skimage": "scikit-image",
     "sklearn": "scikit-learn",
     "yaml": "pyyaml",

@@ -17,7 +17,7 @@ from preparing import SETTINGS, prepare_here, run_here
 from svp_diffusers.data.preparation.run import in_processes, prepare
 from svp_diffusers.data.preparation.sources import list_sources
 from svp_diffusers.data.shards import verify
-from svp_diffusers.errors import DatasetError
+from svp_diffusers.errors import DatasetError, OutputError
 
 pytest.importorskip("scenedetect", reason="the extra `data` is not installed")
 pytest.importorskip("silero_vad", reason="the extra `data` is not installed")
@@ -65,6 +65,24 @@ def test_work_that_is_done_is_not_done_again(tmp_path):
     for name in ("index.json", "report.csv", "report.html", "train-000000.tar"):
         whole, resumed = tmp_path / "whole" / name, tmp_path / "resumed" / name
         assert whole.read_bytes() == resumed.read_bytes()
+
+
+def test_a_folder_is_prepared_by_one_process_at_a_time(tmp_path):
+    write_video(tmp_path / "a.mp4", draw_frames(75), sound=make_sound(3))
+    sources, output = list_sources([str(tmp_path)]), tmp_path / "o"
+
+    def start_another(jobs):
+        with pytest.raises(OutputError, match="another process"):
+            prepare(sources, output, SETTINGS, SquareDetector, run_here)
+        return run_here(jobs)
+
+    prepare(sources, output, SETTINGS, SquareDetector, start_another)
+    assert sorted(path.name for path in output.iterdir()) == [
+        "index.json",
+        "report.csv",
+        "report.html",
+        "train-000000.tar",
+    ]
 
 
 def test_the_output_may_lie_inside_the_input(tmp_path):

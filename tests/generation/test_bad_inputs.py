@@ -15,6 +15,7 @@ import soundfile
 import torch
 from PIL import Image
 
+from certificates import write_credentials
 from svp_diffusers.cli.main import main
 from svp_diffusers.errors import (
     CheckpointError,
@@ -288,6 +289,42 @@ BAD: dict[str, tuple[type[SVPError], Callable[[Path, Path], Change]]] = {
     ),
     "a rate of no keypoints": (ConfigurationError, lambda f, t: {"head_keypoints_fps": "30"}),
     "a device without values": (ConfigurationError, lambda f, t: {"device": "meta"}),
+    "a certificate without its key": (
+        ConfigurationError,
+        lambda f, t: {"sign": write(t / "c.pem", b"hello")},
+    ),
+    "no such certificate": (
+        MediaError,
+        lambda f, t: {"sign": t / "none.pem", "sign_key": t / "none.pem"},
+    ),
+    "a certificate of text": (
+        ConfigurationError,
+        lambda f, t: {
+            "sign": write(write_credentials(t)[0], b"hello"),
+            "sign_key": t / "key.pem",
+        },
+    ),
+    "a key of text": (
+        ConfigurationError,
+        lambda f, t: {
+            "sign_key": write(write_credentials(t)[1], b"hello"),
+            "sign": t / "certificate.pem",
+        },
+    ),
+    "an encrypted key": (
+        ConfigurationError,
+        lambda f, t: dict(
+            zip(("sign", "sign_key"), write_credentials(t, password=b"secret"), strict=True)
+        ),
+    ),
+    "an output over the key": (
+        ConfigurationError,
+        lambda f, t: {
+            "sign": write_credentials(t)[0],
+            "sign_key": (t / "key.pem").rename(t / "video.mp4.json"),
+            "detect_face": False,
+        },
+    ),
     "an output that is no MP4": (ConfigurationError, lambda f, t: {"output": t / "video.avi"}),
 }
 

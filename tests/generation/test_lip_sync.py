@@ -19,6 +19,7 @@ from PIL import Image
 from transformers import WhisperFeatureExtractor
 from typer.testing import CliRunner
 
+from certificates import read_statement, write_credentials
 from svp_diffusers.checkpoints.random_pipeline import initialise
 from svp_diffusers.cli.main import app
 from svp_diffusers.errors import (
@@ -236,6 +237,13 @@ def test_guidance_amplifies_the_speech_beside_the_same_pictures() -> None:
     torch.testing.assert_close(guided, said[0] + 2.5 * (said[1] - said[0]), atol=1e-5, rtol=1e-5)
 
 
+def test_the_video_is_signed_with_a_certificate(made: Path, tmp_path: Path) -> None:
+    certificate, key = write_credentials(tmp_path)
+    path = sync_lips(request(made, output=tmp_path / "a.mp4", sign=certificate, sign_key=key))
+    statement, state = read_statement(path)
+    assert (state, statement["title"]) == ("Valid", "a.mp4")
+
+
 def test_a_mask_of_the_users_own(made: Path, tmp_path: Path) -> None:
     pixels = np.full((64, 64), 255, np.uint8)
     pixels[:24] = 0  # the forehead
@@ -303,6 +311,7 @@ BAD: dict[str, tuple[Any, type[SVPError], str]] = {
         ConfigurationError,
         "leave out --face-index",
     ),
+    "no key": (lambda f: {"sign": write_white(f)}, ConfigurationError, "--sign-key"),
     "model": (lambda f: {"model": str(f / "absent")}, CheckpointError, "no folder"),
     "svp-tiny": (lambda f: {"model": "svp-tiny"}, CheckpointError, "svp generate"),
 }

@@ -359,6 +359,7 @@ def test_latentsync_a_video_with_other_lips_and_a_push(
     svp("lip-sync", *given, here, "--model", output, HF_HUB_OFFLINE="1")
     assert "lip-sync: paints aligned faces of 128 pixels" in svp("info", output).stdout
     svp("push", output, "org/lips")
+    assert "lip-sync: paints aligned faces of 128 pixels" in svp("info", "org/lips").stdout
     svp("lip-sync", *given, tmp_path / "there.mp4", "--model", "org/lips")
     videos = [list(read_frames(path)) for path in (here, tmp_path / "there.mp4")]
     assert all((ours == theirs).all() for ours, theirs in zip(*videos, strict=True))

@@ -98,16 +98,17 @@ def test_what_is_no_face_is_not_one(landmarker: FaceLandmarker) -> None:
     assert mistaken > 0
 
 
-def test_small_faces_are_found(landmarker: FaceLandmarker, real_data: Path) -> None:
+@pytest.mark.parametrize("width", [0.05, 0.1])
+def test_small_faces_are_found(landmarker: FaceLandmarker, real_data: Path, width: float) -> None:
     detector = LandmarkFaceDetector(landmarker)
     found = 0
     pictures = [*real_data.glob("portraits/*"), *real_data.glob("clips/*/reference.jpg")]
     for path in pictures:
         picture = Image.open(path).convert("RGB")
         (face,) = detector.detect(picture)
-        scale = 0.05 * 640 / (face.bbox[2] - face.bbox[0])
+        scale = width * 640 / (face.bbox[2] - face.bbox[0])
         small = picture.resize([round(scale * side) for side in picture.size])
-        found += len(detector.detect(Image.fromarray(place((small, (250, 100))))))
+        found += len(detector.detect(Image.fromarray(place((small, (150, 40))))))
     assert found == len(pictures) == 11
 
 

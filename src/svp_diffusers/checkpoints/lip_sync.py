@@ -12,7 +12,6 @@ from svp_diffusers.checkpoints.loading import (
     check_components,
     download_checkpoint,
     find_checkpoint,
-    locate,
 )
 from svp_diffusers.errors import CheckpointError
 from svp_diffusers.pipelines.pipeline_lip_sync import LipSyncPipeline
@@ -43,9 +42,7 @@ def find_lip_sync(model: str | Path) -> LipSyncCheckpoint:
     Raises:
         CheckpointError: if there is none, it is incomplete, or of another pipeline.
     """
-    located = locate(model)
-    is_here = Path(located).exists()
-    folder = Path(located) if is_here else download_checkpoint(str(located), LipSyncPipeline)
+    folder = download_checkpoint(model, LipSyncPipeline)
     index = read_model_index(folder)
     if not is_lip_sync(index):
         raise CheckpointError(
@@ -63,16 +60,11 @@ def find_lip_sync(model: str | Path) -> LipSyncCheckpoint:
 
 
 def find_any_checkpoint(model: str | Path | None) -> Path:
-    """The folder of a checkpoint of either pipeline; of a lip-sync one only if it lies here.
-
-    Raises:
-        CheckpointError: see `find_checkpoint` and `find_lip_sync`.
-    """
-    folder = Path(locate(model))
-    if folder.exists() and is_lip_sync(read_model_index(folder)):
-        check_components(folder)
-        return folder
-    return find_checkpoint(model)
+    """The folder of a checkpoint of either pipeline; see `find_checkpoint` and `find_lip_sync`."""
+    folder = download_checkpoint(model, LipSyncPipeline)  # whose components the other has too
+    if is_lip_sync(read_model_index(folder)):
+        return find_lip_sync(folder).folder
+    return find_checkpoint(folder)
 
 
 def load_lip_sync(folder: Path, device: torch.device, dtype: str) -> LipSyncPipeline:

@@ -89,9 +89,7 @@ def find_checkpoint(model: str | Path | None) -> Path:
     Raises:
         CheckpointError: if it cannot be found, or a component is missing.
     """
-    located = locate(model)
-    is_here = Path(located).exists()
-    folder = Path(located) if is_here else download_checkpoint(str(located), SVPTalkingHeadPipeline)
+    folder = download_checkpoint(model, SVPTalkingHeadPipeline)
     if is_lip_sync(read_model_index(folder)):
         raise CheckpointError(
             f"{folder} is a lip-sync checkpoint, which is given a video in place of a portrait: "
@@ -101,16 +99,23 @@ def find_checkpoint(model: str | Path | None) -> Path:
     return folder
 
 
-def download_checkpoint(repository: str, pipeline: type[DiffusionPipeline]) -> Path:
-    """Download the checkpoint of a pipeline to the Hub's cache.
+def download_checkpoint(model: str | Path | None, pipeline: type[DiffusionPipeline]) -> Path:
+    """Give the folder of what `locate` finds; a repository is downloaded to the Hub's cache.
+
+    Args:
+        model: see `locate`.
+        pipeline: whose components a repository must have; those that it has are downloaded.
 
     Raises:
         CheckpointError: if it cannot be had.
     """
+    located = locate(model)
+    if Path(located).exists():
+        return Path(located)
     try:
-        return Path(pipeline.download(repository))
+        return Path(pipeline.download(str(located)))
     except (OSError, ValueError) as error:
-        raise CheckpointError(_describe_missing(repository, error)) from error
+        raise CheckpointError(_describe_missing(str(located), error)) from error
 
 
 def _describe_missing(repository: str, error: Exception) -> str:

@@ -171,17 +171,19 @@ def add(name: str, style: Style, checkpoint: LocalCheckpoint) -> None:
     from svp_diffusers.checkpoints.loading import (
         check_changeable,
         load_style_encoder,
+        outline_style_encoder,
         save_style_encoder,
     )
     from svp_diffusers.errors import StyleError
     from svp_diffusers.media.locking import hold
+    from svp_diffusers.style.storage import find_style
 
     check_changeable(checkpoint)
     with hold(checkpoint, "styles"):  # from reading to writing, so that none of two is lost
-        (loaded,) = _load([style], str(checkpoint))
+        find_style(style, outline_style_encoder(checkpoint))  # before weights are loaded
         encoder = load_style_encoder(checkpoint)
         try:
-            encoder.add_style(name, loaded)
+            encoder.add_style(name, find_style(style, encoder))
         except ValueError as error:
             raise StyleError(str(error)) from error
         save_style_encoder(encoder, checkpoint)

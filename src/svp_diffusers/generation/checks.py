@@ -135,12 +135,13 @@ def check_speakers(request: GenerationRequest) -> None:
         raise ConfigurationError(f"--speaker says which faces are animated: leave out {given[0]}.")
 
 
-def check_overwritten(inputs: Iterable[Path], outputs: Iterable[Path]) -> None:
-    """Raise `ConfigurationError` if an output is one of the inputs."""
-    read = {path.resolve() for path in inputs}
-    for path in outputs:
-        if path.resolve() in read:
-            raise ConfigurationError(f"{path} is an input: write the video elsewhere.")
+def check_overwritten(inputs: Iterable[Path | None], outputs: Iterable[Path]) -> None:
+    """Raise `ConfigurationError` if a video or its manifest is one of the inputs."""
+    read = {path.resolve() for path in inputs if path is not None}
+    for video in outputs:
+        for path in (video, get_manifest_path(video)):
+            if path.resolve() in read:
+                raise ConfigurationError(f"{path} is an input: write the video elsewhere.")
 
 
 def check_guidance(request: GenerationRequest, unet: Mapping[str, Any]) -> None:

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from svp_diffusers.checkpoints.loading import load_pipeline
 from svp_diffusers.checkpoints.style_adapters import load_adapter
 from svp_diffusers.errors import CheckpointError
+from svp_diffusers.generation.finished_video import write_finished_video
 from svp_diffusers.generation.portrait import Portrait
 from svp_diffusers.generation.preparation import PreparedVideo, prepare_video
 from svp_diffusers.generation.provenance import describe_run, hash_checkpoint
@@ -23,9 +24,7 @@ from svp_diffusers.generation.styles import load_styles
 from svp_diffusers.generation.whole_picture import paste_videos
 from svp_diffusers.media.faces import FaceDetector
 from svp_diffusers.media.locking import WORK_PATIENCE_SECONDS, hold
-from svp_diffusers.media.manifest import Provenance, write_manifest
-from svp_diffusers.media.output import atomic_path
-from svp_diffusers.media.video import write_video
+from svp_diffusers.media.manifest import Provenance
 from svp_diffusers.pipelines.head_svp import Head
 from svp_diffusers.pipelines.pipeline_svp_talking_head import SVPTalkingHeadPipeline
 from svp_diffusers.pipelines.style_schedule_svp import Style
@@ -232,9 +231,7 @@ def write_outputs(
             frames = paste_videos(prepared.pasted, videos)
         else:
             frames = decode_side_by_side(pipeline, group)
-        with atomic_path(path) as temporary:  # which no video leaves without its manifest
-            write_video(temporary, report(frames), fps, heard, {"title": path.stem})
-            write_manifest(path, provenance, content_at=temporary)
+        write_finished_video(path, report(frames), fps, heard, provenance, prepared.signer)
 
 
 def decode_side_by_side(

@@ -42,6 +42,7 @@ from svp_diffusers.media.faces import FaceDetector
 from svp_diffusers.media.image import read_image
 from svp_diffusers.media.landmarks import LandmarkFaceDetector
 from svp_diffusers.media.paste_back import PastedCrop, trim_to_even
+from svp_diffusers.media.signing import VideoSigner, choose_signer
 from svp_diffusers.media.video import parse_fps
 from svp_diffusers.pipelines.head_pictures_svp import HeadPictures
 from svp_diffusers.style.parse import StyleEntry, parse_style
@@ -67,6 +68,7 @@ class PreparedVideo:
         face_embedding: whose face it is, if that is known.
         pasted: where the portraits are put back into the picture, if they are.
         streamed: whether frames are written as they are finished.
+        signer: of the videos, if they are to be signed.
     """
 
     asked: GenerationRequest
@@ -84,6 +86,7 @@ class PreparedVideo:
     face_embedding: NDArray[np.float32] | None
     pasted: list[PastedCrop]
     streamed: bool
+    signer: VideoSigner | None
 
 
 def prepare_video(
@@ -99,6 +102,7 @@ def prepare_video(
         SVPError: of the kind that fits.
     """
     outputs = check_request(request)
+    signer = choose_signer(request.sign, request.sign_key)
     given_fps = None if request.fps is None else parse_fps(request.fps)
     picture = read_image(request.image)
     device = select_device(request.device)
@@ -122,7 +126,7 @@ def prepare_video(
     styles = parse_style(filled.style, outline.style_bank)
     check_styles(styles, outline, voices.heard.duration)
     style_files = [each.file for each in styles if each.file is not None]
-    check_overwritten([*filled.files().values(), *style_files], outputs)
+    check_overwritten([*filled.files().values(), *style_files, filled.sign_key], outputs)
     detector = detector or LandmarkFaceDetector()
     if filled.paste_back:
         picture = trim_to_even(picture)
@@ -150,6 +154,7 @@ def prepare_video(
         face_embedding=face_embedding,
         pasted=place_portraits(picture, portraits) if filled.paste_back else [],
         streamed=choose_streaming(filled, styles, folder, voices),
+        signer=signer,
     )
 
 

@@ -25,7 +25,7 @@ from svp_diffusers.media.manifest import (
 )
 from svp_diffusers.style.parse import StyleEntry, format_styles, parse_style
 
-ELSEWHERE = {"output", "device"}
+ELSEWHERE = {"output", "device", "sign_key"}
 """Arguments that say where a video is made, and not which."""
 
 

@@ -11,9 +11,18 @@ from pathlib import Path
 from svp_diffusers.errors import ConfigurationError
 
 PORTRAIT, STYLE, HEAD = "Portrait", "Style", "Head motion"
-DIFFUSION, MACHINE = "Diffusion", "Machine"
+DIFFUSION, MACHINE, SIGNATURE = "Diffusion", "Machine", "Signature"
 OUTPUT_FLAGS = ("-o", "--output")
 HEAD_KEYPOINTS_FPS = "25"
+SIGN = {
+    "help": "Sign the video by C2PA with a certificate, .pem: the signer's, then those that vouch "
+    "for it. Needs the extra c2pa.",
+    "panel": SIGNATURE,
+}
+SIGN_KEY = {
+    "help": "The certificate's private key, .pem without a password.",
+    "panel": SIGNATURE,
+}
 
 
 def parse_bbox(text: str) -> tuple[float, float, float, float]:
@@ -251,9 +260,12 @@ class GenerationRequest:
             "panel": MACHINE,
         },
     )
+    sign: Path | None = field(default=None, metadata=SIGN)
+    sign_key: Path | None = field(default=None, metadata=SIGN_KEY)
 
     def files(self) -> dict[str, Path]:
-        """List the files that are read, by the role they play; those of the style are not here."""
+        """The files that are read, by the role they play; without those of the style, and without
+        the private key."""
         files = {
             "image": self.image,
             "audio": self.audio,
@@ -262,6 +274,7 @@ class GenerationRequest:
             "pose_video": self.pose_video,
             "portrait_keypoints": self.portrait_keypoints,
             "face_embedding": self.face_embedding,
+            "certificate": self.sign,
         }
         files |= {f"speaker {face}": path for face, path in (self.speakers or {}).items()}
         return {role: path for role, path in files.items() if path is not None}

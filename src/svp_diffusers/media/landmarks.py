@@ -34,7 +34,7 @@ def load_face_landmarker() -> FaceLandmarker:
 
 
 class LandmarkFaceDetector:
-    """A `FaceDetector` with head keypoints of both layouts, from faces of 1/30 of the picture on.
+    """A `FaceDetector` with head keypoints of both layouts, from faces of 1/25 of the picture on.
 
     The boxes are those of the landmarks: from the hairline to the chin.
     """

@@ -164,8 +164,8 @@ class FaceLandmarker(ModelMixin, ConfigMixin):
         """Find the faces of each picture.
 
         The short-range detector looks first. Where it finds nothing, or a face that is small, under
-        a quarter of the picture's longer side, the full-range one adds what the first has not seen,
-        down to about 1/30 of the longer side.
+        a quarter of the picture's longer side, the full-range one says where the faces are, from
+        about 1/25 of the longer side on, and the first adds what the other has not seen.
 
         Args:
             images: (n, 3, height, width) in [-1, 1].
@@ -188,7 +188,7 @@ class FaceLandmarker(ModelMixin, ConfigMixin):
         if unsure:
             more = self._detect(self.full_range_detector, images[unsure], threshold)
             for index, found in zip(unsure, more, strict=True):
-                detections[index] = _add_detections(detections[index], found)
+                detections[index] = _add_detections(found, detections[index])
         return [found[_widths(found.boxes).argsort(descending=True)] for found in detections]
 
     @apply_forward_hook

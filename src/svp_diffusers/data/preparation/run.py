@@ -24,6 +24,7 @@ from svp_diffusers.data.ray_cluster import RayCluster, Row
 from svp_diffusers.data.shards import INDEX_NAME, ShardWriter, parse_clip, read_index
 from svp_diffusers.data.workers import open_pool
 from svp_diffusers.errors import DatasetError
+from svp_diffusers.media.locking import WORK_PATIENCE_SECONDS, hold
 
 WORK_NAME = "work"
 
@@ -84,8 +85,20 @@ def prepare(
     Raises:
         DatasetError: the directory holds a finished dataset, or no clip is usable (the report is
             written all the same).
-        OutputError: the directory cannot be written.
+        OutputError: the directory cannot be written, or another process prepares there.
     """
+    with hold(directory, "preparation", patience=WORK_PATIENCE_SECONDS):
+        return _prepare(sources, directory, settings, make_detector, execute, report_progress)
+
+
+def _prepare(
+    sources: Sequence[Source],
+    directory: Path,
+    settings: PreparationSettings,
+    make_detector: MakeDetector | None,
+    execute: Execute,
+    report_progress: Callable[[int, int], None],
+) -> list[VideoOutcome]:
     work = directory.absolute() / WORK_NAME  # workers may run elsewhere
     if (directory / INDEX_NAME).exists():
         if work.exists():  # interrupted between its last two steps

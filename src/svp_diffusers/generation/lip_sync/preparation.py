@@ -21,6 +21,7 @@ from svp_diffusers.media.image import read_image
 from svp_diffusers.media.input import check_input
 from svp_diffusers.media.manifest import get_manifest_path
 from svp_diffusers.media.output import check_output
+from svp_diffusers.media.signing import VideoSigner, choose_signer
 from svp_diffusers.media.video import probe, read_frames
 from svp_diffusers.models.face_landmarker_svp import FaceLandmarker
 from svp_diffusers.pipelines.pipeline_lip_sync import draw_mask
@@ -42,6 +43,7 @@ class PreparedLipSync:
         num_frames: of the video.
         points: brows and nose of the face in each frame that is read, (frames, 3, 2) pixels.
         mask: (size, size) in [0, 1], 1 where faces are kept.
+        signer: of the video, if it is to be signed.
     """
 
     request: LipSyncRequest
@@ -51,6 +53,7 @@ class PreparedLipSync:
     num_frames: int
     points: NDArray[np.float32]
     mask: torch.Tensor
+    signer: VideoSigner | None
 
 
 def prepare_lip_sync(
@@ -66,6 +69,7 @@ def prepare_lip_sync(
         SVPError: of the kind that fits.
     """
     check_lip_sync(request)
+    signer = choose_signer(request.sign, request.sign_key)
     device = select_device(request.device)
     checkpoint = find_lip_sync(request.model)
     fps = checkpoint.fps
@@ -83,7 +87,7 @@ def prepare_lip_sync(
         request.face_index,
         request.bbox,
     )
-    return PreparedLipSync(request, checkpoint, device, sound, num_frames, points, mask)
+    return PreparedLipSync(request, checkpoint, device, sound, num_frames, points, mask, signer)
 
 
 def check_lip_sync(request: LipSyncRequest) -> None:
@@ -108,10 +112,9 @@ def check_lip_sync(request: LipSyncRequest) -> None:
         raise ConfigurationError(f"The output must end in .mp4; got {request.output.name!r}.")
     for path in request.files().values():
         check_input(path)
-    outputs = [request.output, get_manifest_path(request.output)]
-    for path in outputs:
+    for path in (request.output, get_manifest_path(request.output)):
         check_output(path)
-    check_overwritten(request.files().values(), outputs)
+    check_overwritten([*request.files().values(), request.sign_key], [request.output])
 
 
 def check_sides(video: Path) -> None:

@@ -3,7 +3,14 @@
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from svp_diffusers.generation.request import DIFFUSION, MACHINE, OUTPUT_FLAGS, parse_bbox
+from svp_diffusers.generation.request import (
+    DIFFUSION,
+    MACHINE,
+    OUTPUT_FLAGS,
+    SIGN,
+    SIGN_KEY,
+    parse_bbox,
+)
 
 FACE = "Face"
 
@@ -56,7 +63,15 @@ class LipSyncRequest:
         metadata={"help": "float32, bfloat16 or float16.", "panel": MACHINE},
     )
 
+    sign: Path | None = field(default=None, metadata=SIGN)
+    sign_key: Path | None = field(default=None, metadata=SIGN_KEY)
+
     def files(self) -> dict[str, Path]:
-        """The files that are read, by the role they play."""
-        files = {"video": self.video, "audio": self.audio, "mask": self.mask}
+        """The files that are read, by the role they play; the private key is not here."""
+        files = {
+            "video": self.video,
+            "audio": self.audio,
+            "mask": self.mask,
+            "certificate": self.sign,
+        }
         return {role: path for role, path in files.items() if path is not None}

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from svp_diffusers.checkpoints.lip_sync import load_lip_sync
 from svp_diffusers.checkpoints.loading import name_checkpoint
+from svp_diffusers.generation.finished_video import write_finished_video
 from svp_diffusers.generation.generate import Progress, numbers_only
 from svp_diffusers.generation.lip_sync.preparation import PreparedLipSync, prepare_lip_sync
 from svp_diffusers.generation.lip_sync.request import LipSyncRequest
@@ -19,9 +20,7 @@ from svp_diffusers.media.aligned_face import AlignedFace, align_face, fade_in
 from svp_diffusers.media.back_and_forth import read_back_and_forth
 from svp_diffusers.media.keypoints import play_back_and_forth
 from svp_diffusers.media.locking import WORK_PATIENCE_SECONDS, hold
-from svp_diffusers.media.manifest import Provenance, write_manifest
-from svp_diffusers.media.output import atomic_path
-from svp_diffusers.media.video import write_video
+from svp_diffusers.media.manifest import Provenance
 from svp_diffusers.models.face_landmarker_svp import FaceLandmarker
 from svp_diffusers.pipelines.pipeline_lip_sync import LipSyncPipeline
 from svp_diffusers.pipelines.sound_svp import StoredSound
@@ -51,10 +50,15 @@ def sync_lips(
         pipeline = load_lip_sync(checkpoint.folder, prepared.device, request.dtype)
         pipeline.set_progress_bar_config(disable=True)
         frames = report(make_frames(prepared, pipeline), prepared.num_frames, on_progress)
-        with numbers_only(), atomic_path(request.output) as temporary:
-            title = {"title": request.output.stem}
-            write_video(temporary, frames, checkpoint.fps, prepared.sound, title)
-            write_manifest(request.output, describe(prepared), content_at=temporary)
+        with numbers_only():
+            write_finished_video(
+                request.output,
+                frames,
+                checkpoint.fps,
+                prepared.sound,
+                describe(prepared),
+                prepared.signer,
+            )
     return request.output
 
 
