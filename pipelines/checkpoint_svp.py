@@ -156,14 +156,26 @@ class CheckpointMixin(StableDiffusionLoraLoaderMixin):
         variant: str | None = None,
         max_shard_size: int | str | None = None,
         push_to_hub: bool = False,
+        use_flashpack: bool = False,
         repo_id: str | None = None,
         private: bool | None = None,
         token: str | None = None,
         commit_message: str | None = None,
         create_pr: bool = False,
     ) -> None:
-        """Save weights and code; see `DiffusionPipeline.save_pretrained`."""
-        super().save_pretrained(save_directory, safe_serialization, variant, max_shard_size)
+        """Save weights and code; see `DiffusionPipeline.save_pretrained`.
+
+        Raises:
+            ValueError: if the weights were to be pickles, which `from_pretrained` does not load.
+        """
+        if not safe_serialization:
+            raise ValueError(
+                "`safe_serialization=False` would save pickles, which this pipeline does not load: "
+                "leave it out."
+            )
+        super().save_pretrained(
+            save_directory, True, variant, max_shard_size, use_flashpack=use_flashpack
+        )
         if push_to_hub:
             name = repo_id or Path(save_directory).name
             created = HfApi(token=token).create_repo(name, private=private, exist_ok=True)
@@ -185,9 +197,10 @@ class CheckpointMixin(StableDiffusionLoraLoaderMixin):
         Shards that it replaces are deleted in the same commit; a card that is there stays. See
         `DiffusionPipeline.push_to_hub`.
         """
-        created = HfApi(token=token).create_repo(repo_id, private=private, exist_ok=True)
         with tempfile.TemporaryDirectory() as folder:
             self.save_pretrained(folder, safe_serialization, variant)
+            # Only now: what cannot be saved leaves no empty repository.
+            created = HfApi(token=token).create_repo(repo_id, private=private, exist_ok=True)
             return self._upload_folder(
                 folder, created.repo_id, token, commit_message, create_pr, subfolder
             )
@@ -301,7 +314,7 @@ class CheckpointMixin(StableDiffusionLoraLoaderMixin):
             pretrained_model_name_or_path_or_dict, return_lora_metadata=True, **kwargs
         )
         foreign = [key for key in weights if not key.startswith("unet.") or "lora" not in key]
-        if foreign or not weights:
+        if foreign:
             raise ValueError(f"This is not a LoRA of the UNet; it has the weights {foreign[:3]}.")
         self.load_lora_into_unet(
             weights, alphas, self.unet, adapter_name, _pipeline=self, metadata=metadata

@@ -105,6 +105,7 @@ CALL: dict[str, tuple[Any, Any]] = {
     "latents": (torch.Tensor, None),
     "sampling_rate": (int, 16000),
     "output_type": (str, "pil"),
+    "cross_attention_kwargs": (dict, None),
 }
 
 INPUTS = OutputParam("inputs", CallInputs, "portraits and speech, read and checked")
@@ -168,7 +169,8 @@ class ReadInputs(SVPBlock):
             "head_motion_scale height width fps num_inference_steps guidance_scale "
             "audio_guidance_scale style_guidance_scale reference_attention_scale "
             "audio_attention_scale style_attention_scale style_temperature num_videos_per_style "
-            "context_length context_overlap shared_noise generator sampling_rate output_type"
+            "context_length context_overlap shared_noise generator sampling_rate output_type "
+            "cross_attention_kwargs"
         ),
     ]
     intermediate_outputs: ClassVar = [INPUTS, SETTINGS]
@@ -184,6 +186,7 @@ class ReadInputs(SVPBlock):
                 values.style_attention_scale,
             ),
             *(values.shared_noise, values.context_length, values.context_overlap),
+            values.cross_attention_kwargs,
         )
         inputs = pipeline.read_inputs(
             values.image,

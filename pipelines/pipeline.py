@@ -35,7 +35,7 @@ if not __name__.startswith("svp_diffusers."):
     importlib.invalidate_caches()
 
 # diffusers copies what this very file imports, and not what those files import in turn.
-from .call_svp import CallInputs, CallMixin, CallSettings
+from .call_svp import CallInputs, CallMixin, CallSettings, Turn, in_turn
 from .checkpoint_svp import CheckpointMixin
 from .conditions_svp import HEAD_FRAMES, Conditions, ConditionsMixin
 from .guidance_svp import GuidancePass
@@ -57,6 +57,7 @@ from .speech_svp import pick_embeddings
 from .stream_svp import StreamMixin
 from .style_adapter_svp import StyleAdapterMixin
 from .style_schedule_svp import Style, take_style
+from .support_svp import check_scheduler  # noqa: F401, which siblings import
 from .windows_svp import (
     BlendedWindows,
     context_windows,
@@ -73,12 +74,13 @@ class SVPTalkingHeadPipelineOutput(BaseOutput):
     Attributes:
         frames: one entry a video: a list of PIL images, an array (frames, height, width, 3) or a
             tensor (frames, 3, height, width) in [0, 1], or latents (channels, frames, height,
-            width), by `output_type`. Videos of a batch may differ in length.
+            width), by `output_type`. Arrays and tensors of one length are one array or tensor
+            (videos, ...); videos that differ in length are in a list.
         styles: one entry a video: the style vector (style_dim,) or vectors (frames, style_dim) that
             it was made with. Passing one as `style` repeats that performance.
     """
 
-    frames: list[Any]
+    frames: list[Any] | np.ndarray | torch.Tensor
     styles: list[torch.Tensor]
 
 
@@ -207,6 +209,7 @@ class SVPTalkingHeadPipeline(
         self.register_to_config(
             **{name: value for name, value in optional.items() if value is not None}
         )
+        self.turn = Turn()
         self.vae_scale_factor = 8
         if vae:  # an autoencoder may fold patches of pixels into channels before its blocks
             halvings = len(vae.config.block_out_channels) - 1
@@ -215,7 +218,10 @@ class SVPTalkingHeadPipeline(
 
     @property
     def guidance_scale(self) -> float:
-        """The joint guidance scale of the call that is running."""
+        """The joint guidance scale of the call that is running.
+
+        Set `pipe._guidance_scale` in a callback for the steps that follow.
+        """
         return self._guidance_scale
 
     @property
@@ -234,7 +240,7 @@ class SVPTalkingHeadPipeline(
         timestep: torch.Tensor,
         conditions: Conditions,
         passes: Sequence[GuidancePass],
-        attention_scales: dict[str, float],
+        attention_scales: dict[str, Any],
     ) -> torch.Tensor:
         """Predict one window of one video, with guidance.
 
@@ -340,6 +346,7 @@ class SVPTalkingHeadPipeline(
             return LiveSpeech(audio, sampling_rate, encoder)
         return RecordedSpeech(open_sound(audio, sampling_rate), encoder)
 
+    @in_turn
     @torch.no_grad()
     def __call__(
         self,
@@ -373,10 +380,11 @@ class SVPTalkingHeadPipeline(
         sampling_rate: int = 16000,
         output_type: str = "pil",
         return_dict: bool = True,
-        callback_on_step_end: Callable[..., dict[str, Any]] | None = None,
+        cross_attention_kwargs: dict[str, Any] | None = None,
+        callback_on_step_end: Callable[..., dict[str, Any] | None] | None = None,
         callback_on_step_end_tensor_inputs: Sequence[str] = ("latents",),
-    ) -> SVPTalkingHeadPipelineOutput | tuple[list[Any], list[torch.Tensor]]:
-        """Make a portrait speak.
+    ) -> SVPTalkingHeadPipelineOutput | tuple[Any, list[torch.Tensor]]:
+        """Make a portrait speak. Calls from several threads are made one after another.
 
         Args:
             image: the portrait: a PIL image, a path, an array (height, width, 3) or a tensor
@@ -435,6 +443,7 @@ class SVPTalkingHeadPipeline(
             sampling_rate: of the waveforms.
             output_type: "pil", "np", "pt" or "latent".
             return_dict: return an output object rather than a tuple.
+            cross_attention_kwargs: `{"scale": factor}` of the LoRAs that are loaded.
             callback_on_step_end: called as `(pipe, step, timestep, tensors)`; may return
                 replacements.
             callback_on_step_end_tensor_inputs: names of the tensors it is handed.
@@ -452,7 +461,7 @@ class SVPTalkingHeadPipeline(
             *(height, width, fps, num_inference_steps),
             (guidance_scale, audio_guidance_scale, style_guidance_scale),
             (reference_attention_scale, audio_attention_scale, style_attention_scale),
-            *(shared_noise, context_length, context_overlap),
+            *(shared_noise, context_length, context_overlap, cross_attention_kwargs),
         )
         inputs = self.read_inputs(
             image,
@@ -557,13 +566,14 @@ class SVPTalkingHeadPipeline(
                 conditions.append(self.add_image_prompt(all_of, portrait.image_tokens))
         return conditions
 
+    @in_turn
     def denoise(
         self,
         conditions: Sequence[Conditions],
         settings: CallSettings,
         generators: Sequence[torch.Generator | None],
         latents: torch.Tensor | None = None,
-        callback_on_step_end: Callable[..., dict[str, Any]] | None = None,
+        callback_on_step_end: Callable[..., dict[str, Any] | None] | None = None,
         callback_on_step_end_tensor_inputs: Sequence[str] = ("latents",),
     ) -> torch.Tensor:
         """Make the latents of all videos from noise.
@@ -614,13 +624,15 @@ class SVPTalkingHeadPipeline(
                     offered = {"latents": latents}
                     tensors = {name: offered[name] for name in callback_on_step_end_tensor_inputs}
                     returned = callback_on_step_end(self, number, timesteps[step], tensors)
-                    latents = returned.pop("latents", latents)
+                    latents = (returned or {}).get("latents", latents)
+                    if self._guidance_scale != settings.guidance_scale:
+                        settings = self.change_guidance(settings, self._guidance_scale)
                 progress_bar.update()
         return latents
 
     def decode(
         self, latents: torch.Tensor, num_frames: Sequence[int], output_type: str = "pil"
-    ) -> list[Any]:
+    ) -> list[Any] | np.ndarray | torch.Tensor:
         """Decode videos, each at its own length.
 
         Args:
@@ -633,10 +645,13 @@ class SVPTalkingHeadPipeline(
         """
         performances = len(latents) // len(num_frames)
         lengths = [length for length in num_frames for _ in range(performances)]
-        return [
+        videos = [
             self._to_output(video[:, :length], output_type)
             for video, length in zip(latents, lengths, strict=True)
         ]
+        if output_type == "pil" or len(set(lengths)) > 1:
+            return videos
+        return np.stack(videos) if output_type == "np" else torch.stack(videos)
 
     def _to_output(self, latents: torch.Tensor, output_type: str) -> Any:
         if output_type == "latent":

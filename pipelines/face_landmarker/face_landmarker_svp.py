@@ -15,7 +15,7 @@ This file is self-contained, because a checkpoint on the Hub carries it beside i
 """
 
 from dataclasses import dataclass, fields
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 import torch.nn.functional as F
@@ -144,6 +144,9 @@ class FaceLandmarker(ModelMixin, ConfigMixin):
         expression_space: the space in which those names are.
     """
 
+    # They take the dtype of their weights for that of their input.
+    _skip_layerwise_casting_patterns: ClassVar = ["blendshapes"]
+
     @register_to_config
     def __init__(
         self, coefficient_names: tuple[str, ...], expression_space: str = "arkit52"
@@ -164,8 +167,8 @@ class FaceLandmarker(ModelMixin, ConfigMixin):
         """Find the faces of each picture.
 
         The short-range detector looks first. Where it finds nothing, or a face that is small, under
-        a quarter of the picture's longer side, the full-range one adds what the first has not seen,
-        down to about 1/30 of the longer side.
+        a quarter of the picture's longer side, the full-range one says where the faces are, from
+        about 1/25 of the longer side on, and the first adds what the other has not seen.
 
         Args:
             images: (n, 3, height, width) in [-1, 1].
@@ -188,7 +191,7 @@ class FaceLandmarker(ModelMixin, ConfigMixin):
         if unsure:
             more = self._detect(self.full_range_detector, images[unsure], threshold)
             for index, found in zip(unsure, more, strict=True):
-                detections[index] = _add_detections(detections[index], found)
+                detections[index] = _add_detections(found, detections[index])
         return [found[_widths(found.boxes).argsort(descending=True)] for found in detections]
 
     @apply_forward_hook

@@ -5,7 +5,7 @@ enters one of its attentions. This file is self-contained, because a checkpoint 
 it beside its weights.
 """
 
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from diffusers import ModelMixin, Transformer2DModel, UNet2DConditionModel
@@ -101,6 +101,9 @@ class ReferenceUNet(UNet2DConditionModel):
                 cross_attention_dim=block.cross_attention_dim if text_attention else None,
                 feature=feature,
             )
+
+    _repeated_blocks: ClassVar = ["ReferenceTransformerBlock"]
+    _no_split_modules: ClassVar = [*_repeated_blocks, "ResnetBlock2D"]
 
     @staticmethod
     def _get_init_keys(input_class: type) -> set[str]:

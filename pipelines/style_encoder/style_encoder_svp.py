@@ -23,7 +23,7 @@ from dataclasses import dataclass, replace
 from itertools import pairwise
 from numbers import Real
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from diffusers import ModelMixin
@@ -474,6 +474,9 @@ class StyleEncoder(ModelMixin, ConfigMixin):
 
     config: Any
     bank: Tensor
+
+    # PyTorch's layers read the weights of the layers within them.
+    _skip_layerwise_casting_patterns: ClassVar = ["transformer"]
 
     @register_to_config
     def __init__(

@@ -26,6 +26,7 @@ from diffusers.models.attention import BasicTransformerBlock
 from diffusers.models.attention_processor import Attention
 from diffusers.models.embeddings import ImageProjection, TimestepEmbedding
 from diffusers.models.unets.unet_motion_model import AnimateDiffTransformer3D, UNetMotionOutput
+from diffusers.utils.peft_utils import apply_lora_scale
 from torch import nn
 
 __all__ = ["ModelMixin", "TemporalUNet"]  # diffusers looks for `ModelMixin` beside a component
@@ -433,6 +434,8 @@ class TemporalUNet(UNetMotionModel):
 
     _repeated_blocks: ClassVar = ["PortraitTransformerBlock", "RegionalAudioBlock", "MotionModule"]
     _no_split_modules: ClassVar = [*_repeated_blocks, "ResnetBlock2D"]
+    # It takes the dtype of its weights for that of its input.
+    _skip_layerwise_casting_patterns: ClassVar = ["style_projection"]
 
     @register_to_config
     def __init__(
@@ -679,6 +682,7 @@ class TemporalUNet(UNetMotionModel):
         """
         raise NotImplementedError("TemporalUNet does not support fused QKV projections.")
 
+    @apply_lora_scale("cross_attention_kwargs")
     def forward(
         self,
         sample: torch.Tensor,
@@ -695,6 +699,7 @@ class TemporalUNet(UNetMotionModel):
         context_features: dict[str, torch.Tensor] | None = None,
         regional_audio: RegionalAudio | None = None,
         timestep_cond: torch.Tensor | None = None,
+        cross_attention_kwargs: dict[str, Any] | None = None,
         return_dict: bool = True,
     ) -> UNetMotionOutput | tuple[torch.Tensor]:
         """Predict for a clip of noisy latents.
@@ -723,6 +728,7 @@ class TemporalUNet(UNetMotionModel):
             regional_audio: tokens, masks and scales where `regional_audio_dim` is set.
             timestep_cond: (batch or 1, time_cond_proj_dim), the guidance scales, embedded, of a net
                 that guidance was distilled into.
+            cross_attention_kwargs: `scale`, a factor on the LoRAs; nothing else is used.
             return_dict: return a `UNetMotionOutput` rather than a tuple.
 
         Returns:

@@ -144,9 +144,9 @@ for command, start in {
     "talker": ["data", "talker", "-o", "talker.mp4"],
     "prepare": ["data", "prepare", str(PORTRAITS[0]), "-o", "data"],
     "demo": ["demo", "-o", "demo.mp4"],
-    "sample": ["style", "sample", "prior", "-o", "samples", "--checkpoint", str(SVP_TINY)],
-    "interpolate": ["style", "interpolate", "prior", "prior", "-o", "s", "--checkpoint", SVP_TINY],
-    "mix": [*("style", "mix", "prior", "prior", "-w", "1", "-o", "s"), "--checkpoint", SVP_TINY],
+    "sample": ["style", "sample", "prior", "-o", "samples", "--model", str(SVP_TINY)],
+    "interpolate": ["style", "interpolate", "prior", "prior", "-o", "s", "--model", SVP_TINY],
+    "mix": [*("style", "mix", "prior", "prior", "-w", "1", "-o", "s"), "--model", SVP_TINY],
     "tiny": ["train", "tiny", "-o", "tiny"],
 }.items():
     for option, values in {
@@ -338,19 +338,17 @@ CHECKPOINTS: dict[str, MakeFile] = {
 of_files("checkpoint of generate", CHECKPOINTS, lambda path: [*KNOWN, "--model", path])
 of_files("checkpoint of info", CHECKPOINTS, lambda path: ["info", path])
 of_files("checkpoint of demo", CHECKPOINTS, lambda path: ["demo", "-o", "d.mp4", "--model", path])
-of_files(
-    "checkpoint of style list", CHECKPOINTS, lambda path: ["style", "list", "--checkpoint", path]
-)
+of_files("checkpoint of style list", CHECKPOINTS, lambda path: ["style", "list", "--model", path])
 of_files(
     "checkpoint of style add",
     CHECKPOINTS,
-    lambda path: ["style", "add", "x", "prior", "--checkpoint", path],
+    lambda path: ["style", "add", "x", "prior", "--model", path],
 )
 of_files("checkpoint of push", CHECKPOINTS, lambda path: ["push", path, "org/name"])
 of_files(
     "checkpoint of cache",
     {**CHECKPOINTS, "no weights": checkpoint_with("README.md", "")},
-    lambda path: ["data", "cache", path.parent / "nothing", "-o", "c", "--checkpoint", path],
+    lambda path: ["data", "cache", path.parent / "nothing", "-o", "c", "--model", path],
 )
 FRAMES_AND_UNET = {
     "a UNet without a size": checkpoint_with("unet/config.json", "{}"),
@@ -401,7 +399,7 @@ of_files("dataset of inspect", DATASETS, lambda path: ["data", "inspect", path])
 of_files(
     "dataset of cache",
     DATASETS,
-    lambda path: ["data", "cache", path, "-o", "cached", "--checkpoint", "svp-tiny"],
+    lambda path: ["data", "cache", path, "-o", "cached", "--model", "svp-tiny"],
 )
 of_files(
     "dataset of train vae",
@@ -424,11 +422,9 @@ BAD["prepare: a pattern of attributes"] = lambda _: [
 BAD["pull: a path"] = lambda _: ["pull", "../org/name"]
 BAD["push: a folder of anything"] = lambda folder: ["push", folder, "org/name"]
 BAD["push: no such folder"] = lambda folder: ["push", folder / "gone", "org/name"]
-BAD["style add: to svp-tiny"] = lambda _: [
-    *("style", "add", "x", "prior", "--checkpoint", "svp-tiny")
-]
+BAD["style add: to svp-tiny"] = lambda _: [*("style", "add", "x", "prior", "--model", "svp-tiny")]
 BAD["style remove: one that is not there"] = lambda _: [
-    *("style", "remove", "ecstatic", "--checkpoint", SVP_TINY)
+    *("style", "remove", "ecstatic", "--model", SVP_TINY)
 ]
 BAD["style compare: of a name that svp-tiny does not have"] = lambda _: [
     "style",

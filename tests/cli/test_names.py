@@ -1,16 +1,21 @@
 """What the command line prints, and how it understands and refuses names."""
 
+import socket
 import sys
 import warnings
 from pathlib import Path
+from typing import Any
 
 import pytest
+import typer
 
 import svp_diffusers
 from svp_diffusers.checkpoints.loading import SVP_TINY, find_checkpoint, load_style_encoder
-from svp_diffusers.cli.main import main
+from svp_diffusers.cli.main import app, main
 from svp_diffusers.cli.printing import say
 from svp_diffusers.errors import CheckpointError, StyleError
+from svp_diffusers.samples import SPEECH
+from svp_diffusers.speech.features import load_speech_encoder
 from svp_diffusers.style.parse import parse_style
 from svp_diffusers.style.storage import find_style
 
@@ -51,7 +56,7 @@ def test_the_source_that_a_style_file_names_is_shown_and_not_obeyed(
     style.save(tmp_path / "a.style.safetensors")
     output = tmp_path / f"{ESCAPES}.style.safetensors"
     command = ["style", "mix", tmp_path / "a.style.safetensors", "prior", "-o", output]
-    assert run(monkeypatch, *command, "--checkpoint", SVP_TINY) == 0
+    assert run(monkeypatch, *command, "--model", SVP_TINY) == 0
     assert capsys.readouterr().out.rstrip("\n").isprintable()
 
 
@@ -104,3 +109,67 @@ def test_the_python_door_says_it_alike() -> None:
     wrong = names[0][:-1]
     with pytest.raises(ValueError, match=f"did you mean.*{names[0]}"):
         encoder.get_style(wrong)
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        *("generate", "demo", "app", "lip-sync", "style encode", "style list", "style add"),
+        *("style plot", "data cache", "evaluate style", "evaluate tiny", "evaluate head-motion"),
+    ],
+)
+def test_model_is_the_checkpoint_in_every_command(command: str) -> None:
+    chosen: Any = typer.main.get_command(app)
+    for name in command.split():
+        chosen = chosen.commands[name]
+    (option,) = [each for each in chosen.params if "--model" in each.opts]
+    assert (
+        option.default is None or command == "lip-sync"
+    )  # None is svp-tiny, which has no lip-sync
+    assert not [each for each in chosen.params if "--checkpoint" in each.opts]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["evaluate", "tiny"], "svp train expression"),
+        (["evaluate", "tiny", "--expression-encoder", "gone"], "gone holds no expression encoder"),
+        (["evaluate", "head-motion", "gone"], "gone holds no head motion model"),
+        (["style", "encode", SPEECH[0], "--audio-encoder", "gone"], "gone is no speech encoder"),
+    ],
+    ids=lambda each: each if isinstance(each, str) else each[-1],
+)
+def test_a_network_that_is_not_there_is_told_at_once(
+    arguments: list[object],
+    said: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    def ask(*_: object, **__: object) -> None:
+        raise AssertionError("the network was asked")
+
+    monkeypatch.setattr(socket, "getaddrinfo", ask)
+    options: list[object] = {
+        "evaluate tiny": ["--data", "data", "-o", tmp_path / "report"],
+        "style encode": ["-o", tmp_path / "a.style.safetensors"],
+    }.get(" ".join(map(str, arguments[:2])), [])
+    assert run(monkeypatch, *arguments, *options) == 1
+    error = capsys.readouterr().err
+    assert said in error
+    assert error.count("\n") == 1
+
+
+def test_a_speech_encoder_on_the_hub_is_not_asked_for_again_and_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    asked = []
+
+    def fail(host: object, *_: object, **__: object) -> None:
+        asked.append(host)
+        raise socket.gaierror("no network")
+
+    monkeypatch.setattr(socket, "getaddrinfo", fail)
+    with pytest.raises(CheckpointError, match="org/nowhere is no speech encoder"):
+        load_speech_encoder("org/nowhere")
+    assert len(asked) <= 2  # where each of a model's files was asked for six times

@@ -196,12 +196,12 @@ def test_an_error_of_a_worker_is_the_error_of_the_command(dataset, tmp_path):
 
 def test_the_command_caches_and_names_a_missing_checkpoint(dataset, checkpoint, tmp_path):
     options = ["cache", dataset.root, "-o", str(tmp_path / "out")]
-    result = CliRunner().invoke(app, [*options, "--checkpoint", str(checkpoint)])
+    result = CliRunner().invoke(app, [*options, "--model", str(checkpoint)])
     assert result.exit_code == 0, result.output
     assert "3 of 3 clips" in result.output
     fewer = ["cache", dataset.root, "-o", str(tmp_path / "fewer"), "--clips", "2"]
-    assert CliRunner().invoke(app, [*fewer, "--checkpoint", str(checkpoint)]).exit_code == 0
+    assert CliRunner().invoke(app, [*fewer, "--model", str(checkpoint)]).exit_code == 0
     assert len(ClipDataset(str(tmp_path / "fewer"))) == 2
     (tmp_path / "empty").mkdir()
-    result = CliRunner().invoke(app, [*options, "--checkpoint", str(tmp_path / "empty")])
+    result = CliRunner().invoke(app, [*options, "--model", str(tmp_path / "empty")])
     assert isinstance(result.exception, CheckpointError)

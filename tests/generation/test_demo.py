@@ -54,6 +54,7 @@ def test_the_demo_writes_a_video_styles_side_by_side_and_a_sheet(
     parts = [frames[:, 24:, 128 * index : 128 * (index + 1)] for index in range(4)]
     assert all(np.abs(parts[0] - part).mean() > 2 for part in parts[1:])
 
+    assert read_mark(tmp_path / "demo_samples.png") is not None
     sheet = np.asarray(Image.open(tmp_path / "demo_samples.png"))
     assert sheet.shape == (7 * 128, 8 * 128, 3)
     people = [sheet[128 * row : 128 * (row + 1), 128:256] for row in (0, 1, 5, 6)]

@@ -13,9 +13,10 @@ from safetensors.torch import save_file
 
 from svp_diffusers.checkpoints.loading import SVP_TINY
 from svp_diffusers.checkpoints.random_pipeline import build_random_pipeline
-from svp_diffusers.errors import CheckpointError
+from svp_diffusers.errors import CheckpointError, OutputError
 from svp_diffusers.hub.code import export_code
-from svp_diffusers.hub.contents import check_names, choose_parts, list_files
+from svp_diffusers.hub.contents import check_contents, check_names, choose_parts, list_files
+from svp_diffusers.hub.pull import pull_repository
 
 LORA = "pytorch_lora_weights.safetensors"
 
@@ -171,3 +172,14 @@ def test_a_refused_repository_leaves_nothing_on_disk(
     assert not (here / "new").exists()
     assert (tmp_path / "new" / LORA).read_bytes() == (good / LORA).read_bytes()
     assert not [path for path in tmp_path.rglob(".*") if path.name != ".gitattributes"]
+
+
+def test_a_copy_of_svp_tiny_carries_its_code_and_can_be_pushed(tmp_path: Path) -> None:
+    copy = pull_repository("svp-tiny", tmp_path / "copy")
+    names = list_files(copy)
+    assert choose_parts(copy, names) == (names, [])
+    check_contents(copy, names)
+    assert "svp_diffusers" not in (copy / "modular_model_index.json").read_text()
+    for place in (None, copy):
+        with pytest.raises(OutputError, match="name a"):
+            pull_repository("svp-tiny", place)

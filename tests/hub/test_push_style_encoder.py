@@ -50,7 +50,7 @@ def test_a_trained_encoder_is_pushed_and_loaded(
     assert hub.repositories["org/style-encoder"].private
     assert str(run_file.parent).encode() not in files["config.json"]
     listed = subprocess.run(
-        [svp, "style", "list", "--checkpoint", "org/style-encoder"],
+        [svp, "style", "list", "--model", "org/style-encoder"],
         env=environment,
         check=True,
         capture_output=True,

@@ -10,7 +10,8 @@ import pytest
 import torch
 from loopback import LoopbackHub
 
-from svp_diffusers import SVP_TINY, SVPTalkingHeadPipeline
+from svp_diffusers import SVPTalkingHeadPipeline
+from svp_diffusers.hub.pull import pull_repository
 from svp_diffusers.samples import PORTRAITS
 
 CODE = """
@@ -33,8 +34,7 @@ def test_a_portrait_speaks_and_moves_its_head_without_the_package(
     hub: LoopbackHub, run_python: Callable[..., Any], tmp_path: Path
 ) -> None:
     portrait = str(PORTRAITS[0])
-    pipe = SVPTalkingHeadPipeline.from_pretrained(SVP_TINY)
-    pipe.save_pretrained(tmp_path / "checkpoint")
+    pull_repository("svp-tiny", tmp_path / "checkpoint")  # a copy with the code
     push = f"""
 from svp_diffusers import SVPTalkingHeadPipeline
 pipe = SVPTalkingHeadPipeline.from_pretrained({str(tmp_path / "checkpoint")!r})

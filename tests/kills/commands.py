@@ -131,7 +131,7 @@ def make_commands(inputs: Path) -> list[Command]:
     generate = [inputs / "portrait.png", inputs / "speech.wav", "--model", inputs / "start", *short]
     faces = ["--no-expressions", "--face-files", "{parent}/{stem}.npy", "--minimum-seconds", 1]
     drawn = ["--size", SIZE, "--seconds", 1, "--fps", 10, "--clips", 24]
-    encoders = ["--checkpoint", inputs / "start", "--batch-size", 4]
+    encoders = ["--model", inputs / "start", "--batch-size", 4]
     style, talkers = inputs / "a.style.safetensors", inputs / "talkers"
     return [
         Command("generate", lambda to: ["generate", *generate, "-o", to / "video.mp4"]),
@@ -148,7 +148,7 @@ def make_commands(inputs: Path) -> list[Command]:
         Command("data cache", lambda to: ["data", "cache", talkers, "-o", to, *encoders]),
         Command(
             "style add",
-            lambda to: ["style", "add", "killed", style, "--checkpoint", to],
+            lambda to: ["style", "add", "killed", style, "--model", to],
             prepare=lambda to: shutil.copytree(inputs / "start", to, dirs_exist_ok=True),
         ),
         Command("push", lambda to: ["push", inputs / "base" / "pipeline", f"a/{to.name}"]),

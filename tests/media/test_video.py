@@ -2,14 +2,16 @@ import struct
 import tracemalloc
 from fractions import Fraction
 from itertools import islice, pairwise
+from xml.etree import ElementTree
 
 import av
 import numpy as np
 import pytest
+from PIL import Image
 
 from svp_diffusers.errors import ConfigurationError, MediaError
 from svp_diffusers.media.audio import Recording, read_audio
-from svp_diffusers.media.mark import DIGITAL_SOURCE_TYPE, read_mark
+from svp_diffusers.media.mark import DIGITAL_SOURCE_TYPE, mark_picture, read_mark
 from svp_diffusers.media.video import (
     number_of_frames,
     parse_fps,
@@ -182,6 +184,46 @@ def test_the_mark_survives_a_plain_copy_to_another_container(tmp_path, name):
                 packet.stream = stream
                 copy.mux(packet)
     assert read_mark(tmp_path / name)
+
+
+@pytest.mark.parametrize(
+    ("name", "codec"),
+    [
+        *(("a.mp4", "libx264"), ("a.mov", "libx264"), ("a.mkv", "libx264")),
+        *(("a.avi", "mpeg4"), ("a.webm", "libvpx")),
+    ],
+)
+def test_the_mark_survives_a_cut_and_another_encoding(tmp_path, name, codec):
+    """As FFmpeg does it: without further options, it takes over the tags of its input."""
+    write_video(tmp_path / "made.mp4", make_frames(10), Fraction(25))
+    with (
+        av.open(str(tmp_path / "made.mp4")) as source,
+        av.open(str(tmp_path / name), "w") as encoded,
+    ):
+        encoded.metadata.update(source.metadata)
+        stream = encoded.add_stream(codec, rate=25)
+        stream.width, stream.height = source.streams.video[0].width, source.streams.video[0].height
+        stream.pix_fmt = "yuv420p"
+        for number, frame in enumerate(islice(source.decode(video=0), 2, 8)):
+            frame.pts, frame.time_base = number, Fraction(1, 25)
+            encoded.mux(stream.encode(frame))
+        encoded.mux(stream.encode(None))
+    assert probe(tmp_path / name).frames == 6
+    assert read_mark(tmp_path / name)
+
+
+def test_pictures_carry_the_mark_too(tmp_path):
+    picture = Image.new("RGB", (64, 64))
+    picture.save(tmp_path / "plain.png")
+    assert read_mark(tmp_path / "plain.png") is None
+    picture.save(tmp_path / "marked.png", pnginfo=mark_picture())
+    assert read_mark(tmp_path / "marked.png")["digitalSourceType"] == DIGITAL_SOURCE_TYPE
+    with Image.open(tmp_path / "marked.png") as opened:
+        (described,) = ElementTree.fromstring(opened.text["XML:com.adobe.xmp"])[0]
+    iptc = "{http://iptc.org/std/Iptc4xmpExt/2008-02-29/}"
+    assert described.attrib[f"{iptc}DigitalSourceType"] == DIGITAL_SOURCE_TYPE
+    with pytest.raises(MediaError, match="cannot be read"):
+        read_mark(cut_file(tmp_path / "marked.png", 0.1))
 
 
 def test_a_recording_carries_no_mark(tmp_path, real_data):

@@ -64,8 +64,8 @@ def svp(*arguments: object) -> str:
 
 def encode(folder: Path, clip: str, output: str, *options: object) -> Path:
     path = folder / f"{output}.style.safetensors"
-    checkpoint = options if "--checkpoint" in options else ("--checkpoint", folder / "encoder")
-    extra = () if "--checkpoint" in options else options
+    checkpoint = options if "--model" in options else ("--model", folder / "encoder")
+    extra = () if "--model" in options else options
     svp("style", "encode", folder / clip, "-o", path, *checkpoint, *extra)
     return path
 
@@ -98,7 +98,7 @@ def test_a_video_that_is_seen_and_heard_is_one_source(folder: Path) -> None:
 
 
 def test_speaker_centring_needs_and_uses_recordings_of_the_speaker(folder: Path) -> None:
-    centred = ("--checkpoint", folder / "centred")
+    centred = ("--model", folder / "centred")
     clips = ("--speaker-clip", folder / "happy.mat", "--speaker-clip", folder / "sad.mat")
     style = load_style(encode(folder, "happy.mat", "centred", *centred, *clips))
     assert style.mean.isfinite().all()
@@ -133,21 +133,21 @@ def test_sampling_blending_and_comparing(folder: Path) -> None:
 def test_the_bank_of_a_checkpoint(folder: Path) -> None:
     happy, sad = encode(folder, "happy.mat", "happy"), encode(folder, "sad.mat", "sad")
     encoder = folder / "encoder"
-    svp("style", "add", "happy", happy, "--checkpoint", encoder)
-    svp("style", "add", "sad", sad, "--checkpoint", encoder)
+    svp("style", "add", "happy", happy, "--model", encoder)
+    svp("style", "add", "sad", sad, "--model", encoder)
     assert [
-        line.split("\t")[0] for line in svp("style", "list", "--checkpoint", encoder).splitlines()
+        line.split("\t")[0] for line in svp("style", "list", "--model", encoder).splitlines()
     ] == [
         "happy",
         "sad",
     ]
-    same = svp("style", "compare", "happy", happy, "--checkpoint", encoder)
+    same = svp("style", "compare", "happy", happy, "--model", encoder)
     assert "Wasserstein-2 distance\t0.0000" in same
-    svp("style", "plot", "--checkpoint", encoder, "-o", folder / "bank.png")
+    svp("style", "plot", "--model", encoder, "-o", folder / "bank.png")
     svp("style", "plot", happy, sad, "-o", folder / "files.png")
     assert (folder / "bank.png").stat().st_size > 1000
-    svp("style", "remove", "happy", "--checkpoint", encoder)
-    assert "happy" not in svp("style", "list", "--checkpoint", encoder)
+    svp("style", "remove", "happy", "--model", encoder)
+    assert "happy" not in svp("style", "list", "--model", encoder)
 
 
 def test_interrupted_while_it_saves_a_bank_the_checkpoint_still_loads(
@@ -174,9 +174,9 @@ def test_interrupted_while_it_saves_a_bank_the_checkpoint_still_loads(
             patch.setattr(Path, name, interrupt_the_second(name))
         with pytest.raises(KeyboardInterrupt):
             save_style_encoder(changed, encoder)
-    assert "happy" not in svp("style", "list", "--checkpoint", encoder)
-    svp("style", "add", "happy", happy, "--checkpoint", encoder)
-    assert "happy" in svp("style", "list", "--checkpoint", encoder)
+    assert "happy" not in svp("style", "list", "--model", encoder)
+    svp("style", "add", "happy", happy, "--model", encoder)
+    assert "happy" in svp("style", "list", "--model", encoder)
     assert str(folder) not in (encoder / "config.json").read_text()
     assert (encoder / "README.md").read_text() == "Mine."
     assert not list(folder.glob(".*"))
@@ -184,7 +184,7 @@ def test_interrupted_while_it_saves_a_bank_the_checkpoint_still_loads(
 
 def test_the_shipped_checkpoint_is_not_changed(folder: Path) -> None:
     with pytest.raises(OutputError, match="a part of this package"):
-        svp("style", "remove", "happy", "--checkpoint", "svp-tiny")
+        svp("style", "remove", "happy", "--model", "svp-tiny")
     assert "happy" in svp("style", "list")  # of svp-tiny, the default
 
 
@@ -205,7 +205,7 @@ def test_what_cannot_be_encoded(
 ) -> None:
     clip, checkpoint = arguments
     with pytest.raises(error, match=message):
-        encode(folder, clip, "x", "--checkpoint", folder / checkpoint)
+        encode(folder, clip, "x", "--model", folder / checkpoint)
     assert not (folder / "x.style.safetensors").exists()
 
 
@@ -214,9 +214,9 @@ def test_styles_that_do_not_fit(folder: Path) -> None:
     other = StyleEncoder.tiny(encoder_id="e2")
     other.save_pretrained(folder / "other")
     with pytest.raises(StyleError, match="made by encoder e1, this is encoder e2"):
-        svp("style", "add", "happy", happy, "--checkpoint", folder / "other")
+        svp("style", "add", "happy", happy, "--model", folder / "other")
     with pytest.raises(StyleError, match="unknown style 'merry'; known here: prior"):
-        svp("style", "compare", "merry", happy, "--checkpoint", folder / "encoder")
+        svp("style", "compare", "merry", happy, "--model", folder / "encoder")
     with pytest.raises(StyleError, match="unknown style 'merry'"):  # of svp-tiny, the default
         svp("style", "compare", "merry", "prior")
     with pytest.raises(StyleError, match="at least two styles"):
@@ -252,7 +252,7 @@ def test_a_name_that_means_something_else_is_refused(folder: Path, name: str) ->
             "add",
             name,
             encode(folder, "happy.mat", "x"),
-            "--checkpoint",
+            "--model",
             folder / "encoder",
         )
 

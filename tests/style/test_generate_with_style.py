@@ -37,7 +37,7 @@ def test_a_style_file_drives_the_video(folder: Path) -> None:
     frames = {}
     for take, style in (("first", "calm"), ("second", "loud"), ("again", "calm")):
         file = folder / f"{style}.style.safetensors"
-        svp("style", "encode", folder / f"{style}.mat", "--checkpoint", folder / "checkpoint",
+        svp("style", "encode", folder / f"{style}.mat", "--model", folder / "checkpoint",
             "-o", file)  # fmt: skip
         output = folder / f"{take}.mp4"
         svp("generate", folder / "p.png", folder / "speech.wav", "-o", output, "--style", file,

@@ -38,14 +38,14 @@ def test_the_shipped_checkpoint_takes_a_style_from_a_recording(tmp_path: Path) -
     assert style.encoder_id == load_style_encoder("svp-tiny").config.encoder_id
     encoder = SVP_TINY / "audio_encoder"  # the folder that the help names
     for options in (
-        ["--checkpoint", "svp-tiny"],
-        ["--checkpoint", SVP_TINY],
-        ["--checkpoint", SVP_TINY / "style_encoder", "--audio-encoder", encoder],
+        ["--model", "svp-tiny"],
+        ["--model", SVP_TINY],
+        ["--model", SVP_TINY / "style_encoder", "--audio-encoder", encoder],
         ["--audio-encoder", SVP_TINY],
     ):
         assert torch.equal(encode(output, *options).mean, style.mean)
     with pytest.raises(ConfigurationError, match="give the audio encoder"):
-        encode(output, "--checkpoint", SVP_TINY / "style_encoder")
+        encode(output, "--model", SVP_TINY / "style_encoder")
     with pytest.raises(CheckpointError, match="no speech encoder"):
         encode(output, "--audio-encoder", SVP_TINY / "vae")
 
@@ -59,7 +59,7 @@ def test_a_checkpoint_hears_with_its_own_audio_encoder(
         weight.data *= 1.1
     pipeline.audio_encoder.save_pretrained(tmp_path / "other" / "audio_encoder")
     output = tmp_path / "mine.style.safetensors"
-    other = encode(output, "--checkpoint", tmp_path / "other")
+    other = encode(output, "--model", tmp_path / "other")
     assert not torch.allclose(other.mean, encode(output).mean)
 
 
@@ -94,7 +94,7 @@ def test_every_command_knows_the_shipped_checkpoint_by_name(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert find_checkpoint("svp-tiny") == find_checkpoint(None) == SVP_TINY
-    assert svp("style", "list") == svp("style", "list", "--checkpoint", SVP_TINY)
+    assert svp("style", "list") == svp("style", "list", "--model", SVP_TINY)
     assert svp("info", "svp-tiny") == svp("info")
     monkeypatch.chdir(tmp_path)
     (tmp_path / "svp-tiny").mkdir()  # a folder is what it is, as with ids of the Hub

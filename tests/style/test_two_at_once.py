@@ -13,7 +13,7 @@ def test_of_two_styles_added_at_once_none_is_lost(tmp_path: Path) -> None:
     names = ["one", "two", "three"]
     svp = [sys.executable, "-m", "svp_diffusers", "style", "add"]
     running = [
-        subprocess.Popen([*svp, name, "prior", "--checkpoint", str(tmp_path / "encoder")])
+        subprocess.Popen([*svp, name, "prior", "--model", str(tmp_path / "encoder")])
         for name in names
     ]
     assert [process.wait() for process in running] == [0, 0, 0]

@@ -9,10 +9,10 @@ from dataclasses import dataclass, fields
 from fractions import Fraction
 from pathlib import Path
 from types import NoneType
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
-from diffusers import DiffusionPipeline
+from diffusers import DiffusionPipeline, ModelMixin
 from huggingface_hub import snapshot_download
 
 from svp_diffusers.checkpoints.json_files import (
@@ -25,12 +25,15 @@ from svp_diffusers.checkpoints.json_files import (
 from svp_diffusers.errors import CheckpointError, ConfigurationError, OutputError
 from svp_diffusers.media.output import atomic_folder, restore_folder
 from svp_diffusers.models.style_encoder_svp import StyleEncoder
+from svp_diffusers.pipelines.checkpoint_svp import exists
 from svp_diffusers.pipelines.pipeline_svp_talking_head import SVPTalkingHeadPipeline
 
 SVP_TINY = Path(__file__).parent / "svp_tiny"
 """The checkpoint that ships with the package, for drawn people only. See its README.md."""
 
 _REPOSITORY = re.compile(r"[A-Za-z0-9][\w.-]{,95}/[\w.-]{,95}[A-Za-z0-9]", re.ASCII)
+
+Network = TypeVar("Network", bound=ModelMixin)
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
@@ -55,10 +58,9 @@ def locate(model: str | Path | None) -> str | Path:
     try:
         for folder in (Path(model), Path(model, "style_encoder")):
             restore_folder(folder)
-        exists = Path(model).exists()
     except OSError:  # the name is too long
-        exists = False
-    if not exists and not _REPOSITORY.fullmatch(str(model)):
+        pass
+    if not exists(model) and not _REPOSITORY.fullmatch(str(model)):
         raise CheckpointError(
             f"there is no folder {str(model)[:200]}; give the folder of a checkpoint, the id of a "
             "repository on the Hub (OWNER/NAME), or svp-tiny"
@@ -287,6 +289,32 @@ def load_style_encoder(checkpoint: str | Path | None) -> StyleEncoder:
     return loaded
 
 
+def load_network(network: type[Network], folder: str | Path, kind: str) -> Network:
+    """Load a network that is saved by itself in a folder here, in float32, to be used.
+
+    Args:
+        network: its class.
+        folder: of its configuration and weights.
+        kind: of network, for the message.
+
+    Raises:
+        CheckpointError: if there is none, or its weights are not those of the network.
+    """
+    if not exists(Path(folder) / "config.json"):
+        raise CheckpointError(
+            f"{str(folder)[:200]} holds no {kind}: it is no folder with a config.json"
+        )
+    try:
+        loaded, info = network.from_pretrained(
+            str(folder), torch_dtype=torch.float32, use_safetensors=True, output_loading_info=True
+        )
+    except (OSError, ValueError, RuntimeError, TypeError) as error:
+        raise CheckpointError(f"{folder} holds no {kind}: {error}") from error
+    check_weights(info, folder, kind)
+    ready: Network = loaded.eval()
+    return ready
+
+
 def check_weights(info: Mapping[str, Sequence[Any]], where: str | Path, kind: str) -> None:
     """Check that a model was loaded with all its weights, and no others.
 
@@ -329,7 +357,7 @@ def _find_component(checkpoint: str | Path | None, name: str) -> Path:
         raise CheckpointError(_describe_missing(str(located), error)) from error
 
 
-def check_changeable(checkpoint: str | Path) -> Path:
+def check_changeable(checkpoint: str | Path | None) -> Path:
     """The folder of a checkpoint that may be changed.
 
     Raises:
@@ -342,7 +370,10 @@ def check_changeable(checkpoint: str | Path) -> Path:
             f"{checkpoint} is no folder here; pull the checkpoint, and change that"
         )
     if folder.resolve() == SVP_TINY.resolve():
-        raise OutputError(f"svp-tiny is a part of this package: change a copy of {SVP_TINY}")
+        raise OutputError(
+            "svp-tiny is a part of this package: change a copy (`svp pull svp-tiny -o FOLDER`), "
+            "and name that (--model FOLDER)"
+        )
     return folder
 
 

@@ -179,9 +179,12 @@ def inspect(
 def cache(
     dataset: Annotated[str, typer.Argument(help="Folder, http(s):// or hf:// address.")],
     output: OutputFolder,
-    checkpoint: Annotated[
-        str, typer.Option(help="Folder or Hub id of the pipeline whose encoders to use.")
-    ],
+    model: Annotated[
+        str | None,
+        typer.Option(
+            help="Folder or Hub id of the pipeline whose encoders to use. Default: svp-tiny."
+        ),
+    ] = None,
     batch_size: Annotated[int, typer.Option(min=1, help="Frames encoded at once.")] = 8,
     clips: Annotated[
         int | None, typer.Option(min=1, help="Only as many, from the first on.")
@@ -202,7 +205,7 @@ def cache(
     cache_dataset(
         ClipDataset(dataset),
         output,
-        partial(load_encoders, find_checkpoint(checkpoint), place),
+        partial(load_encoders, find_checkpoint(model), place),
         batch_size,
         clips,
         workers,

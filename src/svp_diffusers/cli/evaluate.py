@@ -17,9 +17,12 @@ def callback() -> None:
 
 @app.command()
 def style(
-    checkpoint: Annotated[str, typer.Option(help="Style encoder, or pipeline that has one.")],
     data: Annotated[str, typer.Option(help="Manifest (.csv) or dataset of shards.")],
     output: Annotated[Path, typer.Option("-o", "--output", help="Report to write, .json.")],
+    model: Annotated[
+        str | None,
+        typer.Option(help="Style encoder, or pipeline that has one. Default: svp-tiny."),
+    ] = None,
     data_root: Annotated[str | None, typer.Option(help="Folder of the manifest's paths.")] = None,
     split: Annotated[str, typer.Option(help="Of a dataset of shards.")] = "test",
     speaker: Annotated[
@@ -40,7 +43,7 @@ def style(
     from svp_diffusers.speech.features import load_audio_features
 
     check_output(output)
-    encoder = load_style_encoder(checkpoint)
+    encoder = load_style_encoder(model)
     config = encoder.config
     features = load_audio_features(config.audio_features, audio_encoder)
     clips = read_style_clips(data, data_root, config.expression_space, features, split)
@@ -55,13 +58,13 @@ def style(
 @app.command()
 def tiny(
     data: Annotated[str, typer.Option(help="Dataset of procedural talkers, with pictures.")],
-    expression_encoder: Annotated[
-        Path, typer.Option(help="Reads the videos; of `svp train expression`, on pixels.")
-    ],
     output: Annotated[Path, typer.Option("-o", "--output", help="Folder of the report.")],
     model: Annotated[
         str | None,
         typer.Option(help="Folder or Hub id of a checkpoint. Default: svp-tiny."),
+    ] = None,
+    expression_encoder: Annotated[
+        Path | None, typer.Option(help="Reads the videos; of `svp train expression`, on pixels.")
     ] = None,
     parts: Annotated[
         str | None,
@@ -138,7 +141,7 @@ def tiny(
         report = evaluate_checkpoint(folder, data, reader, settings, where, dtype, on_progress)
     sources = {
         "checkpoint": hash_folder(folder)[:16],
-        "expression encoder": hash_folder(expression_encoder)[:16],
+        "expression encoder": hash_folder(expression_encoder)[:16] if expression_encoder else "",
         "device": str(where),
         "dtype": dtype,
     }
@@ -150,8 +153,10 @@ def tiny(
 
 @app.command()
 def head_motion(
-    model: Annotated[Path, typer.Argument(help="Folder of a head motion model.")],
-    checkpoint: Annotated[
+    head_motion_model: Annotated[
+        Path, typer.Argument(metavar="FOLDER", help="Of a head motion model.")
+    ],
+    model: Annotated[
         str | None,
         typer.Option(help="Folder or Hub id of the pipeline it is for. Default: svp-tiny."),
     ] = None,
@@ -174,8 +179,8 @@ def head_motion(
     check_option("utterances", utterances, 1, 10**6, whole=True)
     check_option("takes", takes, 1, 10**4, whole=True)
     check_option("seconds", seconds, 1, MOST_SECONDS)
-    loaded = load_head_motion(model)
-    encoder = PerformanceEncoder(checkpoint)
+    loaded = load_head_motion(head_motion_model)
+    encoder = PerformanceEncoder(model)
     with show_progress() as on_progress:
         clips = perform_clips(encoder, "test", utterances, takes, seconds, seed, on_progress)
         report = evaluate_head_motion(loaded, clips, seed, on_progress=on_progress)

@@ -33,13 +33,16 @@ def push(
 
 
 def pull(
-    repository: Repository,
+    repository: Annotated[str, typer.Argument(help="On the Hub, owner/name; or svp-tiny.")],
     output: Annotated[
         Path | None, typer.Option("-o", "--output", help="Folder; default: the Hub's cache.")
     ] = None,
     revision: Annotated[str | None, typer.Option(help="Branch, tag or commit.")] = None,
 ) -> None:
-    """Download from the Hub what `svp push` pushes, check it, and print its folder."""
+    """Download from the Hub what `svp push` pushes, check it, and print its folder.
+
+    `svp pull svp-tiny -o FOLDER` copies the checkpoint of this package, with its code.
+    """
     from svp_diffusers.hub.pull import pull_repository
 
     say(pull_repository(repository, output, revision))

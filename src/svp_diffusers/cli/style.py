@@ -20,16 +20,16 @@ app = typer.Typer(
 )
 
 Output = Annotated[Path, typer.Option("-o", "--output", help="Where to write.")]
-Checkpoint = Annotated[
+Model = Annotated[
     str | None,
     typer.Option(
         help="Folder or Hub id of a style encoder or pipeline, whose styles are named. "
         "Default: svp-tiny."
     ),
 ]
-LocalCheckpoint = Annotated[
-    Path,
-    typer.Option("--checkpoint", help="Folder of a style encoder, or of a pipeline that has one."),
+LocalModel = Annotated[
+    Path | None,
+    typer.Option(help="Folder of a style encoder, or of a pipeline that has one: no svp-tiny."),
 ]
 Style = Annotated[str, typer.Argument(help="A .style.safetensors file, a name, or 'prior'.")]
 Styles = Annotated[list[str], typer.Argument(help="Style files, or names in the checkpoint.")]
@@ -49,7 +49,7 @@ def encode(request: StyleRequest) -> None:
 def sample(
     style: Style,
     output: Annotated[Path, typer.Option("-o", "--output", help="Folder for the samples.")],
-    checkpoint: Checkpoint = None,
+    model: Model = None,
     number: Annotated[int, typer.Option("-n", "--number", min=1, help="How many.")] = 4,
     temperature: Annotated[float, typer.Option(min=0.0, help="0 is the mean.")] = 1.0,
     seed: int = 0,
@@ -66,7 +66,7 @@ def sample(
     check_options(seed=seed)
     check_option("number", number, 1, 10_000, whole=True)
     check_option("temperature", temperature, 0, MOST_SCALE)
-    (distribution,) = _load([style], checkpoint)
+    (distribution,) = _load([style], model)
     generator = torch.Generator().manual_seed(seed)
     for index, vector in enumerate(distribution.sample(number, temperature, generator)):
         drawn = replace(
@@ -86,13 +86,13 @@ def interpolate(
     second: Style,
     output: Output,
     weight: Annotated[float, typer.Option(min=0.0, max=1.0, help="0: first, 1: second.")] = 0.5,
-    checkpoint: Checkpoint = None,
+    model: Model = None,
 ) -> None:
     """Go from one style to another, along the Wasserstein-2 geodesic."""
     from svp_diffusers.style.storage import check_style_output
 
     check_style_output(output)
-    start, end = _load([first, second], checkpoint)
+    start, end = _load([first, second], model)
     _save(start.interpolate(end, weight), output, f"{first} to {second}, weight {weight:g}")
 
 
@@ -103,7 +103,7 @@ def mix(
     weight: Annotated[
         list[float] | None, typer.Option("-w", "--weight", help="One per style; default: equal.")
     ] = None,
-    checkpoint: Checkpoint = None,
+    model: Model = None,
 ) -> None:
     """Mix styles (their Wasserstein-2 barycentre)."""
     from svp_diffusers.errors import StyleError
@@ -112,7 +112,7 @@ def mix(
 
     check_style_output(output)
     weights = weight or [1.0] * len(styles)
-    loaded = _load(styles, checkpoint)
+    loaded = _load(styles, model)
     try:
         mixed = StyleDistribution.mix(loaded, weights)
     except ValueError as error:
@@ -122,20 +122,20 @@ def mix(
 
 
 @app.command("list")
-def list_styles(checkpoint: Checkpoint = None) -> None:
+def list_styles(model: Model = None) -> None:
     """List the styles in a checkpoint's bank."""
     from svp_diffusers.checkpoints.loading import load_style_encoder
 
-    encoder = load_style_encoder(checkpoint or "svp-tiny")
+    encoder = load_style_encoder(model or "svp-tiny")
     for name, style in encoder.style_bank.items():
         distance = float(style.wasserstein(encoder.prior()))
         say(f"{name}\twidth {style.std.mean():.3f}\tdistance from prior {distance:.3f}")
 
 
 @app.command()
-def compare(first: Style, second: Style, checkpoint: Checkpoint = None) -> None:
+def compare(first: Style, second: Style, model: Model = None) -> None:
     """How far two styles are from each other."""
-    a, b = _load([first, second], checkpoint)
+    a, b = _load([first, second], model)
     say(f"Wasserstein-2 distance\t{a.wasserstein(b):.4f}")
     say(f"distance of the means\t{(a.mean - b.mean).norm():.4f}")
     if (a.std > 0).all() and (b.std > 0).all():
@@ -150,7 +150,7 @@ def plot(
         list[str] | None,
         typer.Argument(help="Style files, or names in the checkpoint. Default: all of its names."),
     ] = None,
-    checkpoint: Checkpoint = None,
+    model: Model = None,
 ) -> None:
     """Draw a map of styles, or of all in a checkpoint's bank."""
     from svp_diffusers.checkpoints.loading import load_style_encoder
@@ -158,15 +158,15 @@ def plot(
 
     check_plot_output(output)
     if styles:
-        loaded = _load(styles, checkpoint)
+        loaded = _load(styles, model)
     else:
-        loaded = list(load_style_encoder(checkpoint or "svp-tiny").style_bank.values())
+        loaded = list(load_style_encoder(model or "svp-tiny").style_bank.values())
     plot_styles(loaded, output)
     say(output)
 
 
 @app.command()
-def add(name: str, style: Style, checkpoint: LocalCheckpoint) -> None:
+def add(name: str, style: Style, model: LocalModel = None) -> None:
     """Put a style into the bank of a local style encoder."""
     from svp_diffusers.checkpoints.loading import (
         check_changeable,
@@ -178,19 +178,19 @@ def add(name: str, style: Style, checkpoint: LocalCheckpoint) -> None:
     from svp_diffusers.media.locking import hold
     from svp_diffusers.style.storage import find_style
 
-    check_changeable(checkpoint)
-    with hold(checkpoint, "styles"):  # from reading to writing, so that none of two is lost
-        find_style(style, outline_style_encoder(checkpoint))  # before weights are loaded
-        encoder = load_style_encoder(checkpoint)
+    folder = check_changeable(model)
+    with hold(folder, "styles"):  # from reading to writing, so that none of two is lost
+        find_style(style, outline_style_encoder(folder))  # before weights are loaded
+        encoder = load_style_encoder(folder)
         try:
             encoder.add_style(name, find_style(style, encoder))
         except ValueError as error:
             raise StyleError(str(error)) from error
-        save_style_encoder(encoder, checkpoint)
+        save_style_encoder(encoder, folder)
 
 
 @app.command()
-def remove(name: str, checkpoint: LocalCheckpoint) -> None:
+def remove(name: str, model: LocalModel = None) -> None:
     """Take a style out of the bank of a local style encoder."""
     from svp_diffusers.checkpoints.loading import (
         check_changeable,
@@ -200,29 +200,29 @@ def remove(name: str, checkpoint: LocalCheckpoint) -> None:
     from svp_diffusers.errors import StyleError
     from svp_diffusers.media.locking import hold
 
-    check_changeable(checkpoint)
-    with hold(checkpoint, "styles"):  # from reading to writing, so that none of two is lost
-        encoder = load_style_encoder(checkpoint)
+    folder = check_changeable(model)
+    with hold(folder, "styles"):  # from reading to writing, so that none of two is lost
+        encoder = load_style_encoder(folder)
         try:
             encoder.remove_style(name)
         except ValueError as error:
             raise StyleError(str(error)) from error
-        save_style_encoder(encoder, checkpoint)
+        save_style_encoder(encoder, folder)
 
 
-def _load(texts: list[str], checkpoint: str | None) -> list[StyleDistribution]:
+def _load(texts: list[str], model: str | None) -> list[StyleDistribution]:
     """The styles; names and files are checked before weights are loaded, if they are needed."""
     from svp_diffusers.checkpoints.loading import load_style_encoder, outline_style_encoder
     from svp_diffusers.style.storage import check_same_space, find_style
 
-    if checkpoint is None and not all(text.endswith(".safetensors") for text in texts):
-        checkpoint = "svp-tiny"
-    outline = None if checkpoint is None else outline_style_encoder(checkpoint)
+    if model is None and not all(text.endswith(".safetensors") for text in texts):
+        model = "svp-tiny"
+    outline = None if model is None else outline_style_encoder(model)
     styles = [find_style(text, outline) for text in texts]
     check_same_space(styles)
     if not any(style.mean.is_meta for style in styles):  # all are files
         return styles
-    encoder = load_style_encoder(checkpoint)
+    encoder = load_style_encoder(model)
     return [find_style(text, encoder) for text in texts]
 
 

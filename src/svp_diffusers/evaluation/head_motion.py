@@ -13,8 +13,7 @@ import torch
 from numpy.typing import NDArray
 from scipy.signal import csd, welch
 
-from svp_diffusers.checkpoints.loading import check_weights
-from svp_diffusers.errors import CheckpointError
+from svp_diffusers.checkpoints.loading import load_network
 from svp_diffusers.models.head_motion_svp import HeadMotionModel
 from svp_diffusers.talkers.performance import measure_loudness
 from svp_diffusers.training.head_motion.performances import FPS, MotionClip
@@ -82,15 +81,7 @@ def load_head_motion(folder: Path) -> HeadMotionModel:
     Raises:
         CheckpointError: the folder holds none, or its weights are not those of the model.
     """
-    try:
-        model, info = HeadMotionModel.from_pretrained(
-            str(folder), dtype=torch.float32, output_loading_info=True
-        )
-    except (OSError, ValueError, RuntimeError, TypeError) as error:
-        raise CheckpointError(f"{folder} holds no head motion model: {error}") from error
-    check_weights(info, folder, "head motion model")
-    loaded: HeadMotionModel = model.eval()
-    return loaded
+    return load_network(HeadMotionModel, folder, "head motion model")
 
 
 def evaluate_head_motion(

@@ -15,6 +15,7 @@ from svp_diffusers.generation.request import GenerationRequest
 from svp_diffusers.media.audio import read_audio, to_mono
 from svp_diffusers.media.image import read_image
 from svp_diffusers.media.keypoints import read_keypoints
+from svp_diffusers.media.mark import mark_picture
 from svp_diffusers.media.output import atomic_path, check_output
 from svp_diffusers.media.video import read_frames, write_video
 from svp_diffusers.pipelines.pipeline_svp_talking_head import SVPTalkingHeadPipeline
@@ -71,7 +72,7 @@ def make_demo(
     rows = [(0, FIRST_STYLE, np.stack(list(read_frames(video))))]
     rows += [(person, style, take) for (person, style, _), take in zip(cast, takes, strict=True)]
     with atomic_path(sheet) as temporary:
-        draw_sheet(rows, size).save(temporary)
+        draw_sheet(rows, size).save(temporary, pnginfo=mark_picture())
     return [video, styles, sheet]
 
 

@@ -286,7 +286,7 @@ class StyleRequest:
 
     clip: Path = field(metadata={"help": ".mat/.npz/.csv coefficients, video or audio."})
     output: Path = field(metadata={"help": "Where to write.", "flags": OUTPUT_FLAGS})
-    checkpoint: str | None = field(
+    model: str | None = field(
         default=None,
         metadata={
             "help": "Folder or Hub id of a style encoder, or of a pipeline that has one. Default: "

@@ -33,7 +33,7 @@ def encode_clip_to_file(request: StyleRequest) -> StyleDistribution:
     """
     check_style_output(request.output)
     fps = None if request.fps is None else parse_fps(request.fps)
-    encoder = load_style_encoder(request.checkpoint)
+    encoder = load_style_encoder(request.model)
     config = encoder.config
     expressions, recording = read_clip(
         request.clip,
@@ -47,7 +47,7 @@ def encode_clip_to_file(request: StyleRequest) -> StyleDistribution:
         check_speech(recording)
         source = request.audio_encoder
         if source is None and config.audio_features == "wav2vec2":
-            source = find_audio_encoder(request.checkpoint)
+            source = find_audio_encoder(request.model)
         features = load_audio_features(config.audio_features, source)
     average = None
     if request.speaker_clip:

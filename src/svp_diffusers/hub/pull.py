@@ -4,12 +4,14 @@ import hashlib
 import shutil
 from pathlib import Path
 
+import torch
 from huggingface_hub import HfApi, scan_cache_dir, snapshot_download
 
+from svp_diffusers.checkpoints.loading import SVP_TINY, load_pipeline
 from svp_diffusers.errors import CheckpointError, OutputError
 from svp_diffusers.hub.client import hub_errors
 from svp_diffusers.hub.contents import check_contents, check_names
-from svp_diffusers.media.output import check_output
+from svp_diffusers.media.output import atomic_folder, check_output
 
 
 def pull_repository(
@@ -20,8 +22,10 @@ def pull_repository(
 ) -> Path:
     """Download what `push_folder` pushes, and check it; none of its code is run.
 
+    "svp-tiny" is copied from this package, with the code that a checkpoint carries.
+
     Args:
-        repo_id: "owner/name".
+        repo_id: "owner/name", or "svp-tiny".
         output: folder to put it in, which keeps its other files; by default the cache of the Hub.
         revision: branch, tag or commit.
         token: of the Hub; by default the one of `hf auth login`.
@@ -34,6 +38,8 @@ def pull_repository(
             downloaded of it is deleted.
         OutputError: if it cannot be written.
     """
+    if repo_id == "svp-tiny":
+        return _copy_svp_tiny(output)
     with hub_errors(f"{repo_id} cannot be pulled"):
         info = HfApi(token=token).model_info(repo_id, revision=revision, files_metadata=True)
         siblings = info.siblings or []
@@ -61,6 +67,21 @@ def pull_repository(
     if output is None or partial is None:
         return folder
     _move(partial, names, output)
+    return output
+
+
+def _copy_svp_tiny(output: Path | None) -> Path:
+    """Save it anew, with its code, in float32: what is stored in half precision, transformers would
+    keep so for whoever loads it without this package."""
+    if output is None:
+        raise OutputError("svp-tiny is a part of this package: name a folder for a copy (-o)")
+    if output.exists():
+        raise OutputError(f"{output} exists already; name another folder for the copy of svp-tiny")
+    pipeline = load_pipeline(SVP_TINY, torch.device("cpu"), "float32")
+    with atomic_folder(output) as temporary:
+        pipeline.save_pretrained(temporary)
+        for path in SVP_TINY.rglob("*.md"):
+            shutil.copyfile(path, temporary / path.relative_to(SVP_TINY))
     return output
 
 

@@ -15,7 +15,7 @@ This file is self-contained, because a checkpoint on the Hub carries it beside i
 """
 
 from dataclasses import dataclass, fields
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 import torch.nn.functional as F
@@ -143,6 +143,9 @@ class FaceLandmarker(ModelMixin, ConfigMixin):
             `tongueOut`, it has nothing, which is 0.
         expression_space: the space in which those names are.
     """
+
+    # They take the dtype of their weights for that of their input.
+    _skip_layerwise_casting_patterns: ClassVar = ["blendshapes"]
 
     @register_to_config
     def __init__(

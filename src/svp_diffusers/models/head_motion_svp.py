@@ -127,7 +127,7 @@ class HeadMotionModel(ModelMixin, ConfigMixin):
         Returns:
             (batch, window, 6).
         """
-        dtype = self.pose_in.weight.dtype
+        dtype = self.dtype
         start = (start_pose - self._constant("start_mean", start_pose)) / self._constant(
             "start_std", start_pose
         )

@@ -3,14 +3,16 @@
 A checkpoint on the Hub carries this file beside its pipeline, which imports it.
 """
 
+import threading
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
-from typing import Any, ClassVar
+from functools import wraps
+from typing import Any, ClassVar, TypeVar, cast
 
 import numpy as np
 import torch
-from diffusers import ModelMixin
+from diffusers import ModelMixin, SchedulerMixin
 from diffusers.utils import logging
 from numpy.typing import NDArray
 from PIL import Image
@@ -24,8 +26,38 @@ from .numbers_svp import MOST_FPS, MOST_SCALE, MOST_STEPS, check_number
 from .sound_svp import Audio, check_rate, prepare_waveform
 from .speech_svp import count_frames
 from .style_schedule_svp import Style, check_style
+from .support_svp import check_caches, check_scheduler
 
 logger = logging.get_logger(__name__)
+
+Method = TypeVar("Method", bound=Callable[..., Any])
+
+
+class Turn:
+    """Is taken by one call of a pipeline at a time; a copy of the pipeline has its own."""
+
+    def __init__(self) -> None:
+        self._lock = threading.RLock()  # a callback may call the pipeline in turn
+
+    def __enter__(self) -> None:
+        self._lock.acquire()
+
+    def __exit__(self, *_: object) -> None:
+        self._lock.release()
+
+    def __reduce__(self) -> tuple[type["Turn"], tuple[()]]:
+        return Turn, ()
+
+
+def in_turn(method: Method) -> Method:
+    """Let calls from several threads wait for each other: they share scheduler and hooks."""
+
+    @wraps(method)
+    def wait(self: Any, *arguments: Any, **named: Any) -> Any:
+        with self.turn:
+            return method(self, *arguments, **named)
+
+    return cast(Method, wait)
 
 
 @dataclass(frozen=True)
@@ -36,11 +68,12 @@ class CallSettings:
     fps: its frames a second
     num_inference_steps: of denoising
     guidance_scale: the joint one
+    own_guidance_scales: of audio and style by themselves, where they have any
     passes: the predictions of a step
     shared_noise: share of the noise's variance that all frames have in common
     context_length: frames denoised together
     context_overlap: frames that windows share
-    attention_scales: what the UNet takes
+    attention_scales: what the UNet takes, and `cross_attention_kwargs`, if they are given
     """
 
     height: int
@@ -48,11 +81,12 @@ class CallSettings:
     fps: float | Fraction
     num_inference_steps: int
     guidance_scale: float
+    own_guidance_scales: tuple[float | None, float | None]
     passes: Sequence[GuidancePass]
     shared_noise: float
     context_length: int
     context_overlap: int
-    attention_scales: dict[str, float]
+    attention_scales: dict[str, Any]
 
 
 @dataclass(frozen=True)
@@ -82,6 +116,7 @@ class CallMixin:
     vae_scale_factor: int
     style_adapter_scale: float
     feature_extractor: FeatureExtractionMixin
+    scheduler: SchedulerMixin
     check_heads: Callable[..., None]
     check_head_keypoints: Callable[..., None]
     check_face_embedding: Callable[..., None]
@@ -128,6 +163,7 @@ class CallMixin:
         shared_noise: float | None,
         context_length: int | None,
         context_overlap: int | None,
+        cross_attention_kwargs: dict[str, Any] | None = None,
     ) -> CallSettings:
         """The settings of a call: the checkpoint's own where the arguments are None.
 
@@ -141,6 +177,16 @@ class CallMixin:
             ValueError: if a scale is not a number of its range, or of the one that guidance was
                 distilled for.
         """
+        if cross_attention_kwargs is not None:
+            if not isinstance(cross_attention_kwargs, dict) or set(cross_attention_kwargs) - {
+                "scale"
+            }:
+                raise ValueError(
+                    "`cross_attention_kwargs` may hold the `scale` of a LoRA, and nothing else; "
+                    f"got {cross_attention_kwargs!r:.100}."
+                )
+            for scale in cross_attention_kwargs.values():
+                check_number("scale", scale, -MOST_SCALE, MOST_SCALE)
         config = self.config
         size = (self.unet.config.sample_size or 64) * self.vae_scale_factor
         scales = self.fill_guidance_scales(*guidance_scales)
@@ -163,6 +209,7 @@ class CallMixin:
             if num_inference_steps is None
             else num_inference_steps,
             guidance_scale=scales[0],
+            own_guidance_scales=scales[1:],
             passes=self.plan_passes(*scales),
             shared_noise=config.shared_noise if shared_noise is None else shared_noise,
             context_length=config.context_length if context_length is None else context_length,
@@ -171,8 +218,23 @@ class CallMixin:
                 "reference_attention_scale": reference_scale,
                 "audio_attention_scale": audio_scale,
                 "style_attention_scale": style_scale * self.style_adapter_scale,
+                **(
+                    {"cross_attention_kwargs": cross_attention_kwargs}
+                    if cross_attention_kwargs
+                    else {}
+                ),
             },
         )
+
+    def change_guidance(self, settings: CallSettings, guidance_scale: float) -> CallSettings:
+        """The settings with another joint guidance scale, as a callback may set it.
+
+        Raises:
+            ValueError: as `fill_settings`.
+        """
+        check_number("guidance_scale", guidance_scale, 0, MOST_SCALE)
+        passes = self.plan_passes(guidance_scale, *settings.own_guidance_scales)
+        return replace(settings, guidance_scale=guidance_scale, passes=passes)
 
     def read_inputs(
         self,
@@ -259,6 +321,8 @@ class CallMixin:
         Raises:
             ValueError: saying which argument is wrong, and what is expected.
         """
+        check_scheduler(self.scheduler)
+        check_caches(self.unet)
         height, width = settings.height, settings.width
         check_number("height", height, self.vae_scale_factor, 4096, whole=True)
         check_number("width", width, self.vae_scale_factor, 4096, whole=True)

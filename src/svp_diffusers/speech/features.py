@@ -8,9 +8,9 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from huggingface_hub import snapshot_download
 from numpy.typing import NDArray
 from transformers import (
-    AutoConfig,
     AutoFeatureExtractor,
     AutoModel,
     FeatureExtractionMixin,
@@ -18,7 +18,7 @@ from transformers import (
 )
 
 from svp_diffusers.errors import CheckpointError, ConfigurationError
-from svp_diffusers.pipelines.checkpoint_svp import exists
+from svp_diffusers.pipelines.checkpoint_svp import check_place, exists
 from svp_diffusers.pipelines.speech_svp import encode_speech
 
 SAMPLING_RATE = 16000
@@ -70,7 +70,7 @@ def choose_audio_features(
     if audio_encoder is None or feature_extractor is None:
         raise ConfigurationError(
             "this style encoder takes wav2vec2 features: give the audio encoder that it was "
-            "trained with (--audio-encoder, or as --checkpoint the pipeline that has both)"
+            "trained with (--audio-encoder, or as --model the pipeline that has both)"
         )
 
     @torch.no_grad()
@@ -109,29 +109,32 @@ def load_speech_encoder(source: str | Path) -> tuple[PreTrainedModel, FeatureExt
     Raises:
         CheckpointError: if it cannot be loaded.
     """
-    folder = Path(source)
-    extractor: str | Path = source
-    model_folder = extractor_folder = ""
-    if _is_pipeline(source):
-        model_folder, extractor_folder = "audio_encoder", "feature_extractor"
-    elif folder.name == "audio_encoder" and (folder.parent / "feature_extractor").is_dir():
-        extractor, extractor_folder = folder.parent, "feature_extractor"
     try:
+        check_place(source)
+        folder = Path(source) if exists(source) else _download(str(source))
+        extractor = folder
+        if (folder / "audio_encoder").is_dir():
+            folder, extractor = folder / "audio_encoder", folder / "feature_extractor"
+        elif folder.name == "audio_encoder" and (folder.parent / "feature_extractor").is_dir():
+            extractor = folder.parent / "feature_extractor"
         return (
-            AutoModel.from_pretrained(
-                str(source), subfolder=model_folder, dtype=torch.float32
-            ).eval(),
-            AutoFeatureExtractor.from_pretrained(str(extractor), subfolder=extractor_folder),
+            AutoModel.from_pretrained(folder, dtype=torch.float32).eval(),
+            AutoFeatureExtractor.from_pretrained(extractor),
         )
     except (OSError, ValueError) as error:
-        raise CheckpointError(f"{source} is no speech encoder: {error}") from error
+        reason = " ".join(str(error).split())
+        raise CheckpointError(f"{source} is no speech encoder: {reason}") from error
 
 
-def _is_pipeline(source: str | Path) -> bool:
-    if exists(source):
-        return (Path(source) / "audio_encoder").is_dir()
-    try:
-        AutoConfig.from_pretrained(str(source), subfolder="audio_encoder")
-    except (OSError, ValueError):
-        return False
-    return True
+def _download(repository: str) -> Path:
+    """Download a speech encoder or those of a pipeline: asked once, where a model would be asked
+    for each file, and again and again where there is no network."""
+    folders = ("audio_encoder", "feature_extractor")
+    folder = Path(snapshot_download(repository, allow_patterns=["config.json", f"{folders[0]}/*"]))
+    patterns = [f"{each}/*" for each in folders]
+    if not (folder / folders[0]).is_dir():
+        patterns = ["*config.json", "*.safetensors", "*.safetensors.index.json"]
+    folder = Path(snapshot_download(repository, allow_patterns=patterns))
+    if not any(folder.rglob("*.safetensors")):  # older ones have pickles alone
+        snapshot_download(repository, allow_patterns=["pytorch_model*.bin*"])
+    return folder

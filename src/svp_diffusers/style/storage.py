@@ -64,7 +64,7 @@ def find_style(text: str, encoder: StyleEncoder | None) -> StyleDistribution:
     if encoder is None:
         raise StyleError(
             f"{text!r} is no style file (*{STYLE_SUFFIX}); a name needs the checkpoint it is in "
-            "(--checkpoint)"
+            "(--model)"
         )
     names = list(encoder.style_bank)
     if text not in names and text != "prior":

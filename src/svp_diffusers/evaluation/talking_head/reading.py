@@ -9,7 +9,8 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from svp_diffusers.errors import CheckpointError
+from svp_diffusers.checkpoints.loading import load_network
+from svp_diffusers.errors import CheckpointError, ConfigurationError
 from svp_diffusers.expression.arkit import ARKIT_BLENDSHAPES
 
 BATCH_SIZE = 64  # frames read at once
@@ -83,18 +84,22 @@ class ExpressionReader:
         )
 
 
-def load_expression_reader(folder: Path, device: torch.device) -> ExpressionReader:
+def load_expression_reader(folder: Path | None, device: torch.device) -> ExpressionReader:
     """Load a trained expression encoder.
 
     Raises:
+        ConfigurationError: none is named.
         CheckpointError: it is missing, damaged, or reads latents.
     """
     from svp_diffusers.models.expression_encoder_svp import ExpressionEncoder
 
-    try:
-        encoder = ExpressionEncoder.from_pretrained(folder, use_safetensors=True)
-    except (OSError, ValueError, RuntimeError) as error:
-        raise CheckpointError(f"{folder} holds no expression encoder: {error}") from error
+    if folder is None:
+        raise ConfigurationError(
+            "videos are read by an expression encoder, which no checkpoint holds: `svp train "
+            "expression --config FILE` makes one, with `input: frames` and the pictures of `svp "
+            "data synth --mix-expressions`; name it with --expression-encoder"
+        )
+    encoder = load_network(ExpressionEncoder, folder, "expression encoder")
     if encoder.config.in_channels != 3:
         raise CheckpointError(f"{folder} reads latents; give an expression encoder of pixels")
     return ExpressionReader(encoder.to(device))

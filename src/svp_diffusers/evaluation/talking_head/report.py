@@ -8,6 +8,7 @@ from typing import Any
 from svp_diffusers.evaluation.talking_head.evaluate import Report
 from svp_diffusers.evaluation.talking_head.plots import draw_plots
 from svp_diffusers.evaluation.talking_head.table import format_table
+from svp_diffusers.media.mark import mark_picture
 from svp_diffusers.media.output import atomic_path
 
 TABLE, NUMBERS = "table.md", "report.json"
@@ -67,7 +68,7 @@ def write_report(report: Report, sources: dict[str, Any], folder: Path) -> list[
         written.append(folder / name)
     for name, picture in report.pictures.items():
         with atomic_path(folder / f"{name}.png") as temporary:
-            picture.save(temporary)
+            picture.save(temporary, pnginfo=mark_picture())
         written.append(folder / f"{name}.png")
     for name, figure in figures.items():
         with atomic_path(folder / f"{name}.png") as temporary:

@@ -12,6 +12,7 @@ from peft import get_peft_model_state_dict
 from svp_diffusers.checkpoints.loading import (
     DTYPES,
     find_checkpoint,
+    load_network,
     load_style_encoder,
     name_checkpoint,
     save_checkpoint,
@@ -83,7 +84,9 @@ def train_denoiser(
     batches, held_out = read_batches(pipeline, configuration, consecutive)
     expression_encoder = None
     if configuration.expression_encoder is not None:
-        expression_encoder = ExpressionEncoder.from_pretrained(configuration.expression_encoder)
+        expression_encoder = load_network(
+            ExpressionEncoder, configuration.expression_encoder, "expression encoder"
+        )
     accelerator = make_accelerator(configuration)
     run.start(accelerator)
     example = batches(0, 0, 1)

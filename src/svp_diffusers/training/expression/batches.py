@@ -1,15 +1,14 @@
 """What an expression encoder is trained on: augmented frames, or latents held in memory."""
 
-from typing import Any
-
 import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from svp_diffusers.checkpoints.loading import load_network
 from svp_diffusers.data.frames import FrameDataset, to_pixels
 from svp_diffusers.data.loader import ClipDataset
-from svp_diffusers.errors import CheckpointError, ConfigurationError
+from svp_diffusers.errors import ConfigurationError
 from svp_diffusers.expression.arkit import ARKIT_BLENDSHAPES
 from svp_diffusers.models.autoencoder_svp import SpaceToDepthAutoencoderKL
 from svp_diffusers.training.expression.configuration import ExpressionTrainingConfiguration
@@ -127,7 +126,7 @@ def read_latents(
     from svp_diffusers.data.cache import encode_frames
 
     frames = FrameDataset(configuration.data, split)
-    vae = _load_vae(configuration.vae)
+    vae = load_network(SpaceToDepthAutoencoderKL, str(configuration.vae), "VAE")
     chosen = frames.spread(number)
     read = [frames.read(part) for part in np.array_split(chosen, -(-len(chosen) // 64))]
     return (
@@ -175,11 +174,3 @@ def _read_cached(clips: ClipDataset, number: int) -> tuple[np.ndarray, np.ndarra
         latents.append(clips.open_array(index, "latents").read_rows(frames))
         expression.append(clips.open_array(index, "expression").read_rows(frames))
     return np.concatenate(latents), np.concatenate(expression)
-
-
-def _load_vae(folder: str) -> Any:
-    try:
-        vae = SpaceToDepthAutoencoderKL.from_pretrained(folder, use_safetensors=True)
-    except (OSError, ValueError, RuntimeError) as error:
-        raise CheckpointError(f"the VAE {folder} cannot be loaded: {error}") from error
-    return vae.eval()

@@ -125,7 +125,7 @@ def stages(output: Path, plan: TinyPlan, workers: int) -> Iterator[Stage]:
     def cache() -> None:
         shutil.rmtree(cached, ignore_errors=True)
         clips = ["--clips", plan.cached_clips, "--workers", workers]
-        run_command(["data", "cache", data, "-o", cached, "--checkpoint", start, *clips])
+        run_command(["data", "cache", data, "-o", cached, "--model", start, *clips])
 
     yield Stage(
         "pictures",

@@ -7,6 +7,7 @@ import torch
 from diffusers.configuration_utils import FrozenDict
 from torch import Tensor
 
+from svp_diffusers.checkpoints.loading import load_network
 from svp_diffusers.data.frames import FrameBatch, FrameDataset, to_pixels
 from svp_diffusers.errors import ConfigurationError
 from svp_diffusers.measures.face_regions import locate_mouth, weigh_face
@@ -94,9 +95,10 @@ def load_vae(folder: str, wanted: FrozenDict) -> SpaceToDepthAutoencoderKL:
     """A trained VAE in float32, to train further.
 
     Raises:
+        CheckpointError: there is none in the folder.
         ConfigurationError: its sizes are not those of the configuration.
     """
-    vae = SpaceToDepthAutoencoderKL.from_pretrained(folder, torch_dtype=torch.float32)
+    vae = load_network(SpaceToDepthAutoencoderKL, folder, "VAE")
     names = ("patch_size", "block_out_channels", "layers_per_block", "latent_channels")
     for name in names:
         if list(np.atleast_1d(vae.config[name])) != list(np.atleast_1d(wanted[name])):
