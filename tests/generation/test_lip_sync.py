@@ -1,5 +1,6 @@
 """`svp lip-sync`: a video and speech to the same video with other lips."""
 
+import inspect
 import json
 from fractions import Fraction
 from pathlib import Path
@@ -185,6 +186,12 @@ def test_a_waveform_that_says_no_rate_has_16_khz(monkeypatch: pytest.MonkeyPatch
     for call in (pipeline, pipeline.stream):
         with pytest.raises(CalledError, match=r"^16000$"):
             call(faces, np.zeros(1600, np.float32))
+
+
+def test_its_defaults_are_latentsyncs() -> None:
+    defaults = inspect.signature(LipSyncPipeline.__init__).parameters
+    wanted = {"num_inference_steps": 20, "guidance_scale": 1.5, "fps": 25.0, "context_length": 16}
+    assert {name: defaults[name].default for name in wanted} == wanted
 
 
 def draw(*shape: int) -> torch.Tensor:

@@ -3,7 +3,7 @@
 import torch
 
 from svp_diffusers.pipelines.guidance_svp import GuidancePass
-from svp_diffusers.pipelines.regional_svp import RegionalConditions
+from svp_diffusers.pipelines.regional_svp import RegionalConditions, find_regions
 
 FRAMES = 4
 SCALES = {
@@ -47,3 +47,13 @@ def test_with_conditions_it_knows_the_face_and_hears_by_regions() -> None:
     assert given["regional_audio"].scales == (0.6, 0.6, 0.6)
     assert given["audio_attention_scale"] == 1  # of the identity's attention
     assert given["style_attention_scale"] == 0.7
+
+
+def test_lips_are_in_the_lower_middle_of_the_face() -> None:
+    picture = torch.zeros(3, 128, 128)
+    picture[:, 10:110, 20:120] = 1
+    face, lips = find_regions(picture)
+    assert torch.equal(face, picture[0])
+    expected = torch.zeros(128, 128)
+    expected[10 + 61 : 10 + 79, 20 + 20 : 20 + 80] = 1
+    assert torch.equal(lips, expected)
