@@ -194,6 +194,27 @@ def test_its_defaults_are_latentsyncs() -> None:
     assert {name: defaults[name].default for name in wanted} == wanted
 
 
+def test_faces_are_pictures_or_arrays_of_either_scale(monkeypatch: pytest.MonkeyPatch) -> None:
+    given = []
+
+    def stream(self: LipSyncPipeline, faces: torch.Tensor, *_: Any, **__: Any) -> list[Any]:
+        given.append(faces)
+        return [faces]
+
+    monkeypatch.setattr(LipSyncPipeline, "stream", stream)
+    pixels = np.random.default_rng(0).integers(0, 256, (2, 64, 64, 3), np.uint8)
+    pipeline, speech = build_pipeline(), np.zeros(1600, np.float32)
+    for faces in (pixels, pixels.astype(np.float32) / 255, [Image.fromarray(p) for p in pixels]):
+        pipeline(faces, speech)
+    for faces in given:
+        torch.testing.assert_close(faces, torch.from_numpy(pixels).permute(0, 3, 1, 2) / 255)
+
+
+def test_every_layer_of_whisper_tiny_has_a_gain_of_its_own() -> None:
+    """Its four layers and what they are given, as the published checkpoints have it."""
+    assert StateTokens().gains.shape == (5,)
+
+
 def draw(*shape: int) -> torch.Tensor:
     return torch.randn(shape, generator=torch.Generator().manual_seed(1))
 

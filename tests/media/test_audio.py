@@ -62,6 +62,18 @@ def test_a_long_file_is_read_as_mono_piece_by_piece(tmp_path, monkeypatch):
         read_audio(path)
 
 
+def test_of_several_tracks_the_first_is_heard(tmp_path):
+    path = tmp_path / "dubbed.mka"
+    with av.open(path, "w") as container:
+        tracks = [container.add_stream("pcm_s16le", rate=16000, layout="mono") for _ in range(2)]
+        for track, level in zip(tracks, (8000, -4000), strict=True):
+            frame = av.AudioFrame.from_ndarray(np.full((1, 1600), level, np.int16), layout="mono")
+            frame.sample_rate = 16000
+            for packet in (*track.encode(frame), *track.encode()):
+                container.mux(packet)
+    np.testing.assert_allclose(read_audio(path).samples, 8000 / 32768, atol=1e-4)
+
+
 def test_mono_is_the_mean_of_both_channels():
     left, right = np.random.default_rng(0).normal(0, 0.1, (2, 1600)).astype(np.float32)
     mono = to_mono(Recording(np.stack([left, right]), 16000, "a dialogue"))

@@ -140,3 +140,17 @@ def test_files_without_a_usable_style_are_refused(tmp_path: Path) -> None:
 def test_impossible_operations_are_refused(operation, message: str) -> None:  # type: ignore[no-untyped-def]
     with pytest.raises(ValueError, match=message):
         operation(StyleDistribution(torch.zeros(2), torch.ones(2)))
+
+
+def test_a_style_of_the_hub_is_one_file_of_its_repository(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    style = StyleDistribution(torch.zeros(DIM), torch.ones(DIM), name="mine")
+    style.save(tmp_path / "style.safetensors")
+
+    def download(repo_id: str, filename: str, **options: object) -> str:
+        assert repo_id == "anna/mine"
+        return str(tmp_path / filename)
+
+    monkeypatch.setattr("svp_diffusers.models.style_encoder_svp.hf_hub_download", download)
+    assert StyleDistribution.from_pretrained("anna/mine").name == "mine"
