@@ -130,6 +130,18 @@ class ReferenceUNet(UNet2DConditionModel):
             raise ValueError(f"The 2-D UNet does not fit ReferenceUNet; differing keys: {unknown}")
         return model.to(unet.dtype)
 
+    def set_attention_backend(self, backend: str) -> None:
+        """Refuse what would do nothing: attention is PyTorch's `scaled_dot_product_attention`.
+
+        Raises:
+            ValueError: for another backend than "native".
+        """
+        if backend != "native":
+            raise ValueError(
+                f'the attention backend {backend!r} would do nothing: only "native" is used here; '
+                "`torch.nn.attention.sdpa_kernel` chooses among PyTorch's kernels."
+            )
+
     def forward(
         self, sample: torch.Tensor, encoder_hidden_states: torch.Tensor | None = None
     ) -> dict[str, torch.Tensor]:

@@ -682,6 +682,18 @@ class TemporalUNet(UNetMotionModel):
         """
         raise NotImplementedError("TemporalUNet does not support fused QKV projections.")
 
+    def set_attention_backend(self, backend: str) -> None:
+        """Refuse what would do nothing: attention is PyTorch's `scaled_dot_product_attention`.
+
+        Raises:
+            ValueError: for another backend than "native".
+        """
+        if backend != "native":
+            raise ValueError(
+                f'the attention backend {backend!r} would do nothing: only "native" is used here; '
+                "`torch.nn.attention.sdpa_kernel` chooses among PyTorch's kernels."
+            )
+
     @apply_lora_scale("cross_attention_kwargs")
     def forward(
         self,

@@ -116,6 +116,16 @@ def test_a_cache_that_would_mix_windows_and_passes_is_refused(
         run(pipeline)
 
 
+@pytest.mark.parametrize("name", ["unet", "reference_unet"])
+def test_a_backend_of_attention_that_would_do_nothing_is_refused(
+    tiny_pipeline: SVPTalkingHeadPipeline, name: str
+) -> None:
+    network = getattr(tiny_pipeline, name)
+    with pytest.raises(ValueError, match="'_native_math' would do nothing"):
+        network.set_attention_backend("_native_math")
+    network.set_attention_backend("native")
+
+
 @pytest.mark.parametrize(
     "name", ["unet", "reference_unet", "audio_projector", "style_encoder", "head_guider"]
 )
