@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+import torch
 from accelerate import Accelerator
 
 from svp_diffusers.errors import CheckpointError, ConfigurationError, OutputError
@@ -56,3 +57,26 @@ def test_two_trainings_do_not_write_into_one_folder(tmp_path: Path) -> None:
     first.release()
     begin(tmp_path / "run").release()
     assert {path.name for path in tmp_path.iterdir()} == {"run"}
+
+
+@pytest.mark.parametrize("room", [100, 30_000])
+def test_a_full_disk_is_told_and_leaves_the_checkpoint_before(tmp_path: Path, room: int) -> None:
+    """The weights find no room, or the optimizer's state after them does not."""
+    resource = pytest.importorskip("resource", reason="sizes of files cannot be limited here")
+    run, accelerator = begin(tmp_path / "run"), Accelerator(cpu=True)
+    network = torch.nn.Linear(64, 64)
+    optimizer = torch.optim.Adam(network.parameters())
+    network(torch.ones(64)).sum().backward()
+    optimizer.step()
+    accelerator.prepare(network, optimizer)
+    run.save(accelerator, 1)
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (room, before[1]))
+    try:
+        with pytest.raises(OutputError, match=f"{tmp_path}/run cannot be written"):
+            run.save(accelerator, 2)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    run.release()
+    kept = sorted(path.name for path in (tmp_path / "run").iterdir())
+    assert kept == ["checkpoint-00000001", "configuration.yaml"]

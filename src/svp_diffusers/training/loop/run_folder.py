@@ -4,17 +4,23 @@ RUN/configuration.yaml  metrics.jsonl  checkpoint-00000500/  validation/step-000
 """
 
 import json
+import re
 import shutil
-from contextlib import ExitStack
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
 from accelerate import Accelerator
+from safetensors import SafetensorError
 
-from svp_diffusers.errors import CheckpointError, ConfigurationError
+from svp_diffusers.errors import CheckpointError, ConfigurationError, OutputError
 from svp_diffusers.media.locking import WORK_PATIENCE_SECONDS, hold
 from svp_diffusers.media.output import atomic_path
 from svp_diffusers.training.loop.yaml_file import load_configuration, save_configuration
+
+_SAVING = re.compile("inline_container|PytorchStreamWriter")
+"""In what `torch.save` raises where it cannot write."""
 
 
 class RunFolder:
@@ -75,12 +81,20 @@ class RunFolder:
 
         The newest `keep_checkpoints` are kept. A process killed at any moment leaves at most a
         folder `.partial`.
+
+        Raises:
+            OutputError: it cannot be written, as on a full disk; the older ones stay.
         """
         temporary = self.path / ".partial"
         if accelerator.is_main_process and temporary.exists():
             shutil.rmtree(temporary)
         accelerator.wait_for_everyone()
-        accelerator.save_state(str(temporary))
+        try:
+            with self._writing():
+                accelerator.save_state(str(temporary))
+        except OutputError:
+            shutil.rmtree(temporary, ignore_errors=True)
+            raise
         accelerator.wait_for_everyone()
         if accelerator.is_main_process:
             temporary.rename(self.path / f"checkpoint-{step:08d}")
@@ -111,9 +125,24 @@ class RunFolder:
         return step
 
     def log(self, step: int, metrics: dict[str, float]) -> None:
-        """Append one line to the metrics."""
-        with self.metrics.open("a") as file:
+        """Append one line to the metrics.
+
+        Raises:
+            OutputError: it cannot be written.
+        """
+        with self._writing(), self.metrics.open("a") as file:
             file.write(json.dumps({"step": step, **metrics}) + "\n")
+
+    @contextmanager
+    def _writing(self) -> Iterator[None]:
+        """Raise what writing raises, a full disk's errors first of all, as `OutputError`."""
+        try:
+            yield
+        except (OSError, SafetensorError, RuntimeError) as error:
+            if isinstance(error, RuntimeError) and not _SAVING.search(str(error)):
+                raise
+            reason = getattr(error, "strerror", None) or error
+            raise OutputError(f"{self.path} cannot be written: {reason}") from error
 
 
 class DryRun(RunFolder):
