@@ -11,7 +11,7 @@ from typer.testing import CliRunner
 
 from svp_diffusers.cli.main import app
 from svp_diffusers.errors import ConfigurationError
-from svp_diffusers.generation import generate
+from svp_diffusers.generation import finished_video, generate
 from svp_diffusers.generation.request import parse_speakers
 from svp_diffusers.media.audio import Recording
 
@@ -50,7 +50,7 @@ def make(
         kept.extend([np.stack([every[0], every[-1]]), sound])
         path.write_bytes(b"a video")
 
-    monkeypatch.setattr(generate, "write_video", keep)
+    monkeypatch.setattr(finished_video, "write_video", keep)
     made = request(files, picture.with_name("v.mp4"), image=picture, detect_face=True)
     made = type(made)(**{**vars(made), "paste_back": True, **changes})
     generate.generate_video(made, detector=FoundFaces(*faces))
