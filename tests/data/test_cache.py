@@ -167,6 +167,7 @@ def test_frames_the_vae_cannot_encode_are_refused(tmp_path, make_clip, encoders)
     assert not (tmp_path / "out" / "index.json").exists()
 
 
+@pytest.mark.slow
 def test_workers_cache_the_same_clips_in_the_same_order(dataset, checkpoint, tmp_path):
     make_pipeline = partial(load_encoders, checkpoint, torch.device("cpu"))
     for workers in (1, 2):

@@ -4,10 +4,13 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from svp_diffusers.checkpoints.loading import load_style_encoder
 from svp_diffusers.models.style_encoder_svp import StyleEncoder
 
 
+@pytest.mark.slow
 def test_of_two_styles_added_at_once_none_is_lost(tmp_path: Path) -> None:
     StyleEncoder.tiny().save_pretrained(tmp_path / "encoder")
     names = ["one", "two", "three"]

@@ -32,6 +32,7 @@ def write(directory: Path, clips: int, workers: int) -> dict[str, bytes]:
     return {path.name: path.read_bytes() for path in directory.iterdir()}
 
 
+@pytest.mark.slow
 def test_the_bytes_do_not_depend_on_the_number_of_workers(tmp_path: Path) -> None:
     assert write(tmp_path / "one", 5, 1) == write(tmp_path / "two", 5, 2)
 

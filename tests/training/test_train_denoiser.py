@@ -175,6 +175,7 @@ def test_the_strip_shows_the_truth_above_the_sample() -> None:
         assert (strip[4:, 6 * column : 6 * column + 6] == 100 + moment).all()
 
 
+@pytest.mark.slow
 def test_a_look_at_a_clip_leaves_training_as_it_was(
     configure: Configure, monkeypatch: pytest.MonkeyPatch
 ) -> None:
