@@ -139,9 +139,11 @@ class RunFolder:
         try:
             yield
         except (OSError, SafetensorError, RuntimeError) as error:
-            if isinstance(error, RuntimeError) and not _SAVING.search(str(error)):
-                raise
             reason = getattr(error, "strerror", None) or error
+            if isinstance(error, RuntimeError):
+                if not _SAVING.search(str(error)):
+                    raise
+                reason = "a write failed; see whether there is space left"
             raise OutputError(f"{self.path} cannot be written: {reason}") from error
 
 
