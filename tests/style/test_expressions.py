@@ -13,6 +13,7 @@ from svp_diffusers.expression.arkit import ARKIT_BLENDSHAPES
 from svp_diffusers.expression.coefficients import read_expressions
 from svp_diffusers.expression.track import Expressions
 from svp_diffusers.expression.video import read_video_expressions
+from svp_diffusers.media.audio import Recording
 from svp_diffusers.media.video import write_video
 from svp_diffusers.samples import PORTRAITS
 from svp_diffusers.style.clip import read_clip
@@ -99,6 +100,17 @@ def test_a_clip_on_video_has_expressions_for_encoders_of_their_space(tmp_path: P
     np.testing.assert_array_equal(expressions.values, read_video_expressions(video).values)
     with pytest.raises(ExpressionError, match=r"gives arkit52 .* takes bfm64"):
         read_clip(video, "bfm64")
+
+
+def test_unusable_sound_is_told_before_the_pictures_of_a_video_are_looked_at(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("svp_diffusers.style.clip.read_video_expressions", lambda *_: 1 / 0)
+    hush = Recording(np.full((1, 6400), 1e-6, np.float32), 16000, "hush")
+    frames = [np.zeros((64, 64, 3), np.uint8)] * 10
+    write_video(tmp_path / "a.mp4", frames, Fraction(25), hush)
+    with pytest.raises(MediaError, match="silent"):
+        read_clip(tmp_path / "a.mp4", "arkit52")
 
 
 def test_a_video_without_a_face_is_told(tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ from svp_diffusers.errors import ConfigurationError, ExpressionError
 from svp_diffusers.expression.coefficients import read_expressions
 from svp_diffusers.expression.track import Expressions
 from svp_diffusers.expression.video import read_video_expressions
-from svp_diffusers.media.audio import Recording, read_mono
+from svp_diffusers.media.audio import Recording, open_recording, read_mono
 from svp_diffusers.media.input import check_input
 from svp_diffusers.media.video import probe
 
@@ -53,5 +53,8 @@ def read_clip(
             f"a video gives arkit52 coefficients, this style encoder takes {space}: give a "
             "coefficient file of that space, or --voice-only to use the sound alone"
         )
-    recording = read_mono(path) if probe(path).has_audio else None
-    return read_video_expressions(path), recording
+    has_sound = probe(path).has_audio
+    if has_sound:
+        open_recording(path)  # unusable sound is told before minutes are spent on pictures
+    expressions = read_video_expressions(path)
+    return expressions, read_mono(path) if has_sound else None
