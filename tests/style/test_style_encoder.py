@@ -11,6 +11,7 @@ from svp_diffusers.errors import ExpressionError, MediaError
 from svp_diffusers.expression.track import Expressions
 from svp_diffusers.media.audio import Recording
 from svp_diffusers.models.style_encoder_svp import StyleDistribution, StyleEncoder
+from svp_diffusers.pipelines.sound_svp import StoredSound
 from svp_diffusers.style.encode import encode_style
 
 
@@ -107,8 +108,9 @@ def test_a_clip_is_long_enough_from_the_frames_on_that_a_style_needs(
         expressions = Expressions(values, "bfm64", Fraction(25), "clip")
         sound = 0.1 * np.ones((1, 640 * frames), np.float32)
 
-        def hear(waveform: np.ndarray) -> np.ndarray:
-            return np.zeros((len(waveform) // 320, 32), np.float32)
+        def hear(speech: StoredSound) -> np.ndarray:
+            samples = sum(map(len, speech.waveform(16000)))
+            return np.zeros((samples // 320, 32), np.float32)
 
         options = {"recording": Recording(sound, 16000, "clip"), "audio_features": hear}
         if frames < least:

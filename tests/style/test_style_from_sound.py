@@ -1,6 +1,8 @@
 """A style from a recording alone, with the checkpoint that ships with the package and others."""
 
 import shutil
+import weakref
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -11,12 +13,15 @@ from typer.testing import CliRunner
 
 from svp_diffusers.checkpoints.loading import SVP_TINY, find_checkpoint, load_style_encoder
 from svp_diffusers.cli.main import app
-from svp_diffusers.errors import CheckpointError, ConfigurationError
+from svp_diffusers.errors import CheckpointError, ConfigurationError, MediaError
 from svp_diffusers.generation.styles import load_styles
 from svp_diffusers.media.video import read_frames
 from svp_diffusers.models.style_encoder_svp import StyleDistribution
 from svp_diffusers.pipelines.pipeline_svp_talking_head import SVPTalkingHeadPipeline
+from svp_diffusers.pipelines.sound_svp import StoredSound, prepare_waveform
+from svp_diffusers.pipelines.speech_svp import encode_speech
 from svp_diffusers.samples import PORTRAITS, SPEECH
+from svp_diffusers.speech.features import load_audio_features, load_speech_encoder
 from svp_diffusers.style.parse import parse_style
 from svp_diffusers.style.storage import load_style
 
@@ -88,6 +93,47 @@ def test_a_recording_as_style_is_the_style_from_audio(
         for style in (named, "from_audio")
     ]  # fmt: skip
     torch.testing.assert_close(*vectors, rtol=0, atol=1e-6)
+
+
+def test_a_long_recording_is_heard_piece_by_piece() -> None:
+    noise = np.random.default_rng(0).normal(0, 0.1, 65 * 44100).astype(np.float32)
+    seconds = [noise[start : start + 44100] for start in range(0, len(noise), 44100)]
+    held: list[weakref.ref[np.ndarray]] = []
+    most = 0
+
+    def read() -> Iterator[np.ndarray]:
+        nonlocal most
+        for second in seconds:
+            piece = second.copy()
+            held.append(weakref.ref(piece))
+            yield piece
+            del piece
+            most = max(most, sum(each() is not None for each in held))
+
+    hear = load_audio_features("wav2vec2", SVP_TINY)
+    features = hear(StoredSound(read, 44100))
+    encoder, extractor = load_speech_encoder(SVP_TINY)
+    with torch.no_grad():
+        whole = encode_speech(prepare_waveform(noise, 44100), encoder, extractor)
+    np.testing.assert_allclose(features, whole.numpy(), atol=1e-4)
+    assert most <= 2  # of 130 that were read
+
+
+def test_channels_that_cancel_out_for_a_while_are_told(tmp_path: Path) -> None:
+    noise = np.random.default_rng(0).normal(0, 0.1, 40 * 16000).astype(np.float32)
+    stereo = np.stack([noise, noise], axis=1)
+    stereo[10 * 16000 : 30 * 16000, 1] *= -1
+    soundfile.write(tmp_path / "x.wav", stereo, 16000)
+    command = [
+        "style",
+        "encode",
+        str(tmp_path / "x.wav"),
+        "-o",
+        str(tmp_path / "x.style.safetensors"),
+    ]
+    with pytest.raises(MediaError, match=r"x\.wav: The channels .* cancel each other out"):
+        CliRunner().invoke(app, command, catch_exceptions=False)
+    assert not (tmp_path / "x.style.safetensors").exists()
 
 
 def test_every_command_knows_the_shipped_checkpoint_by_name(

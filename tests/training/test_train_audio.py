@@ -17,6 +17,7 @@ from svp_diffusers.data.loader import ClipDataset
 from svp_diffusers.data.shards import ShardWriter
 from svp_diffusers.errors import ConfigurationError, DatasetError
 from svp_diffusers.pipelines.sound_svp import AUDIO_RECEPTIVE_FIELD as HEARD
+from svp_diffusers.pipelines.sound_svp import open_sound
 from svp_diffusers.pipelines.speech_svp import AUDIO_STRIDE as STRIDE
 from svp_diffusers.speech.features import load_audio_features
 from svp_diffusers.talkers.speech import parse_phonemes
@@ -167,7 +168,9 @@ def test_it_learns_the_lips_of_people_it_never_heard(configure: Configure) -> No
     assert after["validation_jaw"] > max(0.6, before["validation_jaw"] + 0.2)
     assert after["validation_loudness"] > 0.8
 
-    features = load_audio_features("wav2vec2", folder)(np.zeros(16_000, np.float32))
+    features = load_audio_features("wav2vec2", folder)(
+        open_sound(np.zeros(16_000, np.float32), 16_000)
+    )
     assert features.shape == (49, 32)  # every 320 samples, of 400 each
 
 

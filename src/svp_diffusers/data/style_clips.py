@@ -16,7 +16,8 @@ from svp_diffusers.expression.coefficients import read_expressions
 from svp_diffusers.expression.track import Expressions, average_speakers
 from svp_diffusers.media.audio import read_audio, to_mono
 from svp_diffusers.media.input import check_input
-from svp_diffusers.speech.features import AudioFeatures
+from svp_diffusers.pipelines.sound_svp import open_sound
+from svp_diffusers.speech.features import SAMPLING_RATE, AudioFeatures
 
 COLUMNS = ("expressions", "audio", "fps", "speaker", "style")
 
@@ -50,7 +51,7 @@ def read_style_clips(
         source: the manifest, or folder or address of the dataset.
         root: folder of the manifest's paths; default: the manifest's own.
         space: expression space that all clips must have.
-        audio_features: turns a waveform into features.
+        audio_features: turns speech into features.
         split: of a dataset; a manifest has none and is taken whole.
 
     Raises:
@@ -91,14 +92,16 @@ def _read_manifest(path: Path, root: str | None, audio_features: AudioFeatures) 
         expressions = read_expressions(
             folder / row["expressions"], Fraction(row["fps"]) if row["fps"] else None
         )
-        waveform = to_mono(read_audio(folder / row["audio"])) if row["audio"] else None
+        sound = None
+        if row["audio"]:
+            sound = open_sound(to_mono(read_audio(folder / row["audio"])), SAMPLING_RATE)
         clips.append(
             StyleClip(
                 key=Path(row["expressions"]).stem,
                 speaker=row["speaker"],
                 style=row["style"],
                 expressions=expressions,
-                audio=None if waveform is None else audio_features(waveform),
+                audio=None if sound is None else audio_features(sound),
             )
         )
     return clips
@@ -118,7 +121,7 @@ def _read_shards(source: str, split: str, audio_features: AudioFeatures) -> list
                 speaker=speaker,
                 style=str(sample.metadata["emotion"]),
                 expressions=expressions.resample(),
-                audio=audio_features(sample.waveform),
+                audio=audio_features(open_sound(sample.waveform, SAMPLING_RATE)),
             )
         )
     return clips

@@ -11,7 +11,8 @@ from svp_diffusers.data.people import find_speaker
 from svp_diffusers.errors import DatasetError
 from svp_diffusers.expression.track import average_speakers
 from svp_diffusers.models.style_encoder_svp import StyleEncoder
-from svp_diffusers.speech.features import choose_audio_features
+from svp_diffusers.pipelines.sound_svp import open_sound
+from svp_diffusers.speech.features import SAMPLING_RATE, choose_audio_features
 
 SpeakerAverages = dict[str, NDArray[np.float32]]
 
@@ -60,7 +61,9 @@ def encode_clip_style(
             )
         audio = np.asarray(sample.audio_embeddings, np.float32)
     else:
-        audio = choose_audio_features(config.audio_features)(sample.waveform)
+        audio = choose_audio_features(config.audio_features)(
+            open_sound(sample.waveform, SAMPLING_RATE)
+        )
     if audio.shape[-1] != config.audio_dim:
         raise DatasetError(
             f"clip {sample.key!r} has audio embeddings of {audio.shape[-1]} numbers, the style "

@@ -7,7 +7,6 @@ from svp_diffusers.errors import StyleError
 from svp_diffusers.expression.coefficients import read_expressions
 from svp_diffusers.expression.track import average_expression
 from svp_diffusers.generation.request import StyleRequest
-from svp_diffusers.media.audio import check_speech
 from svp_diffusers.media.input import check_input
 from svp_diffusers.media.video import parse_fps
 from svp_diffusers.models.style_encoder_svp import StyleDistribution, StyleEncoder
@@ -44,7 +43,6 @@ def encode_clip_to_file(request: StyleRequest) -> StyleDistribution:
     )
     features = None
     if recording is not None:
-        check_speech(recording)
         source = request.audio_encoder
         if source is None and config.audio_features == "wav2vec2":
             source = find_audio_encoder(request.model)

@@ -4,7 +4,6 @@ import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
-from itertools import chain
 from pathlib import Path
 
 import av
@@ -20,7 +19,6 @@ from svp_diffusers.pipelines.sound_svp import (
     check_channels,
     check_rate,
     resample,
-    resample_pieces,
 )
 
 # Our choices. Room noise of a poor microphone lies near -50 dBFS, 16-bit dither near -96.
@@ -114,27 +112,13 @@ def read_audio(path: str | Path) -> Recording:
     for piece, rate in _read_pieces(path):
         pieces.append(piece)
         values += piece.size
-        _check_values(path, values, len(piece), rate)
+        if values > MAXIMUM_VALUES:
+            minutes = values / len(piece) / rate / 60
+            raise MediaError(
+                f"{path} has more sound than is read at once, {minutes:.0f} minutes at its rate; "
+                "cut it, or stream it"
+            )
     return Recording(np.concatenate(pieces, axis=1), rate, str(path))
-
-
-def read_mono(path: str | Path, sampling_rate: int = 16000) -> Recording:
-    """The mean of a file's channels at another rate, of which no more is held than is returned.
-
-    What `to_mono` makes of `read_audio`. Raises `MediaError` as they do.
-    """
-    pieces = _read_pieces(path)
-    first, rate = next(pieces)
-    held = bytearray()  # grows in place
-    try:
-        for piece in resample_pieces(
-            chain([first], (piece for piece, _ in pieces)), rate, sampling_rate
-        ):
-            held += piece.astype(np.float32, copy=False).tobytes()
-            _check_values(path, len(held) // 4, 1, sampling_rate)
-    except ValueError as error:
-        raise MediaError(f"{path}: {error}") from error
-    return Recording(np.frombuffer(held, np.float32)[None], sampling_rate, str(path))
 
 
 def average(recording: Recording) -> NDArray[np.float32]:
@@ -320,15 +304,6 @@ def _decode(container: InputContainer, stream: AudioStream) -> Iterator[av.Audio
         if isinstance(error, av.FFmpegError):
             raise
         raise MediaError(f"{container.name} changes its format midway; export it again") from error
-
-
-def _check_values(path: str | Path, values: int, channels: int, sampling_rate: int) -> None:
-    if values > MAXIMUM_VALUES:
-        minutes = values / channels / sampling_rate / 60
-        raise MediaError(
-            f"{path} has more sound than is read at once, {minutes:.0f} minutes at its rate; cut "
-            "it, or stream it"
-        )
 
 
 def _declared_seconds(container: InputContainer, stream: AudioStream) -> float | None:

@@ -19,14 +19,15 @@ from transformers import (
 
 from svp_diffusers.errors import CheckpointError, ConfigurationError
 from svp_diffusers.pipelines.checkpoint_svp import check_place, exists
-from svp_diffusers.pipelines.speech_svp import encode_speech
+from svp_diffusers.pipelines.sound_svp import StoredSound, measure_level
+from svp_diffusers.pipelines.speech_svp import count_embeddings, encode_speech_pieces
 
 SAMPLING_RATE = 16000
 FEATURES_PER_SECOND = 50
 LOG_MEL_BANDS = 80
 
-AudioFeatures = Callable[[NDArray[np.float32]], NDArray[np.float32]]
-"""A waveform `(n,)` -> features `(t, dim)`, t = 50 a second."""
+AudioFeatures = Callable[[StoredSound], NDArray[np.float32]]
+"""Speech -> features `(t, dim)`, t = 50 a second."""
 
 
 def load_audio_features(name: str, audio_encoder: str | Path | None = None) -> AudioFeatures:
@@ -74,18 +75,24 @@ def choose_audio_features(
         )
 
     @torch.no_grad()
-    def extract(waveform: NDArray[np.float32]) -> NDArray[np.float32]:
-        embeddings = encode_speech(torch.from_numpy(waveform), audio_encoder, feature_extractor)
-        features: NDArray[np.float32] = embeddings.float().cpu().numpy()
+    def extract(sound: StoredSound) -> NDArray[np.float32]:
+        level = measure_level(sound.waveform(SAMPLING_RATE))
+        waveform = sound.waveform(SAMPLING_RATE)
+        shape = (count_embeddings(level.num_samples), audio_encoder.config.hidden_size)
+        features, start = np.empty(shape, np.float32), 0
+        for part in encode_speech_pieces(waveform, level, audio_encoder, feature_extractor):
+            features[start : start + len(part)] = part.float().cpu().numpy()
+            start += len(part)
         return features
 
     return extract
 
 
-def extract_log_mel(waveform: NDArray[np.float32]) -> NDArray[np.float32]:
+def extract_log_mel(sound: StoredSound) -> NDArray[np.float32]:
     """Natural logarithm of an 80-band mel spectrogram, 25 ms windows every 20 ms: `(t, 80)`."""
     import librosa
 
+    waveform = np.concatenate(list(sound.waveform(SAMPLING_RATE)))
     mel = librosa.feature.melspectrogram(
         y=waveform,
         sr=SAMPLING_RATE,

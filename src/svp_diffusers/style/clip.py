@@ -7,7 +7,7 @@ from svp_diffusers.errors import ConfigurationError, ExpressionError
 from svp_diffusers.expression.coefficients import read_expressions
 from svp_diffusers.expression.track import Expressions
 from svp_diffusers.expression.video import read_video_expressions
-from svp_diffusers.media.audio import Recording, open_recording, read_mono
+from svp_diffusers.media.audio import RecordingFile, open_recording
 from svp_diffusers.media.input import check_input
 from svp_diffusers.media.video import probe
 
@@ -22,7 +22,7 @@ def read_clip(
     audio: str | Path | None = None,
     fps: Fraction | None = None,
     voice_only: bool = False,
-) -> tuple[Expressions | None, Recording | None]:
+) -> tuple[Expressions | None, RecordingFile | None]:
     """What a coefficient file, a video or an audio file says: its expressions and its sound.
 
     Args:
@@ -41,20 +41,18 @@ def read_clip(
     if suffix in COEFFICIENT_SUFFIXES:
         if voice_only:
             raise ConfigurationError(f"{path} holds no voice; leave --voice-only away")
-        return read_expressions(path, fps), None if audio is None else read_mono(audio)
+        return read_expressions(path, fps), None if audio is None else open_recording(audio)
     if audio is not None or fps is not None:
         raise ConfigurationError(
             f"--audio and --fps belong to coefficient files; {path.name} has its own"
         )
     if suffix in AUDIO_SUFFIXES or voice_only:
-        return None, read_mono(path)
+        return None, open_recording(path)
     if space != "arkit52":
         raise ExpressionError(
             f"a video gives arkit52 coefficients, this style encoder takes {space}: give a "
             "coefficient file of that space, or --voice-only to use the sound alone"
         )
-    has_sound = probe(path).has_audio
-    if has_sound:
-        open_recording(path)  # unusable sound is told before minutes are spent on pictures
-    expressions = read_video_expressions(path)
-    return expressions, read_mono(path) if has_sound else None
+    # Unusable sound is told before minutes are spent on pictures.
+    recording = open_recording(path) if probe(path).has_audio else None
+    return read_video_expressions(path), recording

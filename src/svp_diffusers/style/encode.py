@@ -9,8 +9,9 @@ from numpy.typing import NDArray
 
 from svp_diffusers.errors import ConfigurationError, ExpressionError, MediaError
 from svp_diffusers.expression.track import Expressions
-from svp_diffusers.media.audio import Recording, check_speech, to_mono
+from svp_diffusers.media.audio import Recording, RecordingFile, check_speech
 from svp_diffusers.models.style_encoder_svp import StyleDistribution, StyleEncoder
+from svp_diffusers.pipelines.sound_svp import StoredSound
 from svp_diffusers.speech.features import AudioFeatures
 
 
@@ -18,7 +19,7 @@ from svp_diffusers.speech.features import AudioFeatures
 def encode_style(
     encoder: StyleEncoder,
     expressions: Expressions | None = None,
-    recording: Recording | None = None,
+    recording: Recording | RecordingFile | None = None,
     audio_features: AudioFeatures | None = None,
     speaker_average: NDArray[np.float32] | None = None,
     name: str | None = None,
@@ -48,13 +49,18 @@ def encode_style(
     if recording is not None:
         if audio_features is None:
             raise ConfigurationError("give the audio features to encode a recording with")
-        check_speech(recording)
+        if isinstance(recording, Recording):  # a file was checked when it was opened
+            check_speech(recording)
         if recording.duration * 25 < config.min_frames:
             raise MediaError(
                 f"{recording.source} lasts {recording.duration:.2f} s; a style needs at least "
                 f"{config.min_frames / 25:.2f} s of speech"
             )
-        values["audio"] = torch.from_numpy(audio_features(to_mono(recording)))
+        sound = StoredSound(recording.read, recording.sampling_rate)
+        try:
+            values["audio"] = torch.from_numpy(audio_features(sound))
+        except ValueError as error:
+            raise MediaError(f"{recording.source}: {error}") from error
         if values["audio"].shape[1] != config.audio_dim:
             raise ConfigurationError(
                 f"the audio features have {values['audio'].shape[1]} dimensions, this style "
