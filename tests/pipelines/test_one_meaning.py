@@ -17,7 +17,12 @@ from svp_diffusers.errors import MediaError
 from svp_diffusers.media.audio import Recording, check_speech, read_audio, to_mono
 from svp_diffusers.pipelines.images_svp import read_portrait
 from svp_diffusers.pipelines.pipeline_svp_talking_head import SVPTalkingHeadPipeline
-from svp_diffusers.pipelines.sound_svp import MOST_CHANNELS, prepare_waveform
+from svp_diffusers.pipelines.sound_svp import (
+    MOST_CHANNELS,
+    StoredSound,
+    prepare_waveform,
+    resample_pieces,
+)
 from svp_diffusers.samples import PORTRAITS
 
 RATE = 16000
@@ -163,6 +168,21 @@ def test_a_file_whose_channels_cancel_is_no_speech(tmp_path: Path) -> None:
         check_speech(read_audio(tmp_path / "a.wav"), Fraction(25))
     for other in (VOICE, 0 * VOICE, -0.5 * VOICE, np.roll(VOICE, 99)):
         check_speech(Recording(np.stack([VOICE, other]), RATE, "stereo"), Fraction(25))
+
+
+def test_channels_may_cancel_for_a_while() -> None:
+    """As where two microphones hear one breath; the whole tells whether one is upside down."""
+    left, right = np.tile(VOICE, 40), np.tile(VOICE, 40)
+    right[: len(right) // 2] *= -1
+    stereo = np.stack([left, right])
+    whole = prepare_waveform(stereo, RATE).numpy()
+    pieces = np.split(stereo, 10, axis=1)
+    heard = list(StoredSound(lambda: pieces, RATE).waveform(RATE))
+    np.testing.assert_array_equal(np.concatenate(heard), whole)
+    live = list(resample_pieces(pieces, RATE, RATE))
+    np.testing.assert_array_equal(np.concatenate(live), whole)
+    with pytest.raises(ValueError, match="cancel each other"):
+        list(StoredSound(lambda: pieces[:5], RATE).waveform(RATE))
 
 
 def test_a_size_that_the_checkpoint_never_saw_is_warned_of(

@@ -249,6 +249,7 @@ def test_memory_does_not_grow(
         ({"audio": iter([np.full(9000, np.nan)])}, "NaN"),
         ({"audio": iter([np.zeros(10)])}, "at least 400"),
         ({"audio": np.zeros(10)}, "at least 400"),
+        ({"audio": np.stack([speech(1), -speech(1)])}, "cancel each other"),
         ({"audio": "nowhere.wav"}, "cannot be read"),
         ({"sampling_rate": 0}, "sampling rate"),
         ({"context_length": 99}, "context_length"),

@@ -133,7 +133,7 @@ def to_full_scale(samples: Piece) -> np.ndarray:
 
 
 def average_channels(samples: Piece) -> np.ndarray:
-    """The mean (samples,) of the channels of a waveform, float32.
+    """The mean (samples,) of the channels of a whole waveform, float32.
 
     Args:
         samples: (samples,) or (channels, samples), as `to_full_scale` takes them.
@@ -141,6 +141,38 @@ def average_channels(samples: Piece) -> np.ndarray:
     Raises:
         ValueError: if it has another shape, non-finite or unscaled samples, or channels that cancel
             each other out.
+    """
+    (whole,) = check_pieces([samples])
+    return mix_channels(whole)
+
+
+def check_pieces(pieces: Iterable[Piece]) -> Iterator[np.ndarray]:
+    """Pass on the pieces of a waveform at full scale, (samples,) or (channels, samples), float32.
+
+    Raises:
+        ValueError: as `average_channels`; channels may cancel each other out for a while, so that
+            they are judged after the last piece.
+    """
+    of_mean, of_channels, num_samples = 0.0, np.zeros(1), 0
+    for piece in pieces:
+        samples = to_full_scale(piece)
+        channels = np.atleast_2d(samples)
+        mean = mix_channels(samples)
+        of_mean += float(np.dot(mean, mean))
+        of_channels = of_channels + [float(np.dot(each, each)) for each in channels]
+        num_samples += len(mean)
+        yield samples
+    check_channels(of_mean, float(of_channels.max()), num_samples)
+
+
+def mix_channels(samples: Piece) -> np.ndarray:
+    """The mean (samples,) of the channels of a piece of a waveform, float32.
+
+    Args:
+        samples: (samples,) or (channels, samples), as `to_full_scale` takes them.
+
+    Raises:
+        ValueError: if it has another shape, or non-finite or unscaled samples.
     """
     samples = to_full_scale(samples)
     if samples.ndim == 1 or samples.shape[:-1] == (1,):
@@ -151,8 +183,6 @@ def average_channels(samples: Piece) -> np.ndarray:
             f"the shape {samples.shape}."
         )
     mean: np.ndarray = samples.mean(axis=0, dtype=np.float32)
-    loudest = max(float(np.dot(channel, channel)) for channel in samples)
-    check_channels(float(np.dot(mean, mean)), loudest, len(mean))
     return mean
 
 
@@ -231,7 +261,7 @@ class StoredSound:
         Raises:
             ValueError: as `prepare_waveform`.
         """
-        pieces = resample_pieces(self.read(), self.sampling_rate, target_rate)
+        pieces = resample_pieces(check_pieces(self.read()), self.sampling_rate, target_rate)
         return regroup(pieces, PIECE_SECONDS * target_rate)
 
 
@@ -306,7 +336,7 @@ def resample_pieces(
     margin = reach if up != down else 0
     held, before = np.zeros(0, np.float32), 0  # samples that are held; those of them that are done
     for piece in pieces:
-        held = np.concatenate([held, average_channels(piece)])
+        held = np.concatenate([held, mix_channels(piece)])
         ready = (len(held) - before - margin) // down * down
         if ready <= 0:
             continue
