@@ -212,7 +212,8 @@ class HeadMixin:
         (points, 2), or the corners of its box (2, 2) where the head guider takes its place."""
         assert self.face_landmarker is not None
         images = (2 * pixels.float() - 1)[None].to(self._execution_device)
-        faces, _ = self.face_landmarker.find_landmarks(images)
+        with torch.autocast(images.device.type, enabled=False):  # half precision moves points
+            faces, _ = self.face_landmarker.find_landmarks(images)
         if not len(faces):
             raise ValueError(
                 "No face was found in the portrait. Use a picture with a face seen from the front, "

@@ -92,13 +92,17 @@ def encode_waveform(
     feature_extractor: FeatureExtractionMixin,
     device: torch.device | str | None = None,
 ) -> torch.Tensor:
-    """Embeddings (time, dim) of a waveform (samples,), normalised by a level, encoded at once."""
+    """Embeddings (time, dim) of a waveform (samples,), normalised by a level, encoded at once.
+
+    Autocast is off: half precision may change embeddings by a quarter.
+    """
     if feature_extractor.do_normalize:
         waveform = level.normalise(waveform)
     values = torch.from_numpy(waveform)[None].to(
         device or audio_encoder.device, audio_encoder.dtype
     )
-    hidden: torch.Tensor = audio_encoder(values).last_hidden_state[0]
+    with torch.autocast(values.device.type, enabled=False):
+        hidden: torch.Tensor = audio_encoder(values).last_hidden_state[0]
     return hidden
 
 
@@ -115,7 +119,7 @@ def encode_windows(
     fps: float | Fraction,
     device: torch.device | str | None = None,
 ) -> torch.Tensor:
-    """Encode speech with an encoder that cuts the windows of frames itself.
+    """Encode speech with an encoder that cuts the windows of frames itself; autocast is off.
 
     Args:
         waveform: (samples,), of `prepare_waveform`.
@@ -137,7 +141,8 @@ def encode_windows(
     )
     features = extracted[feature_extractor.model_input_names[0]]
     features = features.to(device or audio_encoder.device, audio_encoder.dtype)
-    windows: torch.Tensor = audio_encoder(features, num_frames, float(fps))
+    with torch.autocast(features.device.type, enabled=False):
+        windows: torch.Tensor = audio_encoder(features, num_frames, float(fps))
     return windows
 
 

@@ -19,6 +19,7 @@ from PIL import Image
 from scipy.io import savemat
 
 from svp_diffusers.checkpoints.loading import CallDefaults, select_device
+from svp_diffusers.checkpoints.precision import select_precision
 from svp_diffusers.errors import ConfigurationError
 from svp_diffusers.generation.checks import check_guidance
 from svp_diffusers.generation.generate import generate_video
@@ -139,7 +140,7 @@ def test_the_manifest_lists_every_style_and_all_that_was_chosen(
     chosen = {name: arguments[name] for name in ("device", "dtype", "size", "steps", "model")}
     assert chosen == {
         "device": str(select_device(None)),
-        "dtype": "float32",
+        "dtype": select_precision(None, select_device(None)),
         "size": 128,
         "steps": 25,
         "model": "checkpoint",

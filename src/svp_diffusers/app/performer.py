@@ -51,7 +51,7 @@ class Performer:
         folder: where uploads lie, and videos are written: nothing else is read or written.
         model: folder or Hub id of a checkpoint; None is svp-tiny.
         device: None is the best there is.
-        dtype: a name of `DTYPES`.
+        dtype: see `select_precision`.
 
     Raises:
         CheckpointError: there is no such checkpoint.
@@ -63,7 +63,7 @@ class Performer:
         folder: Path,
         model: str | None = None,
         device: str | None = None,
-        dtype: str = "float32",
+        dtype: str | None = None,
     ) -> None:
         self.folder = folder.resolve()
         self.model, self.device, self.dtype = model, device, dtype

@@ -13,14 +13,14 @@ from svp_diffusers.app.performer import Performer
 
 
 def serve_app(
-    model: str | None, device: str | None, dtype: str, host: str, port: int | None
+    model: str | None, device: str | None, dtype: str | None, host: str, port: int | None
 ) -> None:
     """Serve the app until it is interrupted.
 
     Args:
         model: folder or Hub id of a checkpoint; None is svp-tiny.
         device: None is the best there is.
-        dtype: a name of `DTYPES`.
+        dtype: see `select_precision`.
         host: address to listen at; "0.0.0.0" is every one of this machine.
         port: None is the first that is free from 7860 on.
 

@@ -8,11 +8,11 @@ import torch
 
 from svp_diffusers.checkpoints.json_files import is_lip_sync, read_config, read_model_index
 from svp_diffusers.checkpoints.loading import (
-    DTYPES,
     check_components,
     download_checkpoint,
     find_checkpoint,
 )
+from svp_diffusers.checkpoints.precision import DTYPES
 from svp_diffusers.errors import CheckpointError
 from svp_diffusers.pipelines.pipeline_lip_sync import LipSyncPipeline
 

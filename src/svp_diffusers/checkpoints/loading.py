@@ -22,6 +22,7 @@ from svp_diffusers.checkpoints.json_files import (
     read_config,
     read_model_index,
 )
+from svp_diffusers.checkpoints.precision import DTYPES, MIXED, check_precision
 from svp_diffusers.errors import CheckpointError, ConfigurationError, OutputError
 from svp_diffusers.media.output import atomic_folder, restore_folder
 from svp_diffusers.models.style_encoder_svp import StyleEncoder
@@ -34,8 +35,6 @@ SVP_TINY = Path(__file__).parent / "svp_tiny"
 _REPOSITORY = re.compile(r"[A-Za-z0-9][\w.-]{,95}/[\w.-]{,95}[A-Za-z0-9]", re.ASCII)
 
 Network = TypeVar("Network", bound=ModelMixin)
-
-DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
 
 def locate(model: str | Path | None) -> str | Path:
@@ -231,17 +230,20 @@ def load_pipeline(folder: Path, device: torch.device, dtype: str) -> SVPTalkingH
     Args:
         folder: of `find_checkpoint`.
         device: of `select_device`.
-        dtype: a name of `DTYPES`. What is computed once a video stays float32 where half precision
-            would spoil it: the audio encoder, whose embeddings it may change by a quarter, and
-            with float16 the reference UNet, whose activations are beyond what float16 holds.
+        dtype: of `PRECISIONS`; the weights of "mixed" are float32. What is computed once a video
+            stays float32 where half precision would spoil it: the audio encoder, whose embeddings
+            it may change by a quarter, and with float16 the reference UNet, whose activations are
+            beyond what float16 holds.
 
     Raises:
         ConfigurationError: if there is no such dtype.
         CheckpointError: if a weight file is missing or damaged.
     """
-    if dtype not in DTYPES:
-        raise ConfigurationError(f"`dtype` must be one of {', '.join(DTYPES)}; got {dtype!r}.")
-    dtypes = {"default": DTYPES[dtype], "audio_encoder": torch.float32}
+    check_precision(dtype)
+    dtypes = {
+        "default": torch.float32 if dtype == MIXED else DTYPES[dtype],
+        "audio_encoder": torch.float32,
+    }
     if dtype == "float16":
         dtypes["reference_unet"] = torch.float32
     try:

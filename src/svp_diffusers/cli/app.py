@@ -10,7 +10,13 @@ def app(
         str | None, typer.Option(help="Folder or Hub id of a checkpoint. Default: svp-tiny.")
     ] = None,
     device: Annotated[str | None, typer.Option(help="cpu, cuda, mps. Default: the best.")] = None,
-    dtype: Annotated[str, typer.Option(help="float32, bfloat16 or float16.")] = "float32",
+    dtype: Annotated[
+        str | None,
+        typer.Option(
+            help="float32, bfloat16, float16 or mixed. Default: mixed on processors that "
+            "compute in bfloat16, else float32."
+        ),
+    ] = None,
     host: Annotated[
         str, typer.Option(help="Address to listen at; 0.0.0.0 lets other machines in.")
     ] = "127.0.0.1",

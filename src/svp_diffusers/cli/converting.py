@@ -54,7 +54,7 @@ def convert_files(
     write: Callable[[dict[str, Path], str, torch.dtype], None],
 ) -> None:
     """Find the files, write the checkpoint and its card, and say what it is for."""
-    from svp_diffusers.checkpoints.loading import DTYPES
+    from svp_diffusers.checkpoints.precision import DTYPES
     from svp_diffusers.errors import ConfigurationError
     from svp_diffusers.hub.converted_cards import render_converted_card
 

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from svp_diffusers.checkpoints.loading import DTYPES
+from svp_diffusers.checkpoints.precision import check_precision
 from svp_diffusers.errors import ConfigurationError
 from svp_diffusers.generation.request import HEAD_KEYPOINTS_FPS, GenerationRequest
 from svp_diffusers.media.input import check_input
@@ -48,9 +48,7 @@ def check_request(request: GenerationRequest) -> list[Path]:
         if value is not None and not least <= value <= most:  # NaN is not
             option = name.replace("_", "-")
             raise ConfigurationError(f"--{option} must be from {least} to {most}, got {value}.")
-    if request.dtype not in DTYPES:
-        known = ", ".join(DTYPES)
-        raise ConfigurationError(f"--dtype must be one of {known}; got {request.dtype!r}.")
+    check_precision(request.dtype)
     if request.style_adapter is None and request.style_adapter_scale != 1:
         raise ConfigurationError("--style-adapter-scale is of an adapter: add --style-adapter.")
     if request.head_video and request.head_keypoints:

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
 from svp_diffusers.checkpoints.loading import find_checkpoint, load_pipeline, select_device
+from svp_diffusers.checkpoints.precision import open_precision, select_precision
 from svp_diffusers.generation.generate import Progress, generate_video
 from svp_diffusers.generation.request import GenerationRequest
 from svp_diffusers.media.audio import read_audio, to_mono
@@ -54,16 +55,19 @@ def make_demo(
         check_output(path)
     generate_video(request, on_progress)
 
-    pipeline = load_pipeline(find_checkpoint(request.model), select_device(None), request.dtype)
+    device = select_device(None)
+    precision = select_precision(request.dtype, device)
+    pipeline = load_pipeline(find_checkpoint(request.model), device, precision)
     pipeline.set_progress_bar_config(disable=True)
     recording = read_audio(SPEECH[1])
     line = to_mono(recording, SAMPLING_RATE)
     cast = [(1, style, line) for style in STYLES]
     cast += [(person, style, line[:SAMPLING_RATE]) for person, style in MORE]
     takes = []
-    for number, (person, style, waveform) in enumerate(cast):
-        on_progress("performances", number, len(cast))
-        takes.append(perform_sample(pipeline, person, waveform, style, request.seed))
+    with open_precision(precision, device):
+        for number, (person, style, waveform) in enumerate(cast):
+            on_progress("performances", number, len(cast))
+            takes.append(perform_sample(pipeline, person, waveform, style, request.seed))
     on_progress("performances", len(cast), len(cast))
 
     frames = join_with_labels(dict(zip(STYLES, takes, strict=False)))

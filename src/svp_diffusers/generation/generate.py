@@ -12,6 +12,7 @@ import torch
 from numpy.typing import NDArray
 
 from svp_diffusers.checkpoints.loading import load_pipeline
+from svp_diffusers.checkpoints.precision import open_precision, select_precision
 from svp_diffusers.checkpoints.style_adapters import load_adapter
 from svp_diffusers.errors import CheckpointError
 from svp_diffusers.generation.finished_video import write_finished_video
@@ -37,21 +38,34 @@ Show = Callable[[NDArray[np.uint8]], None]
 
 @dataclass(frozen=True)
 class LoadedCheckpoint:
-    """A checkpoint's pipeline, ready to make many videos, and the hashes of its files."""
+    """A checkpoint's pipeline, ready to make many videos, the hashes of its files, and what it
+    computes in."""
 
     pipeline: SVPTalkingHeadPipeline
     hashes: dict[str, str]
+    precision: str
 
 
 def load_checkpoint(
-    folder: Path, device: torch.device, dtype: str, adapter: Path | None = None
+    folder: Path, device: torch.device, dtype: str | None, adapter: Path | None = None
 ) -> LoadedCheckpoint:
-    """Load a checkpoint's weights and those of a style adapter; see `load_pipeline`."""
-    pipeline = load_pipeline(folder, device, dtype)
+    """Load a checkpoint's weights and those of a style adapter.
+
+    Args:
+        folder: of the checkpoint.
+        device: to compute on.
+        dtype: see `select_precision`.
+        adapter: of the style adapter.
+
+    Raises:
+        SVPError: see `load_pipeline`.
+    """
+    precision = select_precision(dtype, device)
+    pipeline = load_pipeline(folder, device, precision)
     if adapter is not None:
         load_adapter(pipeline, adapter)
     pipeline.set_progress_bar_config(disable=True)
-    return LoadedCheckpoint(pipeline, hash_checkpoint(folder, adapter))
+    return LoadedCheckpoint(pipeline, hash_checkpoint(folder, adapter), precision)
 
 
 def generate_video(
@@ -90,33 +104,42 @@ def make_video(
     pipeline = checkpoint.pipeline
     if prepared.adapter is not None:
         pipeline.set_style_adapter_scale(prepared.request.style_adapter_scale)
-    request = fill_defaults(prepared.request, pipeline, prepared.size)
+    request = fill_defaults(prepared.request, checkpoint, prepared.size)
     request = fill_head_motion(request, pipeline, prepared.portraits)
+    request = replace(request, stream=prepared.streamed)
     style = load_styles(prepared.styles, pipeline)
-    generator = torch.Generator().manual_seed(request.seed)
-    heard, spoken = prepared.voices.heard, prepared.voices.spoken
-    performances: list[Iterable[torch.Tensor]] = []
-    if prepared.streamed:
-        request = replace(request, stream=True)
-        arguments = call_arguments(prepared, request, 0, style, generator)
-        performances.append(stream_latents(pipeline, heard, arguments))
-    else:
-        for number, voice in enumerate(spoken):
-            with numbers_only():
-                latents, _ = pipeline(
-                    audio=voice.samples,
-                    **call_arguments(prepared, request, number, style, generator),
-                    face_embedding=prepared.face_embedding,
-                    sampling_rate=voice.sampling_rate,
-                    num_videos_per_style=request.num_styles,
-                    return_dict=False,
-                    callback_on_step_end=_report_steps(on_progress),
-                )
-            performances += [[each] for each in latents]
     provenance = describe_run(prepared.asked, request, prepared.styles, checkpoint.hashes)
-    with numbers_only():
+    with open_precision(checkpoint.precision, prepared.device), numbers_only():
+        performances = perform(prepared, pipeline, request, style, on_progress)
         write_outputs(prepared, pipeline, performances, provenance, on_progress, show)
     return prepared.outputs
+
+
+def perform(
+    prepared: PreparedVideo,
+    pipeline: SVPTalkingHeadPipeline,
+    request: GenerationRequest,
+    style: Style,
+    on_progress: Progress,
+) -> list[Iterable[torch.Tensor]]:
+    """The latents (channels, frames, h, w) of every performance, piece by piece."""
+    generator = torch.Generator().manual_seed(request.seed)
+    if prepared.streamed:
+        arguments = call_arguments(prepared, request, 0, style, generator)
+        return [stream_latents(pipeline, prepared.voices.heard, arguments)]
+    performances: list[Iterable[torch.Tensor]] = []
+    for number, voice in enumerate(prepared.voices.spoken):
+        latents, _ = pipeline(
+            audio=voice.samples,
+            **call_arguments(prepared, request, number, style, generator),
+            face_embedding=prepared.face_embedding,
+            sampling_rate=voice.sampling_rate,
+            num_videos_per_style=request.num_styles,
+            return_dict=False,
+            callback_on_step_end=_report_steps(on_progress),
+        )
+        performances += [[each] for each in latents]
+    return performances
 
 
 def call_arguments(
@@ -164,9 +187,10 @@ def numbers_only() -> Iterator[None]:
 
 
 def fill_defaults(
-    request: GenerationRequest, pipeline: SVPTalkingHeadPipeline, size: int
+    request: GenerationRequest, checkpoint: LoadedCheckpoint, size: int
 ) -> GenerationRequest:
     """Put what is used where nothing was asked for: the manifest shows it."""
+    pipeline = checkpoint.pipeline
     guidance_scale, audio_guidance_scale, style_guidance_scale = pipeline.fill_guidance_scales(
         request.guidance_scale, request.audio_guidance_scale, request.style_guidance_scale
     )
@@ -180,6 +204,7 @@ def fill_defaults(
         style_guidance_scale=style_guidance_scale,
         size=size,
         device=str(pipeline.device),
+        dtype=checkpoint.precision,
     )
 
 

@@ -245,8 +245,14 @@ class GenerationRequest:
     device: str | None = field(
         default=None, metadata={"help": "cpu, cuda, mps. Default: the best.", "panel": MACHINE}
     )
-    dtype: str = field(
-        default="float32", metadata={"help": "float32, bfloat16 or float16.", "panel": MACHINE}
+    dtype: str | None = field(
+        default=None,
+        metadata={
+            "help": "float32, bfloat16 or float16; or mixed, which computes in bfloat16 with "
+            "weights in float32. Default: mixed on processors that compute in bfloat16, else "
+            "float32.",
+            "panel": MACHINE,
+        },
     )
 
     stream: bool = field(

@@ -48,7 +48,9 @@ def make_batch(
         finish_moves(folder)
         outcomes = [_refuse(line) for line in lines if line.request is None]
         jobs = [Job(line.number, line.request, folder) for line in lines if line.request]
-        jobs.sort(key=lambda job: (job.request.model or "", job.request.dtype))  # a model once
+        jobs.sort(
+            key=lambda job: (job.request.model or "", job.request.dtype or "")
+        )  # a model once
         on_outcome(outcomes, len(lines))
         for outcome in execute(jobs):
             outcomes.append(outcome)

@@ -50,7 +50,7 @@ class Job:
         return Outcome(self.line, self.output, FAILED, 0.0, error, message, notes)
 
 
-CheckpointKey = tuple[Path, torch.device, str, Path | None]
+CheckpointKey = tuple[Path, torch.device, str | None, Path | None]
 """Arguments of `load_checkpoint`."""
 
 

@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from svp_diffusers.checkpoints.lip_sync import LipSyncCheckpoint, find_lip_sync
-from svp_diffusers.checkpoints.loading import DTYPES, select_device
+from svp_diffusers.checkpoints.loading import select_device
+from svp_diffusers.checkpoints.precision import DTYPES
 from svp_diffusers.errors import ConfigurationError, MediaError
 from svp_diffusers.generation.checks import LIMITS, check_overwritten
 from svp_diffusers.generation.lip_sync.request import LipSyncRequest

@@ -10,13 +10,13 @@ import yaml
 from peft import get_peft_model_state_dict
 
 from svp_diffusers.checkpoints.loading import (
-    DTYPES,
     find_checkpoint,
     load_network,
     load_style_encoder,
     name_checkpoint,
     save_checkpoint,
 )
+from svp_diffusers.checkpoints.precision import DTYPES
 from svp_diffusers.data.loader import ClipDataset
 from svp_diffusers.errors import ConfigurationError
 from svp_diffusers.media.output import atomic_folder
