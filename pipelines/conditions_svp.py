@@ -325,12 +325,21 @@ class ConditionsMixin:
                 f"{tuple(first.shape[1:])}."
             )
 
-    def encode_head(self, images: HeadPictures, start: int, stop: int) -> torch.Tensor:
+    def encode_head(
+        self, images: HeadPictures, start: int, stop: int, device: torch.device | None = None
+    ) -> torch.Tensor:
         """Features (1, channels, frames, h, w) of the keypoint images of a window of frames.
 
         The first image of all is the portrait's own, for a head guider that takes it.
+
+        Args:
+            images: as in `__call__`.
+            start: the first frame of the window.
+            stop: the frame after its last.
+            device: that the pipeline runs on, if the caller has asked: for that, diffusers looks
+                through all modules.
         """
-        still, device = len(images) == 1, self._execution_device
+        still, device = len(images) == 1, device or self._execution_device
         window = self._stack_for_guider(images, 0 if still else start, 1 if still else stop, device)
         takes_own = self.head_guider.config.with_reference
         own = self._stack_for_guider(images, 0, 1, device) if takes_own else None
@@ -356,5 +365,6 @@ class ConditionsMixin:
         Returns:
             (1, channels, frames, height / 8, width / 8) on the CPU.
         """
-        windows = divide_frames(len(images), HEAD_FRAMES)
-        return torch.cat([self.encode_head(images, *window).cpu() for window in windows], dim=2)
+        windows, device = divide_frames(len(images), HEAD_FRAMES), self._execution_device
+        parts = [self.encode_head(images, *window, device).cpu() for window in windows]
+        return torch.cat(parts, dim=2)

@@ -54,7 +54,8 @@ class HeadFramesMixin:
         if len(pictures) == 1:
             still = self.encode_heads(pictures)
             return lambda start, stop: still
-        return lambda start, stop: self.encode_head(pictures, start, stop)
+        device = self._execution_device
+        return lambda start, stop: self.encode_head(pictures, start, stop, device)
 
     def move_head(
         self,
@@ -86,14 +87,14 @@ class HeadFramesMixin:
             poses = self._generate_poses(keypoints, hear, num_frames, styles, settings, generator)
         else:
             poses = iter([torch.as_tensor(motion).cpu()])
-        driven = Tape(self._drive(keypoints, poses, settings.width, scale))
+        driven, device = Tape(self._drive(keypoints, poses, settings.width, scale)), self._execution_device
 
         def read(start: int, stop: int) -> torch.Tensor:
             driven.drop(start)
             # The first picture of all is the portrait's own.
             shown = np.concatenate([keypoints[None], driven.read(start, stop).numpy()])
             drawn = DrawnKeypoints(shown, settings.height, settings.width)
-            return self.encode_head(drawn, 1, 1 + stop - start)
+            return self.encode_head(drawn, 1, 1 + stop - start, device)
 
         return read
 
