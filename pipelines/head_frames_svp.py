@@ -87,7 +87,10 @@ class HeadFramesMixin:
             poses = self._generate_poses(keypoints, hear, num_frames, styles, settings, generator)
         else:
             poses = iter([torch.as_tensor(motion).cpu()])
-        driven, device = Tape(self._drive(keypoints, poses, settings.width, scale)), self._execution_device
+        driven, device = (
+            Tape(self._drive(keypoints, poses, settings.width, scale)),
+            self._execution_device,
+        )
 
         def read(start: int, stop: int) -> torch.Tensor:
             driven.drop(start)
