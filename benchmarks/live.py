@@ -17,6 +17,7 @@ import torch
 from PIL import Image
 
 from svp_diffusers.checkpoints.loading import find_checkpoint, load_pipeline
+from svp_diffusers.checkpoints.precision import PRECISIONS, open_precision, select_precision
 from svp_diffusers.checkpoints.random_pipeline import build_random_pipeline
 from svp_diffusers.media.audio import read_audio
 from svp_diffusers.pipelines.pipeline_svp_talking_head import SVPTalkingHeadPipeline
@@ -31,20 +32,24 @@ def main() -> None:
     parser.add_argument("--model", help="checkpoint; default: svp-tiny")
     parser.add_argument("--cheap", action="store_true", help="random weights and few pixels")
     parser.add_argument("--seconds", type=float, default=5.0)
+    parser.add_argument("--precision", choices=PRECISIONS, help="default: the processor's")
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
     options: dict[str, object] = {}
+    device = torch.device("cpu")
+    precision = select_precision(arguments.precision, device)
     if arguments.cheap:
         pipeline = build_random_pipeline()
         pipeline.unet.enable_motion_modules(False)
         options = {"height": 64, "width": 64, "num_inference_steps": 1, "guidance_scale": 1.0}
     else:
-        pipeline = load_pipeline(find_checkpoint(arguments.model), torch.device("cpu"), "float32")
-    listen(pipeline, 1.0, options)  # what is slow the first time is not measured
-    start = time.process_time()
-    delays, at_once = listen(pipeline, arguments.seconds, options)
-    computed = (time.process_time() - start) / arguments.seconds
+        pipeline = load_pipeline(find_checkpoint(arguments.model), device, precision)
+    with open_precision(precision, device):
+        listen(pipeline, 1.0, options)  # what is slow the first time is not measured
+        start = time.process_time()
+        delays, at_once = listen(pipeline, arguments.seconds, options)
+        computed = (time.process_time() - start) / arguments.seconds
     print("| threads | frames | first (s) | median (s) | last (s) | at once | processor s per s |")
     print("|---" * 7 + "|")
     print(

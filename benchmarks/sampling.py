@@ -9,10 +9,8 @@ teacher and the student that its guidance was distilled into:
 """
 
 import argparse
-import contextlib
 import itertools
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -20,10 +18,11 @@ import numpy as np
 import torch
 
 from svp_diffusers.checkpoints.loading import find_checkpoint, load_pipeline, name_checkpoint
+from svp_diffusers.checkpoints.precision import PRECISIONS, open_precision
 from svp_diffusers.media.keypoints import draw_head_keypoints
 from svp_diffusers.pipelines.pipeline_svp_talking_head import SVPTalkingHeadPipeline
 
-FORMATS = ("float32", "bfloat16 autocast", "bfloat16 weights")
+CPU = torch.device("cpu")
 GUIDANCE = {"none": 1.0, "default": None}  # the joint scale: without it, the checkpoint's own
 
 
@@ -33,10 +32,12 @@ def main() -> None:
     parser.add_argument("--models", nargs="+", default=["svp-tiny"], help="checkpoints")
     parser.add_argument("--seconds", type=float, default=2.0)
     parser.add_argument("--runs", type=int, default=2)
-    parser.add_argument("--steps", type=int, nargs="+", default=[2, 4, 8])
+    parser.add_argument("--steps", type=int, nargs="+", default=[1, 2, 4])
     parser.add_argument("--guidance", nargs="+", choices=GUIDANCE, default=list(GUIDANCE))
     parser.add_argument("--threads", type=int, nargs="+", default=[1, 2])
-    parser.add_argument("--formats", nargs="+", choices=FORMATS, default=FORMATS)
+    parser.add_argument(
+        "--precisions", nargs="+", choices=PRECISIONS, default=["float32", "mixed", "bfloat16"]
+    )
     parser.add_argument("--no-compile", action="store_true")
     arguments = parser.parse_args()
     columns = ("checkpoint", "threads", "numbers", "compiled", "steps", "guidance")
@@ -46,7 +47,7 @@ def main() -> None:
     plain: dict[tuple[int, int, str], float] = {}
     for threads, numbers, compiled, model in itertools.product(
         arguments.threads,
-        arguments.formats,
+        arguments.precisions,
         [False] + [True] * (not arguments.no_compile),
         arguments.models,
     ):
@@ -74,8 +75,7 @@ def count_predictions(pipeline: SVPTalkingHeadPipeline, guidance: str) -> int:
 
 def prepare(folder: Path, numbers: str, compiled: bool) -> SVPTalkingHeadPipeline:
     """Load the checkpoint, and compile what runs often."""
-    dtype = "bfloat16" if numbers == "bfloat16 weights" else "float32"
-    pipeline = load_pipeline(folder, torch.device("cpu"), dtype)
+    pipeline = load_pipeline(folder, CPU, numbers)
     pipeline.set_progress_bar_config(disable=True)
     if compiled:
         torch.compiler.reset()
@@ -96,7 +96,7 @@ def measure(
     seconds, computed = [], []
     for _ in range(1 + arguments.runs):
         start, started = time.perf_counter(), time.process_time()
-        with open_format(numbers):
+        with open_precision(numbers, CPU):
             pipeline(
                 **call,
                 num_inference_steps=steps,
@@ -120,13 +120,6 @@ def make_call(pipeline: SVPTalkingHeadPipeline, seconds: float) -> dict[str, Any
         "audio": 0.1 * random.standard_normal(round(16_000 * seconds)).astype(np.float32),
         "head_keypoints": draw_head_keypoints(keypoints, size, size),
     }
-
-
-@contextlib.contextmanager
-def open_format(numbers: str) -> Iterator[None]:
-    """Autocast to bfloat16 where that is asked for."""
-    with torch.autocast("cpu", torch.bfloat16, enabled=numbers == "bfloat16 autocast"):
-        yield
 
 
 if __name__ == "__main__":

@@ -654,10 +654,12 @@ class SVPTalkingHeadPipeline(
             return videos
         return np.stack(videos) if output_type == "np" else torch.stack(videos)
 
-    def _to_output(self, latents: torch.Tensor, output_type: str) -> Any:
+    def _to_output(
+        self, latents: torch.Tensor, output_type: str, device: torch.device | None = None
+    ) -> Any:
         if output_type == "latent":
             return latents
-        parts = [part.float().cpu() for part in self.decode_latents(latents)]
+        parts = [part.float().cpu() for part in self.decode_latents(latents, device)]
         if output_type == "pt":
             return torch.cat(parts)
         arrays = [self.video_processor.pt_to_numpy(part) for part in parts]

@@ -66,7 +66,7 @@ class StreamMixin:
     draw_noise: Callable[..., Iterator[torch.Tensor]]
     denoise_step: Callable[..., torch.Tensor]
     maybe_free_model_hooks: Callable[[], None]
-    _to_output: Callable[[torch.Tensor, str], Any]
+    _to_output: Callable[..., Any]
     _execution_device: torch.device
 
     @property
@@ -200,7 +200,8 @@ class StreamMixin:
         )
         noise = Tape(block.transpose(0, 1) for block in blocks)
         scheduler = copy.deepcopy(self.scheduler)
-        scheduler.set_timesteps(settings.num_inference_steps, device=self._execution_device)
+        device = self._execution_device
+        scheduler.set_timesteps(settings.num_inference_steps, device=device)
 
         done, earlier_start = 0, 0
         earlier: list[torch.Tensor] = []
@@ -223,7 +224,8 @@ class StreamMixin:
             style_vectors = conditions.style
             if style_vectors.ndim == 2:
                 style_vectors = style_vectors[done - start :]
-            yield FinishedFrames(done, self._to_output(finished, output_type), style_vectors)
+            shown = self._to_output(finished, output_type, device)
+            yield FinishedFrames(done, shown, style_vectors)
             if not independent:
                 earlier, earlier_start = trajectory, start
             done = stop

@@ -259,10 +259,10 @@ class GenerationRequest:
         default=False,
         metadata={
             "help": "Write frames as they are finished, in memory that does not grow with the "
-            "length. Speech of over 3 minutes is streamed by itself where the frames are the same: "
-            "one performance by a checkpoint without motion modules, as svp-tiny is. With motion "
-            "modules they differ: each window holds what it shares with the one before, and "
-            "follows it. from_audio and --speaker cannot be streamed.",
+            "length. Speech of over 20 seconds is streamed by itself where the frames are the "
+            "same: one performance by a checkpoint without motion modules, as svp-tiny is. With "
+            "motion modules they differ: each window holds what it shares with the one before, "
+            "and follows it. from_audio and --speaker cannot be streamed.",
             "panel": MACHINE,
         },
     )

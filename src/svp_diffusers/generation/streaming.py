@@ -15,9 +15,9 @@ from svp_diffusers.pipelines.pipeline_svp_talking_head import SVPTalkingHeadPipe
 from svp_diffusers.pipelines.sound_svp import StoredSound
 from svp_diffusers.style.parse import StyleEntry
 
-LONG_SECONDS = 180
+LONG_SECONDS = 20
 """Of speech that is streamed without being asked for, where the frames are the same (our choice:
-a call on as much takes about 50 MB more than one on a second)."""
+a call on a minute takes 180 MB more than one on 10 s)."""
 
 
 def choose_streaming(

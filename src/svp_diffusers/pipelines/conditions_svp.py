@@ -165,11 +165,14 @@ class ConditionsMixin:
         latents: torch.Tensor = self.vae.encode(pixels).latent_dist.mode()
         return (latents * self.vae.config.scaling_factor).to(self.reference_unet.dtype)
 
-    def decode_latents(self, latents: torch.Tensor) -> Iterator[torch.Tensor]:
+    def decode_latents(
+        self, latents: torch.Tensor, device: torch.device | None = None
+    ) -> Iterator[torch.Tensor]:
         """Decode one video a few frames at a time, so that its length does not cost memory.
 
         Args:
             latents: (channels, frames, height, width), as `output_type="latent"` returns them.
+            device: see `encode_head`.
 
         Yields:
             Pixels (a few frames, 3, height, width) in [0, 1].
@@ -177,7 +180,7 @@ class ConditionsMixin:
         Raises:
             FloatingPointError: see `check_finite`.
         """
-        device = self._execution_device  # for which diffusers looks through all modules
+        device = device or self._execution_device
         for part in latents.transpose(0, 1).split(DECODE_FRAMES):
             part = part.to(device, self.vae.dtype)
             with torch.no_grad():
