@@ -65,6 +65,10 @@ class Tape:
             self._held[0] = self._held[0][before - self._first :].clone()
             self._first = before
 
+    def close(self) -> None:
+        """Let go of where the pieces come from."""
+        self._pieces = iter(())
+
 
 @dataclass(frozen=True)
 class SpeechEncoder:
@@ -125,6 +129,9 @@ class SpeechFrames(Protocol):
     def drop(self, before: int) -> None:
         """Forget what frames before this one need."""
 
+    def close(self) -> None:
+        """Let go of the file, or of the iterator, that the sound comes from."""
+
 
 class RecordedSpeech:
     """A recording, which is read twice: to measure its level, and to encode it.
@@ -170,6 +177,12 @@ class RecordedSpeech:
         if self._speech.gives_embeddings:
             seconds = before / self._speech.fps - MEMORY_SECONDS
             self._embeddings.drop(math.floor(seconds * EMBEDDINGS_PER_SECOND))
+
+    def close(self) -> None:
+        """See `SpeechFrames`."""
+        self.tokens.close()
+        if self._speech.gives_embeddings:
+            self._embeddings.close()
 
     def _make_tokens(self) -> Iterator[torch.Tensor]:
         spread = Fraction(self._num_embeddings, 2 * self.num_frames)
@@ -271,6 +284,10 @@ class LiveSpeech:
         if start > self._offset:
             self._waveform = self._waveform[start - self._offset :].copy()
             self._offset = start
+
+    def close(self) -> None:
+        """See `SpeechFrames`."""
+        self._pieces = iter(())
 
     def _make_tokens(self) -> Iterator[torch.Tensor]:
         done = 0

@@ -1,6 +1,8 @@
 """Frames as they are finished: those of a call where that is promised, live, in bounded memory."""
 
 import copy
+import gc
+import inspect
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -279,3 +281,67 @@ def test_encoders_of_windows_stream_too(still: SVPTalkingHeadPipeline) -> None:
     frames = join(pipeline.stream(audio=waveform, **arguments()))
     assert torch.equal(frames, called.frames[0])
     assert len(join(pipeline.stream(audio=cut(waveform, 1600), **arguments()))) == 32
+
+
+def test_a_stream_takes_what_a_call_takes() -> None:
+    """But for several videos, callbacks, given noise and a face by its embedding."""
+    called = set(inspect.signature(SVPTalkingHeadPipeline.__call__).parameters)
+    streamed = set(inspect.signature(SVPTalkingHeadPipeline.stream).parameters)
+    assert called - streamed == {
+        *("num_videos_per_style", "latents", "face_embedding", "return_dict"),
+        *("callback_on_step_end", "callback_on_step_end_tensor_inputs"),
+    }
+    assert not streamed - called
+
+
+@pytest.mark.parametrize("kind", ["live", "recorded"])
+def test_who_leaves_a_stream_lets_go_of_its_sound_and_its_hooks(
+    still: SVPTalkingHeadPipeline, monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
+    ended: list[str] = []
+
+    def give() -> Iterator[np.ndarray]:
+        try:
+            while len(ended) < 99:
+                yield speech(1)
+        finally:
+            ended.append("sound")
+
+    minute, recorded = speech(60), False
+
+    def read() -> Iterator[np.ndarray]:
+        nonlocal recorded
+        measured, recorded = recorded, True
+        return give() if measured else iter([minute])
+
+    monkeypatch.setattr(still, "maybe_free_model_hooks", lambda: ended.append("hooks"))
+    gc.disable()
+    try:
+        for _ in still.stream(
+            audio=give() if kind == "live" else StoredSound(read, 16000),
+            **arguments(output_type="latent", guidance_scale=1.0, fps=5),
+        ):
+            break
+        assert sorted(ended) == ["hooks", "sound"]
+    finally:
+        gc.enable()
+
+
+def test_a_microphone_that_fails_ends_the_stream_with_its_own_error(
+    still: SVPTalkingHeadPipeline, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    freed: list[bool] = []
+    monkeypatch.setattr(still, "maybe_free_model_hooks", lambda: freed.append(True))
+
+    def microphone() -> Iterator[np.ndarray]:
+        yield np.zeros(0)  # nothing yet
+        yield speech(0.5)
+        yield (2**15 * speech(0.1)).astype(np.int16)
+        raise OSError("unplugged")
+
+    stream = still.stream(audio=microphone(), **arguments(guidance_scale=1.0))
+    shown = [next(stream), next(stream)]
+    assert sum(len(part.frames) for part in shown) == 10  # of 0.6 s, 0.2 s of which are ahead
+    with pytest.raises(OSError, match="unplugged"):
+        next(stream)
+    assert freed == [True]

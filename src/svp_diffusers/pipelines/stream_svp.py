@@ -105,6 +105,7 @@ class StreamMixin:
         generator: torch.Generator | None = None,
         sampling_rate: int = 16000,
         output_type: str = "pil",
+        cross_attention_kwargs: dict[str, Any] | None = None,
     ) -> Iterator[FinishedFrames]:
         """Make a portrait speak, and give its frames as they are finished.
 
@@ -118,7 +119,8 @@ class StreamMixin:
         has come. Its lips differ a little from those of the recording, which is encoded with all
         that follows; its head moves to what was said before.
 
-        Memory does not grow with the length of the speech.
+        Memory does not grow with the length of the speech. Closed before its end, as where a loop
+        is left, it lets go of the file, or of the iterator of pieces.
 
         Args:
             image: the portrait, as in `__call__`.
@@ -145,7 +147,7 @@ class StreamMixin:
             *(height, width, fps, num_inference_steps),
             (guidance_scale, audio_guidance_scale, style_guidance_scale),
             (reference_attention_scale, audio_attention_scale, style_attention_scale),
-            *(shared_noise, context_length, context_overlap),
+            *(shared_noise, context_length, context_overlap, cross_attention_kwargs),
         )
         self.check_inputs(
             *([image], [audio], settings, style_temperature, 1, sampling_rate, generator),
@@ -164,10 +166,21 @@ class StreamMixin:
         if head_keypoints is not None:
             self.check_head_keypoints(head_keypoints, length, settings.height, settings.width)
         portrait = read_portrait(image)
-        return self._stream(
+        finished = self._stream(
             *(portrait, speech, style, style_temperature, head_keypoints, points, find_face),
             *(head_motion, head_motion_scale, settings, generator, output_type),
         )
+        return self._free_after(finished, speech)
+
+    def _free_after(
+        self, finished: Iterator[FinishedFrames], speech: SpeechFrames
+    ) -> Iterator[FinishedFrames]:
+        """Let go of the speech and of the models' hooks whichever way a stream ends."""
+        try:
+            yield from finished
+        finally:
+            speech.close()
+            self.maybe_free_model_hooks()
 
     @torch.no_grad()
     def _stream(
@@ -229,7 +242,6 @@ class StreamMixin:
             if not independent:
                 earlier, earlier_start = trajectory, start
             done = stop
-        self.maybe_free_model_hooks()
 
     def _denoise_window(
         self,
