@@ -132,6 +132,7 @@ BAD: dict[str, tuple[Any, str, str]] = {
     "an absolute output": ({"output": "/tmp/x.mp4"}, "ConfigurationError", "must lie below"),
     "an output in the work folder": ({"output": ".work/x.mp4"}, "ConfigurationError", "hidden"),
     "an output of another line": ({"output": "good.mp4"}, "ConfigurationError", "line 1 makes"),
+    "an output in another's": ({"output": "good.mp4/x.mp4"}, "ConfigurationError", "line 1 makes"),
     "a performance of another": (
         {"output": "good.mp4", "num_styles": 2},
         "ConfigurationError",
@@ -199,6 +200,8 @@ def test_what_a_killed_batch_finished_is_moved_and_the_rest_deleted(
         (folder / name).write_bytes(whole[name])
     (out / ".work/.partial-x/2").mkdir(parents=True)
     (out / ".work/.lock-x-file").touch()
+    (out / ".work/7/below/a.mp4").mkdir(parents=True)  # of a line that could not be moved
+    (out / ".work/7/below/a.mp4/b.mp4").touch()
     assert results(make_batch(manifest, out, here)) == [KEPT]
     assert {path.name: path.read_bytes() for path in (out / "below").iterdir()} == whole
     assert not (out / ".work").exists()

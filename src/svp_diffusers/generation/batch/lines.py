@@ -79,6 +79,8 @@ def read_lines(manifest: Path, folder: Path) -> list[Line]:
             for output in name_outputs(request):
                 if output in taken:
                     raise ValueError(f"output: line {taken[output]} makes {output.name} already")
+                for file in taken.keys() & set(output.parents):
+                    raise ValueError(f"output: line {taken[file]} makes a video of {file.name}")
             taken |= dict.fromkeys(name_outputs(request), number)
             lines.append(Line(number, request))
         except ValueError as error:

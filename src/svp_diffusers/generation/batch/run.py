@@ -2,6 +2,7 @@
 
 import shutil
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from svp_diffusers.generation.batch.lines import Line, read_lines
@@ -63,12 +64,13 @@ def make_batch(
 def finish_moves(folder: Path) -> None:
     """Do what a batch that was killed left undone: move complete videos, delete incomplete ones."""
     for path in (folder / WORK_NAME).glob("*"):
-        if not path.name.startswith("."):
-            move_files(path, folder)
-        elif path.is_dir():
-            shutil.rmtree(path)
-        else:
+        if path.is_file():
             path.unlink()  # the lock of a worker that was killed
+            continue
+        if not path.name.startswith("."):
+            with suppress(OSError):  # something lies in their way: their line will say what
+                move_files(path, folder)
+        shutil.rmtree(path, ignore_errors=True)
 
 
 def _refuse(line: Line) -> Outcome:
