@@ -36,16 +36,26 @@ files = {{
 }}
 parameters = {{"num_inference_steps": 1, "style": "happy", "seed": 3}}
 good = {{"inputs": files, "parameters": parameters}}
+wrapped = {{"inputs": {{**files, "image": base64.encodebytes(picture.getvalue()).decode()}}}}
+wrapped["parameters"] = parameters
+given["image"].save(eps := io.BytesIO(), "EPS")
+postscript = base64.b64encode(eps.getvalue()).decode()
 bad = [
     None, [], {{}}, {{"inputs": "x"}}, {{"inputs": {{**files, "image": None}}}},
     {{"inputs": {{**files, "image": "!"}}}}, {{"inputs": {{**files, "image": files["audio"]}}}},
-    {{"inputs": {{**files, "audio": files["image"]}}}},
+    {{"inputs": {{**files, "audio": files["image"]}}}}, {{"inputs": {{**files, "audio": 5}}}},
+    {{"inputs": {{**files, "image": postscript}}}},
     *({{"inputs": files, "parameters": each}} for each in (
         [1], {{"image": "/etc/passwd"}}, {{"style": {{}}}}, {{"style": "furious"}}, {{"seed": -1}},
         {{"seed": True}}, {{"num_inference_steps": "1"}}, {{"style_temperature": float("nan")}},
     )),
 ]
-result = {{"made": endpoint(good), "bad": [endpoint(each) for each in bad]}}
+made = endpoint(good)
+result = {{"made": made, "bad": [endpoint(each) for each in bad]}}
+result["same"] = endpoint(wrapped) == made
+result["postscript"] = endpoint({{"inputs": {{**files, "image": postscript}}}})["error"]
+endpoint.pipeline = lambda *_, **__: (_ for _ in ()).throw(FloatingPointError("NaN in float16"))
+result["overflow"] = endpoint(good)
 """
 
 
@@ -73,6 +83,7 @@ def test_a_request_is_answered_by_a_marked_video_with_sound(
     assert (information.width, information.height, information.has_audio) == (128, 128, True)
     assert read_mark(video) is not None
     assert answers[True]["made"] == made
+    assert answers[True]["same"], "base64 in lines of 76 letters, as the command writes it"
 
 
 def test_what_is_wrong_with_a_request_is_its_answer(answers: dict[bool, Any]) -> None:
@@ -80,3 +91,6 @@ def test_what_is_wrong_with_a_request_is_its_answer(answers: dict[bool, Any]) ->
         assert list(answer) == ["error"]
         assert answer["error"]
     assert answers[True]["bad"] == answers[False]["bad"]
+    assert answers[True]["overflow"] == {"error": "NaN in float16"}
+    # Pillow would start Ghostscript.
+    assert "image is not an image" in answers[True]["postscript"]
