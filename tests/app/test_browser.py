@@ -29,14 +29,19 @@ def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     log = tmp_path_factory.mktemp("app") / "log"
     with log.open("w") as stream:
         served = subprocess.Popen(
-            [sys.executable, "-u", "-m", "svp_diffusers", "app"], stdout=stream, stderr=stream
+            [sys.executable, "-u", "-m", "svp_diffusers", "app"],
+            stdout=stream,
+            stderr=stream,
+            env={**os.environ, "TMPDIR": str(log.parent)},
         )
     while not (found := re.search(r"http://127\.0\.0\.1:\d+", log.read_text())):
         assert served.poll() is None, log.read_text()
         time.sleep(0.5)
     yield found[0]
+    assert list(log.parent.glob("svp-app-*"))
     served.terminate()
     served.wait()
+    assert not list(log.parent.glob("svp-app-*")), "the folder is gone when the app ends"
 
 
 @pytest.fixture

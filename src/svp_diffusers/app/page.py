@@ -9,11 +9,12 @@ from svp_diffusers.app.form import (
     MOST_LETTERS,
     MOST_PERFORMANCES,
     MOST_SECONDS,
+    Form,
     StyleKind,
     read_form,
 )
 from svp_diffusers.app.live import ADDRESS, LiveVideo
-from svp_diffusers.app.performer import CancelledError, Performer
+from svp_diffusers.app.performer import CancelledError, Performance, Performer
 from svp_diffusers.app.style_map import SIDE, mark_point
 from svp_diffusers.errors import MissingDependencyError, SVPError
 from svp_diffusers.samples import PORTRAITS, SPEECH
@@ -55,7 +56,9 @@ def build_page(
 
     Args:
         performer: makes the videos.
-        wrap: a decorator for the function that does so, such as the one of a ZeroGPU Space.
+        wrap: a decorator for the function that does so, such as the one of a ZeroGPU Space, which
+            runs it in another process: a video is then not shown while it is made, and goes on in
+            vain when it is stopped.
 
     Raises:
         MissingDependencyError: Gradio is not installed.
@@ -68,7 +71,26 @@ def build_page(
     picture = performer.map.draw() if performer.map else None
     stops: dict[str | None, threading.Event] = {}
     watching: dict[str | None, str] = {}
-    perform_form = wrap(performer.perform)
+
+    def perform(
+        form: Form,
+        progress: gr.Progress,
+        is_cancelled: Callable[[], bool] = lambda: False,
+        live: LiveVideo | None = None,
+    ) -> Performance | SVPError:
+        """Make a video, or say why not: ZeroGPU sends what this takes and gives to a process."""
+        try:
+            return performer.perform(
+                form,
+                lambda task, done, total: progress((done, total), desc=task),
+                is_cancelled,
+                live,
+            )
+        except SVPError as error:
+            return error
+
+    lent = wrap(perform)
+    is_elsewhere = lent is not perform  # where an event cannot be set, and no video watched
 
     def generate(
         image: Upload,
@@ -116,12 +138,10 @@ def build_page(
                     "seed": seed,
                 }
             )
-            made = perform_form(
-                form,
-                lambda task, done, total: progress((done, total), desc=task),
-                stop.is_set,
-                live,
-            )
+            here = () if is_elsewhere else (stop.is_set, live)
+            made = lent(form, progress, *here)
+            if isinstance(made, SVPError):
+                raise made
         except SVPError as error:
             kind = type(error).__name__
             raise gr.Error(str(error), title=kind, duration=20, print_exception=False) from error
@@ -136,7 +156,7 @@ def build_page(
     def show_live(performances: int, session: gr.Request) -> list[Any]:
         """Show a player of the video that is about to be made, in place of the last one."""
         forget_live(session)
-        if not performer.can_stream or performances != 1:
+        if not performer.can_stream or performances != 1 or is_elsewhere:
             return hide_live()
         name = watching[session.session_hash] = secrets.token_urlsafe(16)
         performer.watched[name] = LiveVideo()

@@ -1,6 +1,8 @@
 """Serving the page from a folder of its own, which is gone afterwards."""
 
 import os
+import signal
+import sys
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -15,7 +17,7 @@ from svp_diffusers.app.performer import Performer
 def serve_app(
     model: str | None, device: str | None, dtype: str | None, host: str, port: int | None
 ) -> None:
-    """Serve the app until it is interrupted.
+    """Serve the app until it is interrupted or terminated.
 
     Args:
         model: folder or Hub id of a checkpoint; None is svp-tiny.
@@ -28,6 +30,7 @@ def serve_app(
         MissingDependencyError: Gradio is not installed.
         CheckpointError, ConfigurationError: there is no such checkpoint or device.
     """
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))  # the folder goes then too
     with tempfile.TemporaryDirectory(prefix="svp-app-") as folder:
         keep_to(Path(folder))
         check_gradio()
