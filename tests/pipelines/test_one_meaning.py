@@ -181,6 +181,7 @@ def test_channels_may_cancel_for_a_while() -> None:
     np.testing.assert_array_equal(np.concatenate(heard), whole)
     live = list(resample_pieces(pieces, RATE, RATE))
     np.testing.assert_array_equal(np.concatenate(live), whole)
+    list(StoredSound(lambda: pieces[::-1], RATE).waveform(RATE))
     with pytest.raises(ValueError, match="cancel each other"):
         list(StoredSound(lambda: pieces[:5], RATE).waveform(RATE))
 

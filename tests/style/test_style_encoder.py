@@ -123,6 +123,12 @@ def test_a_clip_is_long_enough_from_the_frames_on_that_a_style_needs(
             assert encode_style(encoder, **options).mean.isfinite().all()
 
 
+def test_a_silent_recording_has_no_style(encoder: StyleEncoder) -> None:
+    silence = Recording(np.zeros((1, 32000), np.float32), 16000, "hush.wav")
+    with pytest.raises(MediaError, match=r"hush\.wav is silent"):
+        encode_style(encoder, None, silence, lambda speech: np.zeros((100, 32), np.float32))
+
+
 def test_half_precision_stays_finite(encoder: StyleEncoder) -> None:
     style = encoder.to(torch.bfloat16)(*(part.bfloat16() for part in clip(150)))
     assert style.mean.dtype == torch.bfloat16

@@ -57,10 +57,7 @@ def encode_style(
                 f"{config.min_frames / 25:.2f} s of speech"
             )
         sound = StoredSound(recording.read, recording.sampling_rate)
-        try:
-            values["audio"] = torch.from_numpy(audio_features(sound))
-        except ValueError as error:
-            raise MediaError(f"{recording.source}: {error}") from error
+        values["audio"] = torch.from_numpy(audio_features(sound))
         if values["audio"].shape[1] != config.audio_dim:
             raise ConfigurationError(
                 f"the audio features have {values['audio'].shape[1]} dimensions, this style "
