@@ -202,11 +202,7 @@ def check_channels(of_mean: float, of_loudest: float, num_samples: int) -> None:
 
 
 def check_length(num_samples: int) -> None:
-    """Check that speech of the encoder's rate is long enough for one embedding.
-
-    Raises:
-        ValueError: if not.
-    """
+    """Raise `ValueError` for speech of the encoder's rate that is too short for an embedding."""
     if num_samples < AUDIO_RECEPTIVE_FIELD:
         raise ValueError(
             f"`audio` has {num_samples} samples at the encoder's rate; at least "
@@ -302,11 +298,7 @@ def read_sampling_rate(path: str | Path) -> int:
 
 
 def read_file_pieces(path: str | Path) -> Iterator[np.ndarray]:
-    """Read a file with soundfile, 30 s (channels, samples) at a time.
-
-    Raises:
-        ValueError: if it cannot be read.
-    """
+    """Read a file 30 s (channels, samples) at a time; raise `ValueError` where it is damaged."""
     import soundfile
 
     try:
