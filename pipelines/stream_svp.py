@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -27,6 +28,8 @@ from .portrait_svp import EncodedPortrait
 from .sound_svp import Audio, Piece, StoredSound
 from .speech_frames_svp import SpeechFrames, Tape
 from .style_schedule_svp import Style, StyleSchedule, check_style, take_style
+
+STREAMED = (str, Path, np.ndarray, torch.Tensor, tuple, StoredSound, Iterator)
 
 
 @dataclass(frozen=True)
@@ -153,6 +156,11 @@ class StreamMixin:
             *([image], [audio], settings, style_temperature, 1, sampling_rate, generator),
             *(output_type, ()),
         )
+        if not isinstance(audio, STREAMED):
+            raise ValueError(
+                "`audio` of a stream must be a recording, or an iterator of its pieces, as "
+                f"`iter(pieces)` gives one; got {type(audio).__name__}."
+            )
         speech = self.open_speech(audio, sampling_rate, settings)
         self._check_stream(style, head_motion, head_keypoints, speech.num_frames)
         points = None if portrait_keypoints is None else [portrait_keypoints]

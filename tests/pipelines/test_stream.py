@@ -253,6 +253,7 @@ def test_memory_does_not_grow(
         ({"audio": np.zeros(10)}, "at least 400"),
         ({"audio": np.stack([speech(1), -speech(1)])}, "cancel each other"),
         ({"audio": "nowhere.wav"}, "cannot be read"),
+        ({"audio": [speech(0.5)]}, "iterator of its pieces, as `iter"),
         ({"sampling_rate": 0}, "sampling rate"),
         ({"context_length": 99}, "context_length"),
         ({"output_type": "gif"}, "output_type"),
