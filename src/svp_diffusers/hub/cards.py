@@ -143,8 +143,8 @@ CARDS = {
         "synthesiser. Photographs and paintings stay recognisable and come out soft, with dark "
         "mouths without teeth; lips follow real speech weakly, a mouth that stands open in the "
         "portrait stays open, a moustache may vanish, and mouth and chin may dissolve for a "
-        "moment. Styles are weak: on drawn people they move a face about a third as far as the "
-        "ground truth, on rendered ones they are hardly seen. Portraits that its VAE does not know "
+        "moment. Styles are weak: on drawn people they move a face two fifths as far as the ground "
+        "truth, on rendered ones they are hardly seen. Portraits that its VAE does not know "
         "come out wrong, with a warning.",
         license="apache-2.0",
         licenses={"all weights": "Apache-2.0"},
@@ -156,8 +156,9 @@ CARDS = {
         "further on 400 people, and the denoiser, for 1,053 steps of 256 frames on one H200, on "
         "200, most of them rendered from CC0 models; and last for 2,600 steps of 24 frames on one "
         "core, where sampling in one step starts, of which it is the mean with what it was before. "
-        "The motion modules are switched off. How heads move was learned from the poses of the drawn talkers. `svp evaluate tiny` measures it on people, "
-        "voices and sentences that no stage sees.",
+        "The motion modules are switched off. How heads move was learned from the poses of the "
+        "drawn talkers. `svp evaluate tiny` measures it on people, voices and sentences that no "
+        "stage sees.",
         bias="the people are drawn or rendered by a few rules, with eight emotions that are acted "
         "by rule too, and speak English in a synthesiser's voices. Nobody real looks or speaks "
         "like that.",

@@ -132,16 +132,17 @@ def encode_windows(
     Returns:
         Windows (num_frames, ...), as the audio projector takes them.
     """
-    extracted = feature_extractor(
-        waveform.cpu().numpy(),
-        sampling_rate=feature_extractor.sampling_rate,
-        padding="do_not_pad",  # it pads a waveform with silence, which is not zero in a spectrogram
-        truncation=False,
-        return_tensors="pt",
-    )
-    features = extracted[feature_extractor.model_input_names[0]]
-    features = features.to(device or audio_encoder.device, audio_encoder.dtype)
-    with torch.autocast(features.device.type, enabled=False):
+    device = torch.device(device or audio_encoder.device)
+    with torch.autocast(device.type, enabled=False):
+        extracted = feature_extractor(
+            waveform.cpu().numpy(),
+            sampling_rate=feature_extractor.sampling_rate,
+            padding="do_not_pad",  # it pads with silence, which is not zero in a spectrogram
+            truncation=False,
+            return_tensors="pt",
+        )
+        features = extracted[feature_extractor.model_input_names[0]]
+        features = features.to(device, audio_encoder.dtype)
         windows: torch.Tensor = audio_encoder(features, num_frames, float(fps))
     return windows
 
