@@ -22,7 +22,7 @@ from svp_diffusers.checkpoints.json_files import (
     read_config,
     read_model_index,
 )
-from svp_diffusers.checkpoints.precision import DTYPES, MIXED, check_precision
+from svp_diffusers.checkpoints.precision import PRECISIONS, check_precision
 from svp_diffusers.errors import CheckpointError, ConfigurationError, OutputError
 from svp_diffusers.media.output import atomic_folder, restore_folder
 from svp_diffusers.models.style_encoder_svp import StyleEncoder
@@ -240,10 +240,7 @@ def load_pipeline(folder: Path, device: torch.device, dtype: str) -> SVPTalkingH
         CheckpointError: if a weight file is missing or damaged.
     """
     check_precision(dtype)
-    dtypes = {
-        "default": torch.float32 if dtype == MIXED else DTYPES[dtype],
-        "audio_encoder": torch.float32,
-    }
+    dtypes = {"default": PRECISIONS[dtype], "audio_encoder": torch.float32}
     if dtype == "float16":
         dtypes["reference_unet"] = torch.float32
     try:

@@ -14,7 +14,8 @@ MIXED = "mixed"
 and all else in float32, as `torch.autocast` does it. On processors that compute in bfloat16 this
 is faster than weights in bfloat16, in which normalisation is slow there."""
 
-PRECISIONS = (*DTYPES, MIXED)
+PRECISIONS = {**DTYPES, MIXED: torch.float32}
+"""All that can be asked for, with the format of the weights."""
 
 
 def check_precision(precision: str | None) -> None:
