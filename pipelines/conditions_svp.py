@@ -3,10 +3,10 @@
 A checkpoint on the Hub carries this file beside its pipeline, which imports it.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 import torch
 from diffusers import AutoencoderKL, ModelMixin
@@ -34,6 +34,8 @@ logger = logging.get_logger(__name__)
 class Conditions:
     """Everything the UNet is given of one video, prepared once and read by every step."""
 
+    can_batch: ClassVar[bool] = True  # whether the UNet can be given several passes at once
+
     audio_tokens: torch.Tensor  # (frames, tokens, dim)
     style: torch.Tensor  # (style_dim,) or (frames, style_dim)
     reference_latents: torch.Tensor  # (1, channels, height, width)
@@ -58,6 +60,29 @@ class Conditions:
             "reference_features": self.reference_features if shown.portrait else None,
             "reference_latents": self.reference_latents if shown.portrait else None,
             "head_features": self.head_features if shown.portrait else None,
+            **scales,
+        }
+
+    def give_batch(
+        self, passes: Sequence[GuidancePass], scales: dict[str, float]
+    ) -> dict[str, Any]:
+        """What the UNet is given in passes that are its batch, with its attention scales.
+
+        Several are some that `batch_passes` puts together.
+        """
+        if len(passes) == 1:
+            return self.give(passes[0], scales)
+        number, tokens, head = len(passes), self.audio_tokens, self.head_features
+        nothing = torch.zeros_like(tokens)
+        return {
+            "encoder_hidden_states": torch.cat(
+                [tokens if each.audio else nothing for each in passes]
+            ),
+            "style": self.style.expand(number, *self.style.shape),
+            "style_mask": tokens.new_tensor([float(each.style) for each in passes]),
+            "reference_features": self.reference_features,
+            "reference_latents": self.reference_latents,
+            "head_features": None if head is None else head.expand(number, -1, -1, -1, -1),
             **scales,
         }
 
@@ -180,12 +205,12 @@ class ConditionsMixin:
         Raises:
             FloatingPointError: see `check_finite`.
         """
-        device = device or self._execution_device
+        device, dtype = device or self._execution_device, self.vae.dtype
         for part in latents.transpose(0, 1).split(DECODE_FRAMES):
-            part = part.to(device, self.vae.dtype)
+            part = part.to(device, dtype)
             with torch.no_grad():
                 pixels = self.vae.decode(part / self.vae.config.scaling_factor).sample
-            check_finite(pixels, "the decoded frames", self.vae.dtype)
+            check_finite(pixels, "the decoded frames", dtype)
             yield self.video_processor.denormalize(pixels)
 
     def encode_reference(

@@ -112,8 +112,9 @@ class HeadFramesMixin:
     ) -> Iterator[torch.Tensor]:
         """Generate how the head moves, (frames, 6) at a time, when it is needed.
 
-        Where their number is known, from a copy of the generator, which is moved on by what is
-        going to be drawn: what else is drawn does not depend on when the head is.
+        From a generator of its own, so that what else is drawn does not depend on when the head
+        is: where their number is known a copy, and `generator` is moved on by what is going to be
+        drawn; else one that it seeds.
         """
         assert self.head_motion is not None
         assert hear is not None
@@ -123,6 +124,9 @@ class HeadFramesMixin:
             own = torch.Generator(generator.device)
             own.set_state(generator.get_state())
             self.head_motion.skip(num_frames, fps, generator, device)
+        elif generator is not None:
+            seed = torch.randint(2**62, (1,), generator=generator, device=generator.device)
+            own = torch.Generator(generator.device).manual_seed(int(seed))
 
         def style_at(frame: int) -> torch.Tensor:
             frame = frame if num_frames is None else min(frame, num_frames - 1)
@@ -141,9 +145,13 @@ class HeadFramesMixin:
         width: int,
         scale: float,
     ) -> Iterator[torch.Tensor]:
-        """Keypoints (frames, points, 2) of poses (frames, 6), which come piece by piece."""
+        """Keypoints (frames, points, 2) of poses (frames, 6), which come piece by piece.
+
+        The first frame's are the portrait's own, and need no pose: it can be shown at once.
+        """
+        yield torch.from_numpy(keypoints[None].astype(np.float32))
         first_piece = next(poses)
         first = first_piece[:1]
-        for piece in chain([first_piece], poses):
+        for piece in chain([first_piece[1:]], poses):
             both = torch.cat([first, piece]).numpy()
             yield torch.from_numpy(drive_keypoints(keypoints, both, width, scale)[1:])

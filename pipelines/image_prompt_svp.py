@@ -4,7 +4,7 @@ A checkpoint on the Hub carries this file beside its pipeline, which imports it.
 """
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from diffusers import ModelMixin
@@ -20,6 +20,8 @@ from .images_svp import to_tensor
 @dataclass(frozen=True)
 class PromptedConditions(Conditions):
     """Conditions of a UNet whose cross-attention sees the portrait and, added to it, the audio."""
+
+    can_batch: ClassVar[bool] = False
 
     image_tokens: torch.Tensor  # (1, 1, dim)
 

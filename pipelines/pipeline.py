@@ -38,7 +38,7 @@ if not __name__.startswith("svp_diffusers."):
 from .call_svp import CallInputs, CallMixin, CallSettings, Turn, in_turn
 from .checkpoint_svp import CheckpointMixin
 from .conditions_svp import HEAD_FRAMES, Conditions, ConditionsMixin
-from .guidance_svp import GuidancePass
+from .guidance_svp import GuidancePass, batch_passes
 from .handler_svp import EndpointHandler  # noqa: F401, which a checkpoint carries by this import
 from .head_frames_svp import HeadFramesMixin
 from .head_pictures_svp import HeadPictures
@@ -256,11 +256,16 @@ class SVPTalkingHeadPipeline(
             The guided prediction, in the shape and dtype of `latents`, whatever the UNet's dtype.
         """
         prediction = torch.zeros_like(latents)
-        noisy = latents.to(self.unet.dtype)
-        for each in passes:
-            given = conditions.give(each, attention_scales)
-            predicted = self.unet(noisy, timestep, **given, return_dict=False)[0]
-            prediction = prediction + each.weight * predicted.to(latents.dtype)
+        noisy = latents.to(conditions.audio_tokens.dtype)
+        batches: list[Sequence[GuidancePass]] = [[each] for each in passes]
+        if conditions.can_batch and not self.unet.config.clip_group_norm:
+            batches = batch_passes(passes, conditions.num_frames)
+        for batch in batches:
+            given = conditions.give_batch(batch, attention_scales)
+            clips = noisy.expand(len(batch), -1, -1, -1, -1)
+            predicted = self.unet(clips, timestep, **given, return_dict=False)[0]
+            for each, own in zip(batch, predicted.to(latents.dtype).split(1), strict=True):
+                prediction = prediction + each.weight * own
         return prediction
 
     def plan_windows(

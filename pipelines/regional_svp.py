@@ -6,7 +6,7 @@ its pipeline, which imports it.
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
-from typing import Any, NamedTuple, Self
+from typing import Any, ClassVar, NamedTuple, Self
 
 import numpy as np
 import torch
@@ -40,6 +40,8 @@ class RegionalConditions(Conditions):
     The reference features are those of six pictures: portrait and two earlier frames, for the
     prediction without conditions, then again for the one with them.
     """
+
+    can_batch: ClassVar[bool] = False
 
     identity_tokens: torch.Tensor  # (2, tokens, dim): of no face, of this face
     masks: tuple[torch.Tensor, ...]  # of `make_region_masks`

@@ -220,8 +220,9 @@ class StreamMixin:
             speech.num_frames, settings.height, settings.width, generator, settings.shared_noise
         )
         noise = Tape(block.transpose(0, 1) for block in blocks)
+        noise.read(0, 1)  # live, the first frame is not to wait for it
         scheduler = copy.deepcopy(self.scheduler)
-        device = self._execution_device
+        device, dtype = self._execution_device, self.unet.dtype
         scheduler.set_timesteps(settings.num_inference_steps, device=device)
 
         done, earlier_start = 0, 0
@@ -231,7 +232,7 @@ class StreamMixin:
             start = done if independent else max(0, stop - settings.context_length)
             speech.drop(start)
             noise.drop(start)
-            tokens = speech.tokens.read(start, stop).to(self.unet.dtype)
+            tokens = speech.tokens.read(start, stop).to(dtype)
             conditions = Conditions(
                 *(tokens, styles(start, stop), encoded.latents, encoded.features),
                 heads(start, stop),
@@ -280,7 +281,9 @@ class StreamMixin:
             stepped = self.denoise_step(
                 scheduler, step, trajectory[-1], conditions, settings, generator
             )
-            check_finite(stepped, f"the latents of step {step + 1}", self.unet.dtype)
+            check_finite(
+                stepped, f"the latents of step {step + 1}", conditions.audio_tokens.dtype
+            )
             if held:
                 shown = held[step + 1]
                 stepped = torch.cat([shown, stepped[:, shown.shape[1] :]], dim=1)

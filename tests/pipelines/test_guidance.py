@@ -1,5 +1,6 @@
 """Guidance: what each prediction of a step is shown, and how the predictions are weighed."""
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -7,8 +8,10 @@ import torch
 
 from svp_diffusers.pipelines.conditions_svp import Conditions
 from svp_diffusers.pipelines.guidance_svp import (
+    BATCHED_FRAMES,
     GUIDANCE_DIM,
     GuidancePass,
+    batch_passes,
     embed_guidance,
     plan_distilled_guidance,
     plan_guidance,
@@ -99,6 +102,26 @@ def test_each_condition_is_amplified_by_its_scale(tiny_pipeline: SVPTalkingHeadP
         nothing + 3.5 * (portrait - nothing) + 2.0 * (heard - portrait) + 1.5 * (styled - heard)
     )
     torch.testing.assert_close(guided, expected, atol=1e-5, rtol=1e-5)
+
+
+def test_few_frames_are_predicted_in_all_passes_at_once(
+    tiny_pipeline: SVPTalkingHeadPipeline,
+) -> None:
+    passes = plan_guidance(1.0, 2.0, 1.5)
+    guided, given, _ = watch(tiny_pipeline, passes)
+    alone = [watch(tiny_pipeline, [replace(each, weight=1.0)])[0] for each in passes]
+    assert len(given) == 1
+    assert (alone[0] - alone[1]).abs().max() > 1e-3
+    assert (alone[1] - alone[2]).abs().max() > 1e-3
+    expected = sum(each.weight * own for each, own in zip(passes, alone, strict=True))
+    torch.testing.assert_close(guided, expected, atol=1e-5, rtol=1e-5)
+
+
+def test_many_frames_are_predicted_pass_by_pass() -> None:
+    passes = plan_guidance(1.0, 2.0, 2.0)
+    most = BATCHED_FRAMES // len(passes)
+    assert batch_passes(passes, most) == [passes]
+    assert batch_passes(passes, most + 1) == [[each] for each in passes]
 
 
 def test_style_may_be_guided_alone() -> None:
