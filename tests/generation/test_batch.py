@@ -207,6 +207,23 @@ def test_what_a_killed_batch_finished_is_moved_and_the_rest_deleted(
     assert not (out / ".work").exists()
 
 
+def test_a_batch_reports_while_it_is_at_work(
+    files: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("svp_diffusers.generation.batch.run.REPORT_SECONDS", 0.0)
+    folder = tmp_path / "out"
+    seen: list[int] = []
+
+    def end(jobs: Sequence[Job]) -> Iterator[Outcome]:
+        for job in jobs:
+            yield job.end(KEPT)
+            seen.append(len(read_report(folder)))
+
+    lines = [line(files, f"{number}.mp4") for number in range(3)]
+    make_batch(write_manifest(tmp_path / "m.jsonl", [*lines, "{}"]), folder, end)
+    assert seen == [2, 3, 4]
+
+
 def test_warnings_are_notes(files: Path, tmp_path: Path) -> None:
     boxed = line(files, "a.mp4", detect_face=True, bbox=[10, 10, 90, 90])
     (outcome,) = make_batch(write_manifest(tmp_path / "m.jsonl", [boxed]), tmp_path, here)

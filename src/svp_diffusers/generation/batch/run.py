@@ -1,15 +1,20 @@
 """A whole batch: its lines shared by workers, resumable after any interruption."""
 
 import shutil
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
 
+from svp_diffusers.errors import OutputError
 from svp_diffusers.generation.batch.lines import Line, read_lines
 from svp_diffusers.generation.batch.report import FAILED, Outcome, write_report
 from svp_diffusers.generation.batch.worker import WORK_NAME, Job, move_files
 from svp_diffusers.media.locking import WORK_PATIENCE_SECONDS, hold
 from svp_diffusers.media.output import check_output
+
+REPORT_SECONDS = 10.0
+"""Between two reports of a batch that is at work (our choice)."""
 
 Execute = Callable[[Sequence[Job]], Iterator[Outcome]]
 """Makes all jobs, and yields what became of each as soon as it is known."""
@@ -22,6 +27,9 @@ def make_batch(
     on_outcome: Callable[[Sequence[Outcome], int], None] = lambda outcomes, total: None,
 ) -> list[Outcome]:
     """Make the videos of a manifest, and `report.csv`, which has a row for each line.
+
+    While the batch is at work, the report has the lines that are done, `REPORT_SECONDS` old at most
+    whenever one is: a batch that is killed leaves it.
 
     A video is written in a hidden folder and moved to its place when it is complete. Called again
     after an interruption, videos that are there with a manifest of the same request, the same
@@ -53,8 +61,13 @@ def make_batch(
             key=lambda job: (job.request.model or "", job.request.dtype or "")
         )  # a model once
         on_outcome(outcomes, len(lines))
+        reported = time.monotonic()
         for outcome in execute(jobs):
             outcomes.append(outcome)
+            if time.monotonic() - reported >= REPORT_SECONDS:
+                with suppress(OutputError):  # the last one says what is wrong
+                    write_report(outcomes, folder)
+                reported = time.monotonic()
             on_outcome(outcomes, len(lines))
         write_report(outcomes, folder)
         shutil.rmtree(folder / WORK_NAME, ignore_errors=True)
