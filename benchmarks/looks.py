@@ -21,7 +21,7 @@ from svp_diffusers.data.loader import ClipDataset
 from svp_diffusers.measures.pictures import measure_psnr
 from svp_diffusers.media.landmarks import load_face_landmarker
 from svp_diffusers.models.face_landmarker_svp import FaceLandmarker
-from svp_diffusers.pipelines.head_pictures_svp import draw_keypoints
+from svp_diffusers.pipelines.head_pictures_svp import DrawnKeypoints
 from svp_diffusers.pipelines.pipeline_svp_talking_head import SVPTalkingHeadPipeline
 from svp_diffusers.talkers.subject import LOOKS
 
@@ -44,6 +44,7 @@ def main() -> None:
     parser.add_argument("data", help="dataset of both looks, `svp data synth --look mixed`")
     parser.add_argument("--model", help="checkpoint; default: svp-tiny")
     parser.add_argument("--clips", type=int, default=10, help="of each look")
+    parser.add_argument("--plain", action="store_true", help="without the portrait's detail")
     arguments = parser.parse_args()
     folder = find_checkpoint(arguments.model)
     pipeline = load_pipeline(folder, torch.device("cpu"), "float32")
@@ -58,7 +59,8 @@ def main() -> None:
             if len(rows) == arguments.clips:
                 break
             if clips.entries[entry].header["metadata"].get("look", "drawn") == look:
-                rows.append(measure(pipeline, landmarker, clips[entry].decode()))
+                clip = clips[entry].decode()
+                rows.append(measure(pipeline, landmarker, clip, 0 if arguments.plain else 1))
         others = [
             compare(a.made.opening, b.true.opening)
             for i, a in enumerate(rows)
@@ -79,7 +81,12 @@ def main() -> None:
 
 
 @torch.no_grad()
-def measure(pipeline: SVPTalkingHeadPipeline, landmarker: FaceLandmarker, clip: ClipSample) -> Row:
+def measure(
+    pipeline: SVPTalkingHeadPipeline,
+    landmarker: FaceLandmarker,
+    clip: ClipSample,
+    detail_scale: int,
+) -> Row:
     """Make a clip again and compare."""
     assert clip.frames is not None
     assert clip.reference is not None
@@ -90,7 +97,8 @@ def measure(pipeline: SVPTalkingHeadPipeline, landmarker: FaceLandmarker, clip: 
         clip.reference,
         clip.waveform,
         style.mean,
-        head_keypoints=draw_keypoints(clip.head_keypoints, height, width),
+        head_keypoints=DrawnKeypoints(clip.head_keypoints, height, width),
+        detail_scale=detail_scale,
         fps=clip.fps,
         generator=torch.Generator().manual_seed(0),
         output_type="np",

@@ -17,6 +17,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from PIL import Image
+from torch.nn import functional as F
 
 from svp_diffusers.checkpoints.loading import find_checkpoint, load_pipeline
 from svp_diffusers.measures.correlation import correlate
@@ -158,19 +159,22 @@ def show(
 ) -> NDArray[np.uint8]:
     """Print a row, write the video, and give a strip of the sheet: portrait, VAE's, video."""
     height, width = frames[0].shape[:2]
+    generated = pipeline.unet.config.sample_size * pipeline.vae_scale_factor
     name = picture.parent.name if picture.stem == "reference" else picture.stem
-    portrait, _ = pipeline.find_head(Image.open(picture).convert("RGB"), height, width)
-    pixels = pipeline.prepare_image(portrait, height, width)
-    latents = pipeline.encode_image(portrait, height, width)
-    decoded = next(pipeline.decode_latents(latents[0][:, None]))[0]
-    shown = to_picture(pixels[0].float() / 2 + 0.5), to_picture(decoded)
+    scale = max(1, pipeline.config.detail_scale)
+    opened = Image.open(picture).convert("RGB")
+    portrait, _ = pipeline.find_head(opened, generated, generated, scale)
+    decoded = pipeline.reconstruct_portrait(pipeline.encode_image(portrait, generated, generated))
+    enlarged = F.interpolate(decoded[None], (height, width), mode="bicubic")[0]
+    shown = np.asarray(portrait.resize((width, height))), to_picture(enlarged)
     face = next(track_landmarks([shown[0]], landmarker))
     eyes_psnr = float("nan")
     if face is not None:
         eyes = locate_eyes(face.head_keypoints(), height, width)[0, 0].numpy()
         eyes_psnr = measure_psnr(frames[0][eyes], shown[0][eyes], 255)
     print(
-        f"| {name} | {measure_psnr(shown[1], shown[0], 255):.1f} | {eyes_psnr:.1f} | {figures} |",
+        f"| {name} | {pipeline.measure_portrait(portrait, decoded):.1f} | {eyes_psnr:.1f} "
+        f"| {figures} |",
         flush=True,
     )
     write_video(output / f"{name}.mp4", frames, FPS, Recording(sound[None], 16_000, name))

@@ -15,11 +15,11 @@ MILLISECONDS = 40 * STEP
 
 
 def make_pictures(video: Path, folder: Path) -> None:
-    """Write demo.gif (twice as large), demo_styles.gif and demo_samples.png."""
+    """Write demo.gif, demo_styles.gif (smaller than the video) and demo_samples.png."""
     styles = video.with_stem(f"{video.stem}_styles")
-    for source, name, scale in ((video, "demo.gif", 2), (styles, "demo_styles.gif", 1)):
+    for source, name, scale in ((video, "demo.gif", 1.0), (styles, "demo_styles.gif", 0.75)):
         pictures = [Image.fromarray(frame) for frame in list(read_frames(source))[::STEP]]
-        size = (scale * pictures[0].width, scale * pictures[0].height)
+        size = (round(scale * pictures[0].width), round(scale * pictures[0].height))
         first, *rest = (
             picture.resize(size, Image.Resampling.LANCZOS).quantize(128) for picture in pictures
         )

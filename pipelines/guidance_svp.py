@@ -83,9 +83,7 @@ def plan_distilled_guidance(
     return [GuidancePass(1.0, True, True, True, scales)]
 
 
-def batch_passes(
-    passes: Sequence[GuidancePass], num_frames: int
-) -> list[Sequence[GuidancePass]]:
+def batch_passes(passes: Sequence[GuidancePass], num_frames: int) -> list[Sequence[GuidancePass]]:
     """Put the passes of a window of few frames together, which all show the portrait.
 
     Args:

@@ -5,6 +5,7 @@ A checkpoint on the Hub carries this file beside its pipeline, which imports it.
 
 from collections.abc import Callable, Iterator
 from itertools import chain
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -12,13 +13,28 @@ from diffusers import ModelMixin
 from numpy.typing import NDArray
 
 from .call_svp import CallSettings
-from .head_pictures_svp import DrawnKeypoints
+from .head_pictures_svp import DrawnKeypoints, HeadPictures
 from .head_pose_svp import HeadMotion, drive_keypoints, find_head
 from .head_svp import Head
 from .speech_frames_svp import Tape
 
 Hear = Callable[[torch.Tensor], torch.Tensor]
 ReadStyles = Callable[[int, int], torch.Tensor]
+
+
+class ShownHead(NamedTuple):
+    """The head in some frames.
+
+    Attributes:
+        features: of the head guider, (1, channels, frames, h, w), or of one frame for a still head.
+        keypoints: (frames, 8, 2) in pixels, of a head that moves.
+    """
+
+    features: torch.Tensor | None
+    keypoints: torch.Tensor | None
+
+
+ReadHead = Callable[[int, int], ShownHead]
 
 
 class HeadFramesMixin:
@@ -39,23 +55,28 @@ class HeadFramesMixin:
         styles: ReadStyles,
         settings: CallSettings,
         generator: torch.Generator | None,
-    ) -> Callable[[int, int], torch.Tensor | None]:
-        """Give the head features (1, channels, frames, h, w) of some frames, or of a still head.
+    ) -> ReadHead:
+        """Give the head of some frames, by the first and the one after the last.
 
         The arguments are those of `move_head`; no motion shows the head as it is.
         """
         pictures = head.pictures
         if motion is not None:
-            return self.move_head(
+            move = self.move_head(
                 head, motion, scale, hear, num_frames, styles, settings, generator
             )
+            return lambda start, stop: ShownHead(*move(start, stop))
         if pictures is None:
-            return lambda start, stop: None
+            return lambda start, stop: ShownHead(None, None)
         if len(pictures) == 1:
             still = self.encode_heads(pictures)
-            return lambda start, stop: still
+            return lambda start, stop: ShownHead(still, None)
         device = self._execution_device
-        return lambda start, stop: self.encode_head(pictures, start, stop, device)
+        places = read_places(pictures)
+        return lambda start, stop: ShownHead(
+            self.encode_head(pictures, start, stop, device),
+            None if places is None else places[start:stop],
+        )
 
     def move_head(
         self,
@@ -67,8 +88,8 @@ class HeadFramesMixin:
         styles: ReadStyles,
         settings: CallSettings,
         generator: torch.Generator | None,
-    ) -> Callable[[int, int], torch.Tensor]:
-        """Give the features (1, channels, frames, h, w) of a moving head, of frames in their order.
+    ) -> Callable[[int, int], tuple[torch.Tensor, torch.Tensor]]:
+        """Give features and keypoints of a moving head, see `ShownHead`, of frames in their order.
 
         Args:
             head: whose keypoints are known: it moves from where it is in the portrait on.
@@ -92,12 +113,13 @@ class HeadFramesMixin:
             self._execution_device,
         )
 
-        def read(start: int, stop: int) -> torch.Tensor:
+        def read(start: int, stop: int) -> tuple[torch.Tensor, torch.Tensor]:
             driven.drop(start)
+            places = driven.read(start, stop)
             # The first picture of all is the portrait's own.
-            shown = np.concatenate([keypoints[None], driven.read(start, stop).numpy()])
+            shown = np.concatenate([keypoints[None], places.numpy()])
             drawn = DrawnKeypoints(shown, settings.height, settings.width)
-            return self.encode_head(drawn, 1, 1 + stop - start, device)
+            return self.encode_head(drawn, 1, 1 + stop - start, device), places
 
         return read
 
@@ -155,3 +177,11 @@ class HeadFramesMixin:
         for piece in chain([first_piece[1:]], poses):
             both = torch.cat([first, piece]).numpy()
             yield torch.from_numpy(drive_keypoints(keypoints, both, width, scale)[1:])
+
+
+def read_places(pictures: HeadPictures | None) -> torch.Tensor | None:
+    """Keypoints (frames, 8, 2) of pictures that are drawn of 8 in each of several frames."""
+    if not isinstance(pictures, DrawnKeypoints) or len(pictures) < 2:
+        return None
+    places = torch.as_tensor(np.asarray(pictures.keypoints, np.float32))
+    return places if places.shape[1] == 8 else None

@@ -144,6 +144,7 @@ class HeadMixin:
         find_face: bool,
         height: int,
         width: int,
+        detail_scale: int = 0,
     ) -> tuple[list[Image.Image], list[Head]]:
         """What a call shows of the heads, or where they are found; what is left of portraits."""
         if head_keypoints is not None:
@@ -154,7 +155,10 @@ class HeadMixin:
                 Head(draw_keypoints(each[None], height, width), each) for each in points
             ]
         if find_face and self.can_find_heads:
-            found = [self.find_head(portrait, height, width) for portrait in portraits]
+            found = [
+                self.find_head(portrait, height, width, max(1, detail_scale))
+                for portrait in portraits
+            ]
             return [portrait for portrait, _ in found], [head for _, head in found]
         return portraits, [Head(self.draw_default_head(height, width))] * len(portraits)
 
@@ -181,7 +185,9 @@ class HeadMixin:
             return None
         return "generated"
 
-    def find_head(self, image: Image.Image, height: int, width: int) -> tuple[Image.Image, Head]:
+    def find_head(
+        self, image: Image.Image, height: int, width: int, scale: int = 1
+    ) -> tuple[Image.Image, Head]:
         """Find the largest face of the portrait, and draw what the head guider takes of its head.
 
         Args:
@@ -189,18 +195,19 @@ class HeadMixin:
                 far as it reaches.
             height: of the video.
             width: of the video.
+            scale: how many times as large the portrait that is left is to be.
 
         Returns:
             The portrait that is left, and its head, the picture of which is that of its keypoints,
-            or of its face's place.
+            or of its face's place, in pixels of the video.
 
         Raises:
             ValueError: if no face is found.
         """
         box, points = self._locate_head(to_tensor(image))
         side = max(height, width)
-        crop = crop_around_face(image, box, side)
-        image, points = crop.image, crop.map_points(points)
+        crop = crop_around_face(image, box, scale * side)
+        image, points = crop.image, crop.map_points(points) / scale
         points -= np.array([side - width, side - height]) / 2  # `prepare_image` cuts it so
         if self.head_guider.config.keypoint_layout == "face":
             place = (points / (width, height)).ravel().tolist()

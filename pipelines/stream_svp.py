@@ -20,6 +20,8 @@ from transformers import PreTrainedModel
 
 from .call_svp import CallSettings
 from .conditions_svp import Conditions
+from .detail_svp import VideoDetail
+from .head_frames_svp import ReadHead
 from .head_pictures_svp import HeadPictures
 from .head_pose_svp import HeadMotion
 from .images_svp import Portrait, read_portrait
@@ -42,11 +44,13 @@ class FinishedFrames:
             height, width) in [0, 1], or latents (channels, frames, height, width), by
             `output_type`.
         styles: the style vector (style_dim,) or vectors (frames, style_dim) they were made with.
+        detail: of the portrait, for `decode_latents`, where `frames` are latents.
     """
 
     first_frame: int
     frames: Any
     styles: torch.Tensor
+    detail: VideoDetail | None = None
 
 
 class StreamMixin:
@@ -59,7 +63,7 @@ class StreamMixin:
     image_encoder: PreTrainedModel | None
     fill_settings: Callable[..., CallSettings]
     open_speech: Callable[..., SpeechFrames]
-    prepare_heads: Callable[..., Callable[[int, int], torch.Tensor | None]]
+    prepare_heads: Callable[..., ReadHead]
     check_inputs: Callable[..., None]
     check_heads: Callable[..., None]
     check_head_keypoints: Callable[..., None]
@@ -105,6 +109,7 @@ class StreamMixin:
         context_length: int | None = None,
         context_overlap: int | None = None,
         shared_noise: float | None = None,
+        detail_scale: int | None = None,
         generator: torch.Generator | None = None,
         sampling_rate: int = 16000,
         output_type: str = "pil",
@@ -150,7 +155,8 @@ class StreamMixin:
             *(height, width, fps, num_inference_steps),
             (guidance_scale, audio_guidance_scale, style_guidance_scale),
             (reference_attention_scale, audio_attention_scale, style_attention_scale),
-            *(shared_noise, context_length, context_overlap, cross_attention_kwargs),
+            *(shared_noise, context_length, context_overlap, detail_scale),
+            cross_attention_kwargs,
         )
         self.check_inputs(
             *([image], [audio], settings, style_temperature, 1, sampling_rate, generator),
@@ -233,9 +239,16 @@ class StreamMixin:
             speech.drop(start)
             noise.drop(start)
             tokens = speech.tokens.read(start, stop).to(dtype)
+            shown = heads(start, stop)
+            detail = None
+            if encoded.detail is not None:
+                places = shown.keypoints
+                detail = VideoDetail(
+                    encoded.detail, None if places is None else places[done - start :]
+                )
             conditions = Conditions(
                 *(tokens, styles(start, stop), encoded.latents, encoded.features),
-                heads(start, stop),
+                shown.features,
             )
             initial = noise.read(start, stop).transpose(0, 1) * scheduler.init_noise_sigma
             held = [each[:, start - earlier_start :] for each in earlier]
@@ -246,8 +259,8 @@ class StreamMixin:
             style_vectors = conditions.style
             if style_vectors.ndim == 2:
                 style_vectors = style_vectors[done - start :]
-            shown = self._to_output(finished, output_type, device)
-            yield FinishedFrames(done, shown, style_vectors)
+            frames = self._to_output(finished, output_type, detail, device)
+            yield FinishedFrames(done, frames, style_vectors, detail)
             if not independent:
                 earlier, earlier_start = trajectory, start
             done = stop
@@ -281,9 +294,7 @@ class StreamMixin:
             stepped = self.denoise_step(
                 scheduler, step, trajectory[-1], conditions, settings, generator
             )
-            check_finite(
-                stepped, f"the latents of step {step + 1}", conditions.audio_tokens.dtype
-            )
+            check_finite(stepped, f"the latents of step {step + 1}", conditions.audio_tokens.dtype)
             if held:
                 shown = held[step + 1]
                 stepped = torch.cat([shown, stepped[:, shown.shape[1] :]], dim=1)

@@ -25,6 +25,7 @@ from svp_diffusers.evaluation.talking_head.report import write_report
 from svp_diffusers.evaluation.talking_head.table import Aim, Row, format_table
 from svp_diffusers.measures.intervals import Estimate
 from svp_diffusers.pipelines.guidance_svp import plan_guidance
+from svp_diffusers.pipelines.output_svp import SVPTalkingHeadPipelineOutput
 from svp_diffusers.pipelines.pipeline_svp_talking_head import SVPTalkingHeadPipeline
 
 from .painted import EMOTIONS, Painter, square_reader, write_dataset
@@ -202,13 +203,13 @@ def test_the_time_without_guidance_is_measured_without_it(
 
         def set_progress_bar_config(self, **options: Any) -> None: ...
 
-        def __call__(self, **options: Any) -> tuple[list[torch.Tensor], None]:
+        def __call__(self, **options: Any) -> SVPTalkingHeadPipelineOutput:
             names = ("guidance_scale", "audio_guidance_scale", "style_guidance_scale")
             scales = self.fill_guidance_scales(*(options.get(name) for name in names))
             calls.append({**options, "passes": len(plan_guidance(*scales))})
-            return [torch.zeros(1)], None
+            return SVPTalkingHeadPipelineOutput(frames=[torch.zeros(1)], styles=[], details=[None])
 
-        def decode_latents(self, latents: torch.Tensor) -> Iterator[torch.Tensor]:
+        def decode_latents(self, latents: torch.Tensor, detail: None) -> Iterator[torch.Tensor]:
             yield latents
 
     monkeypatch.setattr(cost, "load_pipeline", lambda *arguments: Pipeline())

@@ -23,7 +23,7 @@ from svp_diffusers.checkpoints.precision import select_precision
 from svp_diffusers.errors import ConfigurationError
 from svp_diffusers.generation.checks import check_guidance
 from svp_diffusers.generation.generate import generate_video
-from svp_diffusers.generation.preparation import fill_context
+from svp_diffusers.generation.preparation import fill_call
 from svp_diffusers.generation.request import GenerationRequest
 from svp_diffusers.media.faces import Face
 from svp_diffusers.media.manifest import get_manifest_path, hash_file
@@ -185,11 +185,22 @@ def test_all_that_is_asked_for_reaches_the_pipeline(
 
 def test_what_is_not_asked_for_is_the_checkpoints_and_what_is_stays() -> None:
     blank = GenerationRequest(Path("a.png"), Path("a.wav"), Path("v.mp4"))
-    defaults = CallDefaults(fps=Fraction(25), context_length=24, context_overlap=4)
-    filled = fill_context(blank, defaults)
-    assert (filled.context_length, filled.context_overlap) == (24, 4)
-    filled = fill_context(replace(blank, context_length=12, context_overlap=0), defaults)
-    assert (filled.context_length, filled.context_overlap) == (12, 0)
+    defaults = CallDefaults(fps=Fraction(25), context_length=24, context_overlap=4, detail_scale=2)
+    filled = fill_call(blank, defaults)
+    assert (filled.context_length, filled.context_overlap, filled.detail_scale) == (24, 4, 2)
+    asked = replace(blank, context_length=12, context_overlap=0, detail_scale=0)
+    filled = fill_call(asked, defaults)
+    assert (filled.context_length, filled.context_overlap, filled.detail_scale) == (12, 0, 0)
+
+
+def test_a_video_is_as_many_times_as_large_as_its_detail(files: Path, tmp_path: Path) -> None:
+    generate_video(request(files, tmp_path / "v.mp4", detail_scale=3))
+    assert_fits(tmp_path / "v.mp4", 0.4, Fraction(25), 192)
+    manifest = json.loads(get_manifest_path(tmp_path / "v.mp4").read_text())
+    arguments = manifest["arguments"]
+    assert (arguments["size"], arguments["detail_scale"]) == (64, 3)
+    with pytest.raises(ConfigurationError, match="from 0 to 8 where 64 pixels are generated"):
+        generate_video(request(files, tmp_path / "w.mp4", detail_scale=9))
 
 
 def test_guidance_that_was_not_distilled_is_refused_before_weights_are_loaded() -> None:
@@ -315,7 +326,7 @@ def test_on_the_command_line(files: Path, tmp_path: Path) -> None:
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert "unlike those" in done.stderr  # svp-tiny knows no portraits of noise
-    assert_fits(video, 0.4, Fraction(25), 128)
+    assert_fits(video, 0.4, Fraction(25), 256)
 
 
 def test_killed_while_writing_it_leaves_no_video(files: Path, tmp_path: Path) -> None:

@@ -115,11 +115,11 @@ def test_a_failure_half_way_leaves_nothing(
     decode = SVPTalkingHeadPipeline.decode_latents
     decoded: list[int] = []
 
-    def fail(self: SVPTalkingHeadPipeline, latents: torch.Tensor) -> Any:
+    def fail(self: SVPTalkingHeadPipeline, latents: torch.Tensor, *detail: Any) -> Any:
         decoded.append(latents.shape[1])
         if len(decoded) == 2:
             raise FloatingPointError("NaN in the second piece")
-        return decode(self, latents)
+        return decode(self, latents, *detail)
 
     monkeypatch.setattr(SVPTalkingHeadPipeline, "decode_latents", fail)
     with pytest.raises(CheckpointError, match="the second piece"):

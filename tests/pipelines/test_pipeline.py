@@ -119,7 +119,7 @@ def test_a_portrait_that_the_vae_cannot_give_back_is_warned_of(
 ) -> None:
     with torch.no_grad():
         latents = tiny_pipeline.encode_image(PORTRAIT, SIZE, SIZE)
-        psnr = tiny_pipeline.measure_portrait(PORTRAIT, latents, SIZE, SIZE)
+        psnr = tiny_pipeline.measure_portrait(PORTRAIT, tiny_pipeline.reconstruct_portrait(latents))
         decoded = tiny_pipeline.vae.decode(latents / tiny_pipeline.vae.config.scaling_factor)
     given_back = (decoded.sample[0] / 2 + 0.5).clamp(0, 1)
     error = (given_back - PORTRAIT).square().mean().item()

@@ -158,11 +158,13 @@ class CallDefaults:
         fps: frames a second.
         context_length: frames denoised together.
         context_overlap: frames that windows share.
+        detail_scale: how many times as large frames are, with the portrait's detail; 0 is without.
     """
 
     fps: Fraction
     context_length: int
     context_overlap: int
+    detail_scale: int
 
 
 def read_call_defaults(folder: Path) -> CallDefaults:
@@ -181,6 +183,7 @@ def read_call_defaults(folder: Path) -> CallDefaults:
         fps=Fraction(values["fps"]).limit_denominator(1001),
         context_length=int(values["context_length"]),
         context_overlap=int(values["context_overlap"]),
+        detail_scale=int(values["detail_scale"]),
     )
 
 

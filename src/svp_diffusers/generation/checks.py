@@ -10,9 +10,12 @@ from svp_diffusers.generation.request import HEAD_KEYPOINTS_FPS, GenerationReque
 from svp_diffusers.media.input import check_input
 from svp_diffusers.media.manifest import get_manifest_path
 from svp_diffusers.media.output import check_output
+from svp_diffusers.pipelines.detail_svp import MOST_DETAIL
 from svp_diffusers.pipelines.head_pose_svp import HEAD_MOTIONS
 from svp_diffusers.pipelines.numbers_svp import MOST_SCALE, MOST_SEED, MOST_STEPS
 
+MOST_SIDE = 4096
+"""Of a video in pixels: what players of H.264 take (our choice)."""
 MOST_STYLES = 100
 """Performances of a line (our choice): they are all in memory before the first is written."""
 
@@ -166,7 +169,7 @@ def check_guidance(request: GenerationRequest, unet: Mapping[str, Any]) -> None:
 
 
 def choose_size(request: GenerationRequest, sample_size: int, longest: int) -> int:
-    """Give the side of the video in pixels, and check it and the context against the checkpoint.
+    """Give the side of what is generated in pixels; check it and the context for a checkpoint.
 
     Args:
         request: what to make.
@@ -191,5 +194,11 @@ def choose_size(request: GenerationRequest, sample_size: int, longest: int) -> i
     if size % 8 or not 64 <= size <= 2048:
         raise ConfigurationError(
             f"--size must be a multiple of 8 from 64 to 2048 pixels; got {size}."
+        )
+    scale = request.detail_scale or 0
+    if not 0 <= scale <= MOST_DETAIL or scale * size > MOST_SIDE:
+        raise ConfigurationError(
+            f"--detail-scale must be from 0 to {min(MOST_DETAIL, MOST_SIDE // size)} where {size} "
+            f"pixels are generated; got {scale}."
         )
     return size

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from itertools import chain, count
+from itertools import chain, count, starmap
 from pathlib import Path
 from typing import Any
 
@@ -20,13 +20,14 @@ from svp_diffusers.generation.portrait import Portrait
 from svp_diffusers.generation.preparation import PreparedVideo, prepare_video
 from svp_diffusers.generation.provenance import describe_run, hash_checkpoint
 from svp_diffusers.generation.request import GenerationRequest
-from svp_diffusers.generation.streaming import stream_latents
+from svp_diffusers.generation.streaming import Performed, stream_performance
 from svp_diffusers.generation.styles import load_styles
 from svp_diffusers.generation.whole_picture import paste_videos
 from svp_diffusers.media.faces import FaceDetector
 from svp_diffusers.media.locking import WORK_PATIENCE_SECONDS, hold
 from svp_diffusers.media.manifest import Provenance
 from svp_diffusers.pipelines.head_svp import Head
+from svp_diffusers.pipelines.output_svp import SVPTalkingHeadPipelineOutput
 from svp_diffusers.pipelines.pipeline_svp_talking_head import SVPTalkingHeadPipeline
 from svp_diffusers.pipelines.style_schedule_svp import Style
 
@@ -121,24 +122,24 @@ def perform(
     request: GenerationRequest,
     style: Style,
     on_progress: Progress,
-) -> list[Iterable[torch.Tensor]]:
-    """The latents (channels, frames, h, w) of every performance, piece by piece."""
+) -> list[Iterable[Performed]]:
+    """Every performance, piece by piece."""
     generator = torch.Generator().manual_seed(request.seed)
     if prepared.streamed:
         arguments = call_arguments(prepared, request, 0, style, generator)
-        return [stream_latents(pipeline, prepared.voices.heard, arguments)]
-    performances: list[Iterable[torch.Tensor]] = []
+        return [stream_performance(pipeline, prepared.voices.heard, arguments)]
+    performances: list[Iterable[Performed]] = []
     for number, voice in enumerate(prepared.voices.spoken):
-        latents, _ = pipeline(
+        made = pipeline(
             audio=voice.samples,
             **call_arguments(prepared, request, number, style, generator),
             face_embedding=prepared.face_embedding,
             sampling_rate=voice.sampling_rate,
             num_videos_per_style=request.num_styles,
-            return_dict=False,
             callback_on_step_end=_report_steps(on_progress),
         )
-        performances += [[each] for each in latents]
+        assert isinstance(made, SVPTalkingHeadPipelineOutput)
+        performances += [[Performed(*each)] for each in zip(made.frames, made.details, strict=True)]
     return performances
 
 
@@ -172,6 +173,7 @@ def call_arguments(
         "style_temperature": request.style_temperature,
         "context_length": request.context_length,
         "context_overlap": request.context_overlap,
+        "detail_scale": request.detail_scale,
         "generator": generator,
         "output_type": "latent",
     }
@@ -224,7 +226,7 @@ def fill_head_motion(
 def write_outputs(
     prepared: PreparedVideo,
     pipeline: SVPTalkingHeadPipeline,
-    performances: Sequence[Iterable[torch.Tensor]],
+    performances: Sequence[Iterable[Performed]],
     provenance: Provenance,
     on_progress: Progress,
     show: Show,
@@ -234,7 +236,7 @@ def write_outputs(
     Videos are put back into the picture if they are to be, else set side by side.
 
     Args:
-        performances: of each, the latents (channels, frames, h, w) piece by piece.
+        performances: each piece by piece.
     """
     outputs, heard, fps = prepared.outputs, prepared.voices.heard, prepared.fps
     groups = [performances]
@@ -260,17 +262,17 @@ def write_outputs(
 
 
 def decode_side_by_side(
-    pipeline: SVPTalkingHeadPipeline, videos: Sequence[Iterable[torch.Tensor]]
+    pipeline: SVPTalkingHeadPipeline, videos: Sequence[Iterable[Performed]]
 ) -> Iterator[NDArray[np.uint8]]:
     """Decode videos of one length into one beside the other.
 
     Args:
-        videos: of each, the latents (channels, frames, h, w) piece by piece, cut alike.
+        videos: each piece by piece, cut alike, of one size.
 
     Yields:
         Frames (height, videos * width, 3), a few of them in memory at a time.
     """
-    decoded = (chain.from_iterable(map(pipeline.decode_latents, video)) for video in videos)
+    decoded = (chain.from_iterable(starmap(pipeline.decode_latents, video)) for video in videos)
     for parts in zip(*decoded, strict=True):
         joined = torch.cat([part.float().cpu() for part in parts], dim=3)
         yield from (joined * 255).round().to(torch.uint8).permute(0, 2, 3, 1).numpy()

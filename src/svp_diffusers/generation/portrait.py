@@ -39,8 +39,9 @@ class Portrait:
     """The picture that the pipeline sees, and where the head's keypoints are in it.
 
     Attributes:
-        crop: the cut, (size, size) RGB, and where it lies in the whole picture.
-        keypoints: (points, 2) in pixels of the cut, or None if they are not known.
+        crop: the cut, RGB, (size, size) or as many times as large as the video's detail is, and
+            where it lies in the whole picture.
+        keypoints: (points, 2) in pixels of what is generated, or None if they are not known.
         face: left, top, right, bottom of the face's box as shares of the cut, where it is known.
         box: the same in pixels of the whole picture, (4,).
         others: boxes of the other faces that were found in the picture.
@@ -70,7 +71,7 @@ def prepare_portraits(
         faces: their numbers, 0 being the largest; None is the largest, with a warning if there are
             others.
         picture: RGB.
-        size: of the portraits in pixels.
+        size: of what is generated in pixels.
         layout: of the keypoints that the checkpoint takes.
         detector: of faces.
 
@@ -78,8 +79,9 @@ def prepare_portraits(
         FaceError: if there is no face, not that one, or its box or keypoints do not fit.
     """
     given = read_portrait_keypoints(request, picture, layout)
+    scale = max(1, request.detail_scale or 0)
     if layout == "pose":  # which shows where everything is
-        return [Portrait(*cut_middle(picture, size, None))]
+        return [Portrait(*cut_middle(picture, size, None, scale))]
     if request.bbox is not None:
         found = [find_in_box(face_from_bbox(request.bbox, *picture.size), picture, detector)]
         chosen = found
@@ -93,15 +95,16 @@ def prepare_portraits(
             )
         chosen = [select_face(found, number) for number in faces]
     else:
-        return [Portrait(*cut_middle(picture, size, given))]
+        return [Portrait(*cut_middle(picture, size, given, scale))]
     portraits = []
     for face in chosen:
         for problem in describe_face(face, *picture.size):
             warnings.warn(f"the face in {request.image.name} {problem}", stacklevel=2)
-        crop = crop_around_face(picture, face.bbox, size)
-        corners = tuple(map(float, crop.map_points(face.bbox.reshape(2, 2)).flatten() / size))
+        crop = crop_around_face(picture, face.bbox, scale * size)
+        box = crop.map_points(face.bbox.reshape(2, 2)).flatten() / crop.image.width
+        corners = tuple(map(float, box))
         keypoints = face.get_keypoints(layout) if given is None and layout in POINTS else given
-        placed = None if keypoints is None else crop.map_points(keypoints)
+        placed = None if keypoints is None else crop.map_points(keypoints) / np.float32(scale)
         others = tuple(each.bbox for each in found if each is not face)
         portraits.append(Portrait(crop, placed, corners, face.bbox, others))
     return portraits
@@ -167,12 +170,14 @@ def find_in_box(box: Face, picture: Image.Image, detector: FaceDetector) -> Face
 
 
 def cut_middle(
-    picture: Image.Image, size: int, keypoints: NDArray[np.float32] | None
+    picture: Image.Image, size: int, keypoints: NDArray[np.float32] | None, scale: int = 1
 ) -> tuple[FaceCrop, NDArray[np.float32] | None]:
-    """The largest square in the middle of the picture, and the keypoints in it."""
+    """The largest square in the middle of the picture, `scale` times `size`, and the keypoints in
+    it, in pixels of `size`."""
     side = min(picture.size)
     left, top = (picture.width - side) // 2, (picture.height - side) // 2
     middle = (left, top, left + side, top + side)
-    image = picture.resize((size, size), Image.Resampling.LANCZOS, box=middle)
-    crop = FaceCrop(image, left, top, size / side)
-    return crop, None if keypoints is None else crop.map_points(keypoints)
+    shape = (scale * size, scale * size)
+    image = picture.resize(shape, Image.Resampling.LANCZOS, box=middle)
+    crop = FaceCrop(image, left, top, scale * size / side)
+    return crop, None if keypoints is None else crop.map_points(keypoints) / np.float32(scale)

@@ -54,13 +54,13 @@ class PreparedVideo:
 
     Attributes:
         asked: the request as it was given.
-        request: the same with the checkpoint's windows filled in.
+        request: the same with the checkpoint's windows and detail filled in.
         outputs: the videos to write.
         folder: of the checkpoint.
         adapter: of the style adapter, if there is one.
         device: to make it on.
         fps: of the video.
-        size: its side in pixels.
+        size: side of what is generated in pixels.
         voices: what is heard, and what each face says.
         styles: one, several for a schedule, or none for the prior.
         portraits: the faces that speak.
@@ -110,7 +110,7 @@ def prepare_video(
     adapter = None if request.style_adapter is None else find_adapter(request.style_adapter)
     face_embedding = read_face_embedding(request.face_embedding, folder)
     defaults = read_call_defaults(folder)
-    filled = fill_context(request, defaults)
+    filled = fill_call(request, defaults)
     fps = defaults.fps if given_fps is None else given_fps
     if filled.speakers:
         voices = join_voices(filled.speakers, filled.audio, fps)
@@ -158,11 +158,12 @@ def prepare_video(
     )
 
 
-def fill_context(request: GenerationRequest, defaults: CallDefaults) -> GenerationRequest:
-    """Put the checkpoint's windows where none were asked for."""
-    length, overlap = request.context_length, request.context_overlap
+def fill_call(request: GenerationRequest, defaults: CallDefaults) -> GenerationRequest:
+    """Put the checkpoint's windows and detail where none were asked for."""
+    length, overlap, scale = request.context_length, request.context_overlap, request.detail_scale
     return replace(
         request,
+        detail_scale=defaults.detail_scale if scale is None else scale,
         context_length=defaults.context_length if length is None else length,
         context_overlap=defaults.context_overlap if overlap is None else overlap,
     )

@@ -197,7 +197,19 @@ class GenerationRequest:
     )
     size: int | None = field(
         default=None,
-        metadata={"help": "Side in pixels. Default: the checkpoint's.", "panel": DIFFUSION},
+        metadata={
+            "help": "Side in pixels of what is generated. Default: the checkpoint's.",
+            "panel": DIFFUSION,
+        },
+    )
+    detail_scale: int | None = field(
+        default=None,
+        metadata={
+            "help": "How many times as large the video is, up to 8: the portrait's own detail is "
+            "put back where a frame agrees with it. 0 shows what is generated as it is. Default: "
+            "the checkpoint's.",
+            "panel": PORTRAIT,
+        },
     )
     fps: str | None = field(
         default=None,

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 
@@ -11,9 +11,23 @@ from svp_diffusers.errors import ConfigurationError
 from svp_diffusers.generation.request import GenerationRequest
 from svp_diffusers.generation.voices import Voices
 from svp_diffusers.media.audio import Recording, RecordingFile
+from svp_diffusers.pipelines.detail_svp import VideoDetail
 from svp_diffusers.pipelines.pipeline_svp_talking_head import SVPTalkingHeadPipeline
 from svp_diffusers.pipelines.sound_svp import StoredSound
 from svp_diffusers.style.parse import StyleEntry
+
+
+class Performed(NamedTuple):
+    """A piece of a video, not decoded yet.
+
+    Attributes:
+        latents: (channels, frames, h, w).
+        detail: of the portrait, that is put into its frames, if there is any.
+    """
+
+    latents: torch.Tensor
+    detail: VideoDetail | None = None
+
 
 LONG_SECONDS = 20
 """Of speech that is streamed without being asked for, where the frames are the same (our choice:
@@ -61,12 +75,12 @@ def has_independent_frames(folder: Path) -> bool:
     )
 
 
-def stream_latents(
+def stream_performance(
     pipeline: SVPTalkingHeadPipeline,
     heard: Recording | RecordingFile,
     arguments: Mapping[str, Any],
-) -> Iterator[torch.Tensor]:
-    """Yield the latents (channels, frames, h, w) of a video a few frames at a time.
+) -> Iterator[Performed]:
+    """Yield what is made of a video a few frames at a time.
 
     Args:
         pipeline: of the checkpoint.
@@ -75,4 +89,4 @@ def stream_latents(
     """
     sound = StoredSound(heard.read, heard.sampling_rate)
     for finished in pipeline.stream(audio=sound, **arguments):
-        yield finished.frames
+        yield Performed(finished.frames, finished.detail)

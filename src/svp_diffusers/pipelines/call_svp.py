@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from transformers import FeatureExtractionMixin
 
+from .detail_svp import MOST_DETAIL
 from .guidance_svp import GuidancePass, plan_distilled_guidance, plan_guidance
 from .head_pictures_svp import HeadPictures
 from .head_pose_svp import HeadMotion
@@ -73,6 +74,7 @@ class CallSettings:
     shared_noise: share of the noise's variance that all frames have in common
     context_length: frames denoised together
     context_overlap: frames that windows share
+    detail_scale: how many times as large frames are, with the portrait's detail; 0 is without
     attention_scales: what the UNet takes, and `cross_attention_kwargs`, if they are given
     """
 
@@ -86,6 +88,7 @@ class CallSettings:
     shared_noise: float
     context_length: int
     context_overlap: int
+    detail_scale: int
     attention_scales: dict[str, Any]
 
 
@@ -163,6 +166,7 @@ class CallMixin:
         shared_noise: float | None,
         context_length: int | None,
         context_overlap: int | None,
+        detail_scale: int | None = None,
         cross_attention_kwargs: dict[str, Any] | None = None,
     ) -> CallSettings:
         """The settings of a call: the checkpoint's own where the arguments are None.
@@ -214,6 +218,7 @@ class CallMixin:
             shared_noise=config.shared_noise if shared_noise is None else shared_noise,
             context_length=config.context_length if context_length is None else context_length,
             context_overlap=config.context_overlap if context_overlap is None else context_overlap,
+            detail_scale=config.get("detail_scale", 0) if detail_scale is None else detail_scale,
             attention_scales={
                 "reference_attention_scale": reference_scale,
                 "audio_attention_scale": audio_scale,
@@ -343,6 +348,7 @@ class CallMixin:
         check_number("num_inference_steps", settings.num_inference_steps, 1, MOST_STEPS, whole=True)
         check_number("num_videos_per_style", num_videos_per_style, 1, 1000, whole=True)
         check_number("context_overlap", settings.context_overlap, 0, 10_000, whole=True)
+        check_number("detail_scale", settings.detail_scale, 0, MOST_DETAIL, whole=True)
         check_number("context_length", settings.context_length, 1, 10_000, whole=True)
         check_rate(sampling_rate)
         config = self.unet.config

@@ -4,17 +4,16 @@ A checkpoint on the Hub carries this file beside its pipeline, which imports it.
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from typing import Any, ClassVar, Self
 
 import torch
 from diffusers import AutoencoderKL, ModelMixin
-from diffusers.utils import logging
 from diffusers.video_processor import VideoProcessor
-from torch.nn import functional as F
 from transformers import FeatureExtractionMixin, PreTrainedModel
 
+from .detail_svp import VideoDetail
 from .guidance_svp import GuidancePass, embed_guidance
 from .head_pictures_svp import HeadPictures, stack_head_pictures
 from .images_svp import Portrait, read_portrait
@@ -26,8 +25,6 @@ from .windows_svp import divide_frames, take_frames
 
 HEAD_FRAMES = 24  # whose keypoint pictures are drawn and encoded at once
 DECODE_FRAMES = 8  # frames the VAE decodes at once
-
-logger = logging.get_logger(__name__)
 
 
 @dataclass(frozen=True)
@@ -41,6 +38,7 @@ class Conditions:
     reference_latents: torch.Tensor  # (1, channels, height, width)
     reference_features: dict[str, torch.Tensor]  # each (1, tokens, dim)
     head_features: torch.Tensor | None  # (1, channels, frames, height, width), or of one frame
+    detail: VideoDetail | None = field(default=None, kw_only=True)  # put into decoded frames
 
     @property
     def num_frames(self) -> int:
@@ -191,27 +189,36 @@ class ConditionsMixin:
         return (latents * self.vae.config.scaling_factor).to(self.reference_unet.dtype)
 
     def decode_latents(
-        self, latents: torch.Tensor, device: torch.device | None = None
+        self,
+        latents: torch.Tensor,
+        detail: VideoDetail | None = None,
+        device: torch.device | None = None,
     ) -> Iterator[torch.Tensor]:
         """Decode one video a few frames at a time, so that its length does not cost memory.
 
         Args:
             latents: (channels, frames, height, width), as `output_type="latent"` returns them.
+            detail: of the portrait, that is put into the frames, if there is any.
             device: see `encode_head`.
 
         Yields:
-            Pixels (a few frames, 3, height, width) in [0, 1].
+            Pixels (a few frames, 3, height, width) in [0, 1], of the detail's size if there is any.
 
         Raises:
             FloatingPointError: see `check_finite`.
         """
         device, dtype = device or self._execution_device, self.vae.dtype
+        done = 0
         for part in latents.transpose(0, 1).split(DECODE_FRAMES):
             part = part.to(device, dtype)
             with torch.no_grad():
                 pixels = self.vae.decode(part / self.vae.config.scaling_factor).sample
             check_finite(pixels, "the decoded frames", dtype)
-            yield self.video_processor.denormalize(pixels)
+            pixels = self.video_processor.denormalize(pixels)
+            if detail is not None:
+                pixels = detail.cut(done, done + len(part)).restore(pixels)
+            done += len(part)
+            yield pixels
 
     def encode_reference(
         self, portrait_latents: torch.Tensor, image_tokens: torch.Tensor | None = None
@@ -229,46 +236,6 @@ class ConditionsMixin:
             image_tokens = image_tokens.to(self.reference_unet.dtype)
         features = self.reference_unet(portrait_latents, image_tokens)
         return portrait_latents.to(dtype), {name: each.to(dtype) for name, each in features.items()}
-
-    def measure_portrait(
-        self,
-        image: Portrait,
-        latents: torch.Tensor,
-        height: int,
-        width: int,
-    ) -> float:
-        """PSNR of the VAE's reconstruction of the portrait, a test of whether it is in the domain.
-
-        Args:
-            image: as `prepare_image` takes it.
-            latents: its own, of `encode_image`.
-            height: of the video.
-            width: of the video.
-
-        Returns:
-            Peak signal-to-noise ratio in decibels.
-        """
-        pixels = self.video_processor.denormalize(self.prepare_image(image, height, width))
-        given_back = next(self.decode_latents(latents.transpose(0, 1)))
-        error = F.mse_loss(given_back.float().clamp(0, 1), pixels.float())
-        return float(-10 * torch.log10(error))
-
-    def check_portrait(
-        self,
-        image: Portrait,
-        latents: torch.Tensor,
-        height: int,
-        width: int,
-    ) -> None:
-        """Warn of a portrait unlike those of the training; the arguments of `measure_portrait`."""
-        measured = self.measure_portrait(image, latents, height, width)
-        if measured < self.config.min_portrait_psnr:
-            logger.warning(
-                f"This portrait is unlike those that the checkpoint was trained on: its VAE gives "
-                f"it back at {measured:.1f} dB, below {self.config.min_portrait_psnr:g} dB. The "
-                "video will not look like the portrait. Use a picture of the kind that the "
-                "checkpoint's card names, or a checkpoint trained on such pictures."
-            )
 
     def encode_style(
         self,

@@ -101,6 +101,7 @@ CALL: dict[str, tuple[Any, Any]] = {
     "context_length": (int, None),
     "context_overlap": (int, None),
     "shared_noise": (float, None),
+    "detail_scale": (int, None),
     "generator": (torch.Generator, None),
     "latents": (torch.Tensor, None),
     "sampling_rate": (int, 16000),
@@ -169,8 +170,8 @@ class ReadInputs(SVPBlock):
             "head_motion_scale height width fps num_inference_steps guidance_scale "
             "audio_guidance_scale style_guidance_scale reference_attention_scale "
             "audio_attention_scale style_attention_scale style_temperature num_videos_per_style "
-            "context_length context_overlap shared_noise generator sampling_rate output_type "
-            "cross_attention_kwargs"
+            "context_length context_overlap shared_noise detail_scale generator sampling_rate "
+            "output_type cross_attention_kwargs"
         ),
     ]
     intermediate_outputs: ClassVar = [INPUTS, SETTINGS]
@@ -186,6 +187,7 @@ class ReadInputs(SVPBlock):
                 values.style_attention_scale,
             ),
             *(values.shared_noise, values.context_length, values.context_overlap),
+            values.detail_scale,
             values.cross_attention_kwargs,
         )
         inputs = pipeline.read_inputs(
@@ -268,12 +270,15 @@ class Decode(SVPBlock):
     """Decodes the videos."""
 
     description = "Decodes each video at its own length."
-    inputs: ClassVar = [*_made(LATENTS, INPUTS), *_given("output_type")]
+    inputs: ClassVar = [*_made(LATENTS, CONDITIONS, INPUTS), *_given("output_type")]
     intermediate_outputs: ClassVar = [FRAMES]
 
     def run(self, pipeline: Any, values: Any) -> dict[str, Any]:
         """See `SVPBlock`."""
-        frames = pipeline.decode(values.latents, values.inputs.num_frames, values.output_type)
+        details = [each.detail for each in values.conditions]
+        frames = pipeline.decode(
+            values.latents, values.inputs.num_frames, values.output_type, details
+        )
         pipeline.maybe_free_model_hooks()
         return {"frames": frames}
 

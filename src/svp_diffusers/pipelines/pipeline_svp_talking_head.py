@@ -10,7 +10,6 @@ import importlib
 import inspect
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 from fractions import Fraction
 from functools import partial
 from itertools import product
@@ -20,7 +19,6 @@ from typing import Any, ClassVar
 import numpy as np
 import torch
 from diffusers import AutoencoderKL, DiffusionPipeline, ModelMixin, SchedulerMixin
-from diffusers.utils import BaseOutput
 from diffusers.video_processor import VideoProcessor
 from transformers import FeatureExtractionMixin, PreTrainedModel
 
@@ -38,9 +36,10 @@ if not __name__.startswith("svp_diffusers."):
 from .call_svp import CallInputs, CallMixin, CallSettings, Turn, in_turn
 from .checkpoint_svp import CheckpointMixin
 from .conditions_svp import HEAD_FRAMES, Conditions, ConditionsMixin
+from .detail_svp import VideoDetail
 from .guidance_svp import GuidancePass, batch_passes
 from .handler_svp import EndpointHandler  # noqa: F401, which a checkpoint carries by this import
-from .head_frames_svp import HeadFramesMixin
+from .head_frames_svp import HeadFramesMixin, read_places
 from .head_pictures_svp import HeadPictures
 from .head_pose_svp import HeadMotion
 from .head_svp import HeadMixin
@@ -49,6 +48,7 @@ from .images_svp import Portrait
 from .modular_svp import ModularMixin, SVPTalkingHeadBlocks  # noqa: F401, which it carries
 from .noise_svp import NoiseMixin, check_finite
 from .numbers_svp import check_number  # noqa: F401, which siblings import
+from .output_svp import SVPTalkingHeadPipelineOutput
 from .portrait_svp import EncodedPortrait, PortraitMixin
 from .regional_svp import RegionalMixin
 from .sound_svp import Audio, Piece, StoredSound, open_sound
@@ -66,23 +66,6 @@ from .windows_svp import (
     divide_frames,
     take_frames,
 )
-
-
-@dataclass
-class SVPTalkingHeadPipelineOutput(BaseOutput):
-    """What the pipeline returns.
-
-    Attributes:
-        frames: one entry a video: a list of PIL images, an array (frames, height, width, 3) or a
-            tensor (frames, 3, height, width) in [0, 1], or latents (channels, frames, height,
-            width), by `output_type`. Arrays and tensors of one length are one array or tensor
-            (videos, ...); videos that differ in length are in a list.
-        styles: one entry a video: the style vector (style_dim,) or vectors (frames, style_dim) that
-            it was made with. Passing one as `style` repeats that performance.
-    """
-
-    frames: list[Any] | np.ndarray | torch.Tensor
-    styles: list[torch.Tensor]
 
 
 class SVPTalkingHeadPipeline(
@@ -132,6 +115,7 @@ class SVPTalkingHeadPipeline(
             and are averaged where they overlap, as in AnimateAnyone and EchoMimic.
         window_shift: frames that cyclic windows move on from step to step.
         noise_limit: the largest value of the noise that is drawn, if there is a limit.
+        detail_scale: the default of a call.
         min_portrait_psnr: a warning is given for a portrait whose reconstruction by the VAE has a
             lower PSNR (dB): it is unlike all that the checkpoint was trained on. 0 never warns.
     """
@@ -173,6 +157,7 @@ class SVPTalkingHeadPipeline(
         cyclic_windows: bool = False,
         window_shift: int = 0,
         noise_limit: float | None = None,
+        detail_scale: int = 0,
     ) -> None:
         super().__init__()
         self.register_modules(
@@ -200,6 +185,7 @@ class SVPTalkingHeadPipeline(
             context_overlap=context_overlap,
             cyclic_windows=cyclic_windows,
             window_shift=window_shift,
+            detail_scale=detail_scale,
         )
         optional = {
             "audio_guidance_scale": audio_guidance_scale,
@@ -381,6 +367,7 @@ class SVPTalkingHeadPipeline(
         context_length: int | None = None,
         context_overlap: int | None = None,
         shared_noise: float | None = None,
+        detail_scale: int | None = None,
         generator: torch.Generator | list[torch.Generator] | None = None,
         latents: torch.Tensor | None = None,
         sampling_rate: int = 16000,
@@ -421,8 +408,8 @@ class SVPTalkingHeadPipeline(
                 from the first moves the head. By default generated, if that is possible and the
                 portrait is near the front, else still.
             head_motion_scale: factor of that motion.
-            height: of the video in pixels; the checkpoint's own by default.
-            width: of the video in pixels.
+            height: of what is generated in pixels; the checkpoint's own by default.
+            width: of it in pixels.
             fps: frames a second, the checkpoint's own by default; the video has `round(duration *
                 fps)` frames.
             num_inference_steps: denoising steps; the checkpoint's own number by default.
@@ -443,6 +430,10 @@ class SVPTalkingHeadPipeline(
             shared_noise: share of the initial noise's variance that all frames of a video have in
                 common, 0 (every frame its own, the paper's) to 1 (one noise for all); the
                 checkpoint's own by default.
+            detail_scale: how many times as large as they are generated frames become, 1 to 8: what
+                the VAE loses of the portrait is put back where a frame agrees with it, where it
+                lies in the portrait and, of heads with 8 keypoints, where the head has moved it. 0
+                leaves frames as they are generated; the checkpoint's own by default.
             generator: one for all, or a list with one a video, which makes each video of a batch
                 what a call by itself would, with any scheduler.
             latents: the initial noise (videos, channels, frames, height / 8, width / 8).
@@ -467,7 +458,8 @@ class SVPTalkingHeadPipeline(
             *(height, width, fps, num_inference_steps),
             (guidance_scale, audio_guidance_scale, style_guidance_scale),
             (reference_attention_scale, audio_attention_scale, style_attention_scale),
-            *(shared_noise, context_length, context_overlap, cross_attention_kwargs),
+            *(shared_noise, context_length, context_overlap, detail_scale),
+            cross_attention_kwargs,
         )
         inputs = self.read_inputs(
             image,
@@ -506,12 +498,13 @@ class SVPTalkingHeadPipeline(
         )
 
         # 4. Decode each video at its own length
-        frames = self.decode(denoised, inputs.num_frames, output_type)
+        details = [each.detail for each in conditions]
+        frames = self.decode(denoised, inputs.num_frames, output_type, details)
         styles = [each.style for each in conditions]
         self.maybe_free_model_hooks()
         if not return_dict:
             return frames, styles
-        return SVPTalkingHeadPipelineOutput(frames=frames, styles=styles)
+        return SVPTalkingHeadPipelineOutput(frames=frames, styles=styles, details=details)
 
     def encode_videos(
         self,
@@ -556,16 +549,19 @@ class SVPTalkingHeadPipeline(
             for _ in range(num_videos_per_style):
                 drawn = inputs.generators[len(conditions)]
                 vector = self.encode_style(style, embeddings, frames, fps, style_temperature, drawn)
-                head_features = still
+                head_features, places = still, read_places(head.pictures)
                 if motion is not None:
-                    moved = self.move_head(
+                    move = self.move_head(
                         *(head, motion, head_motion_scale, hear, frames),
                         *(partial(take_style, vector), settings, drawn),
                     )
-                    windows = divide_frames(frames, HEAD_FRAMES)
-                    head_features = torch.cat([moved(*each).cpu() for each in windows], dim=2)
+                    moved = [move(*window) for window in divide_frames(frames, HEAD_FRAMES)]
+                    head_features = torch.cat([features.cpu() for features, _ in moved], dim=2)
+                    places = torch.cat([keypoints for _, keypoints in moved])
+                detail = None if portrait.detail is None else VideoDetail(portrait.detail, places)
                 all_of = Conditions(
-                    audio_tokens, vector, portrait.latents, portrait.features, head_features
+                    *(audio_tokens, vector, portrait.latents, portrait.features, head_features),
+                    detail=detail,
                 )
                 if self.makes_clips and head.pictures is not None:
                     all_of = self.add_regions(all_of, head.pictures, face_embedding)
@@ -637,7 +633,11 @@ class SVPTalkingHeadPipeline(
         return latents
 
     def decode(
-        self, latents: torch.Tensor, num_frames: Sequence[int], output_type: str = "pil"
+        self,
+        latents: torch.Tensor,
+        num_frames: Sequence[int],
+        output_type: str = "pil",
+        details: Sequence[VideoDetail | None] | None = None,
     ) -> list[Any] | np.ndarray | torch.Tensor:
         """Decode videos, each at its own length.
 
@@ -645,6 +645,7 @@ class SVPTalkingHeadPipeline(
             latents: of `denoise`.
             num_frames: of the videos of each portrait, which lie together.
             output_type: as in `__call__`.
+            details: of the portraits, one a video, that are put into the frames; None for none.
 
         Returns:
             The frames of each video, see `SVPTalkingHeadPipelineOutput`.
@@ -652,19 +653,25 @@ class SVPTalkingHeadPipeline(
         performances = len(latents) // len(num_frames)
         lengths = [length for length in num_frames for _ in range(performances)]
         videos = [
-            self._to_output(video[:, :length], output_type)
-            for video, length in zip(latents, lengths, strict=True)
+            self._to_output(video[:, :length], output_type, detail)
+            for video, length, detail in zip(
+                latents, lengths, details or [None] * len(lengths), strict=True
+            )
         ]
         if output_type == "pil" or len(set(lengths)) > 1:
             return videos
         return np.stack(videos) if output_type == "np" else torch.stack(videos)
 
     def _to_output(
-        self, latents: torch.Tensor, output_type: str, device: torch.device | None = None
+        self,
+        latents: torch.Tensor,
+        output_type: str,
+        detail: VideoDetail | None,
+        device: torch.device | None = None,
     ) -> Any:
         if output_type == "latent":
             return latents
-        parts = [part.float().cpu() for part in self.decode_latents(latents, device)]
+        parts = [part.float().cpu() for part in self.decode_latents(latents, detail, device)]
         if output_type == "pt":
             return torch.cat(parts)
         arrays = [self.video_processor.pt_to_numpy(part) for part in parts]

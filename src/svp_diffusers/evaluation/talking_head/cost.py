@@ -9,7 +9,7 @@ import resource
 import statistics
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -23,6 +23,7 @@ from svp_diffusers.evaluation.talking_head.clips import TrueClip
 from svp_diffusers.evaluation.talking_head.generation import call_arguments
 from svp_diffusers.evaluation.talking_head.table import PartResult, Row
 from svp_diffusers.measures.intervals import Estimate
+from svp_diffusers.pipelines.output_svp import SVPTalkingHeadPipelineOutput
 
 STEPS = (2, 4, 8)
 RUNS = 3
@@ -81,18 +82,20 @@ def measure_cost(
     torch.set_num_threads(threads)
     pipeline = load_pipeline(checkpoint, device, dtype)
     pipeline.set_progress_bar_config(disable=True)
-    arguments = call_arguments(clip) | options | {"style": clip.emotion, "return_dict": False}
+    arguments = call_arguments(clip) | options | {"style": clip.emotion}
 
-    def generate(**changes: Any) -> Any:
+    def generate(**changes: Any) -> Iterator[torch.Tensor]:
         generator = torch.Generator().manual_seed(0)
-        return pipeline(**(arguments | changes), generator=generator, output_type="latent")[0][0]
+        made = pipeline(**(arguments | changes), generator=generator, output_type="latent")
+        assert isinstance(made, SVPTalkingHeadPipelineOutput)
+        return pipeline.decode_latents(made.frames[0], made.details[0])
 
     def make_video(**changes: Any) -> None:
-        for part in pipeline.decode_latents(generate(**changes)):
+        for part in generate(**changes):
             part.cpu()
 
     def make_first_frame() -> None:
-        next(pipeline.decode_latents(generate())).cpu()
+        next(generate()).cpu()
 
     make_video()
     unguided = dict.fromkeys(("audio_guidance_scale", "style_guidance_scale"))

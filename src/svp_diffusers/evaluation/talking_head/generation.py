@@ -12,8 +12,10 @@ from PIL import Image
 from svp_diffusers.data.cache import encode_frames
 from svp_diffusers.errors import CheckpointError, DatasetError, StyleError
 from svp_diffusers.evaluation.talking_head.clips import TrueClip
-from svp_diffusers.media.keypoints import draw_head_keypoints
+from svp_diffusers.media.keypoints import check_keypoints
 from svp_diffusers.models.style_encoder_svp import StyleDistribution
+from svp_diffusers.pipelines.head_pictures_svp import DrawnKeypoints
+from svp_diffusers.pipelines.output_svp import SVPTalkingHeadPipelineOutput
 from svp_diffusers.pipelines.pipeline_svp_talking_head import SVPTalkingHeadPipeline
 
 ENCODE_FRAMES = 8  # frames the VAE encodes at once
@@ -61,6 +63,7 @@ class Sampler:
         scales = ("guidance_scale", "audio_guidance_scale", "style_guidance_scale")
         filled = self.pipeline.fill_guidance_scales(*(self.options.get(name) for name in scales))
         own = {name: config[name] for name in ("num_inference_steps", "shared_noise")}
+        own |= {"detail_scale": min(1, config.detail_scale)}  # measured at the size of the truth
         return own | dict(self.options) | dict(zip(scales, filled, strict=True))
 
     def get_style(self, name: str) -> StyleDistribution:
@@ -102,18 +105,12 @@ class Sampler:
             arguments["audio"] = np.pad(waveform, (0, max(0, length - len(waveform))))[:length]
         if temperature is not None:
             arguments["style_temperature"] = temperature
-        (latents,), _ = self.pipeline(
-            **arguments,
-            style=style,
-            generator=torch.Generator().manual_seed(seed),
-            output_type="latent",
-            return_dict=False,
-        )
-        if latents.shape[1] != len(clip.frames):
+        frames = self._call(**arguments, style=style, seed=seed)
+        if len(frames) != len(clip.frames):
             raise DatasetError(
-                f"clip {clip.key!r} has {len(clip.frames)} frames, and sound for {latents.shape[1]}"
+                f"clip {clip.key!r} has {len(clip.frames)} frames, and sound for {len(frames)}"
             )
-        return self._decode(latents)
+        return frames
 
     def generate_still(self, clip: TrueClip, keypoints: str, seed: int) -> StillHead:
         """Animate the reference of a clip with its head still.
@@ -135,7 +132,7 @@ class Sampler:
             points = head.keypoints.astype(np.float32)
         arguments = call_arguments(clip) | dict(self.options)
         del arguments["head_keypoints"]
-        (latents,), _ = self.pipeline(
+        frames = self._call(
             **arguments
             | {
                 "image": portrait,
@@ -145,22 +142,31 @@ class Sampler:
             portrait_keypoints=None if keypoints == "none" else points,
             find_face=False,
             head_motion="still",
-            generator=torch.Generator().manual_seed(seed),
-            output_type="latent",
-            return_dict=False,
+            seed=seed,
         )
         shown = np.asarray(portrait.resize((width, height), Image.Resampling.LANCZOS))
-        return StillHead(self._decode(latents[:, :1])[0], shown, points)
+        return StillHead(frames[0], shown, points)
 
     def reconstruct(self, frames: NDArray[np.uint8]) -> NDArray[np.uint8]:
         """What the VAE alone makes of `(f, H, W, 3)` frames: no video can be closer to them."""
-        latents = encode_frames(frames, self.pipeline.vae, ENCODE_FRAMES)
-        return self._decode(torch.from_numpy(latents).transpose(0, 1))
+        latents = torch.from_numpy(encode_frames(frames, self.pipeline.vae, ENCODE_FRAMES))
+        return to_bytes(torch.cat(list(self.pipeline.decode_latents(latents.transpose(0, 1)))))
 
-    def _decode(self, latents: torch.Tensor) -> NDArray[np.uint8]:
-        pixels = torch.cat(list(self.pipeline.decode_latents(latents)))
-        whole = (pixels.float() * 255).round().to(torch.uint8)
-        return np.asarray(whole.permute(0, 2, 3, 1).cpu().numpy())
+    def _call(self, seed: int, **arguments: Any) -> NDArray[np.uint8]:
+        """The frames `(f, H, W, 3)` of a call, of the size of the truth."""
+        made = self.pipeline(
+            **{"detail_scale": self.sampling["detail_scale"]} | arguments,
+            generator=torch.Generator().manual_seed(seed),
+            output_type="pt",
+        )
+        assert isinstance(made, SVPTalkingHeadPipelineOutput)
+        return to_bytes(made.frames[0])
+
+
+def to_bytes(pixels: torch.Tensor) -> NDArray[np.uint8]:
+    """Pixels (frames, 3, height, width) in [0, 1] as `(frames, height, width, 3)` uint8."""
+    whole = (pixels.float() * 255).round().to(torch.uint8)
+    return np.asarray(whole.permute(0, 2, 3, 1).cpu().numpy())
 
 
 def call_arguments(clip: TrueClip) -> dict[str, Any]:
@@ -169,7 +175,7 @@ def call_arguments(clip: TrueClip) -> dict[str, Any]:
     return {
         "image": Image.fromarray(clip.reference),
         "audio": clip.waveform,
-        "head_keypoints": draw_head_keypoints(clip.head_keypoints, height, width),
+        "head_keypoints": DrawnKeypoints(check_keypoints(clip.head_keypoints), height, width),
         "height": height,
         "width": width,
         "fps": clip.fps,

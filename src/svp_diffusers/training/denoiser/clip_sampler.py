@@ -8,6 +8,7 @@ from numpy.random import default_rng
 
 from svp_diffusers.data.clips import SAMPLING_RATE
 from svp_diffusers.generation.generate import decode_side_by_side
+from svp_diffusers.generation.streaming import Performed
 from svp_diffusers.media.audio import Recording
 from svp_diffusers.media.keypoints import retarget
 from svp_diffusers.pipelines.pipeline_svp_talking_head import SVPTalkingHeadPipeline
@@ -73,11 +74,14 @@ class ClipSampler:
                 width=width,
                 fps=clip.fps,
                 context_length=len(clip.latents),
+                detail_scale=0,
                 generator=torch.Generator().manual_seed(self.seed),
                 output_type="latent",
                 return_dict=False,
             )
-        frames = np.stack(list(decode_side_by_side(pipeline, [[latents], [sampled]])))
+        frames = np.stack(
+            list(decode_side_by_side(pipeline, [[Performed(latents)], [Performed(sampled)]]))
+        )
         for module in frozen:
             module.to("cpu")
         recording = Recording(clip.waveform[None], SAMPLING_RATE, f"clip {clip.key!r}")

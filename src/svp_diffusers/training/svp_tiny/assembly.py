@@ -15,7 +15,7 @@ from svp_diffusers.pipelines.pipeline_svp_talking_head import SVPTalkingHeadPipe
 
 TOKEN_DIM = 128
 CHANNELS = (64, 96, 128)
-NUM_INFERENCE_STEPS, GUIDANCE_SCALE, SHARED_NOISE = 2, 2.0, 1.0
+NUM_INFERENCE_STEPS, GUIDANCE_SCALE, SHARED_NOISE, DETAIL_SCALE = 2, 2.0, 1.0, 2
 """Defaults of a call: few steps are best for a small net, and one noise for all frames keeps the
 picture still. Guidance is on audio and style; on the portrait it would distort colours."""
 
@@ -98,6 +98,7 @@ def assemble_svp_tiny(
         face_landmarker=load_face_landmarker(),
         num_inference_steps=NUM_INFERENCE_STEPS,
         guidance_scale=1.0,
+        detail_scale=DETAIL_SCALE,
         audio_guidance_scale=GUIDANCE_SCALE,
         style_guidance_scale=GUIDANCE_SCALE,
         shared_noise=SHARED_NOISE,

@@ -360,8 +360,8 @@ def measure_portraits(pipeline: SVPTalkingHeadPipeline, data: Path) -> float:
         assert reference is not None
         frame = Image.fromarray(reference)
         size = (frame.height, frame.width)
-        latents = pipeline.encode_image(frame, *size)
-        qualities.append(pipeline.measure_portrait(frame, latents, *size))
+        reconstruction = pipeline.reconstruct_portrait(pipeline.encode_image(frame, *size))
+        qualities.append(pipeline.measure_portrait(frame, reconstruction))
     return round(min(qualities) - 1, 1)
 
 
