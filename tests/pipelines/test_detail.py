@@ -80,6 +80,15 @@ def test_detail_moves_with_the_head() -> None:
     assert (still - truth)[face].abs().max() > 0.06
 
 
+def test_places_are_exact_under_autocast() -> None:
+    detail = find_detail()
+    frames = detail.reconstruction.roll(3, dims=2)[None]
+    keypoints = (1.037 * POINTS + torch.tensor([1.7, 0.3]))[None]
+    exact = detail.restore(frames, keypoints)
+    with torch.autocast("cpu", torch.bfloat16):
+        assert torch.equal(detail.restore(frames, keypoints), exact)
+
+
 def test_frames_are_as_many_times_as_large_as_was_asked_for() -> None:
     pipeline = build_random_pipeline()
     waveform = np.random.default_rng(0).uniform(-0.1, 0.1, 3200).astype(np.float32)

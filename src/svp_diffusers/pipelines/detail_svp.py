@@ -191,8 +191,9 @@ def _make_grid(moves: torch.Tensor, generated: torch.Size, size: torch.Size) -> 
     down = (torch.arange(height, device=moves.device) + 0.5) * generated[0] / height - 0.5
     across = (torch.arange(width, device=moves.device) + 0.5) * generated[1] / width - 0.5
     y, x = torch.meshgrid(down, across, indexing="ij")
-    places = torch.stack([x, y, torch.ones_like(x)], dim=2).to(moves)
-    found = torch.einsum("hwi,noi->nhwo", places, moves)
+    along_x, along_y, shift = moves[:, None, None].unbind(dim=4)
+    # Not a product of matrices, which autocast would round.
+    found = x[..., None].to(moves) * along_x + y[..., None].to(moves) * along_y + shift
     whole = found.new_tensor([generated[1], generated[0]])
     return (2 * found + 1) / whole - 1
 
