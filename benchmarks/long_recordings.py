@@ -1,16 +1,19 @@
 """What length costs `svp generate`: peak memory and seconds for each second of video.
 
 One sample is said again and again. Each length is a process of its own; loading is in its times,
-and not in the last column, which says what a second more costs. What is printed: a table; what is
-written: a graph of memory over time.
+and not in the last column, which says what a second more costs. A machine that is shared is now
+faster, now slower: so the longest video is stopped now and then, and the others are made again; the
+table has their means, and the highest peaks. What is written: a graph of memory over time.
 
-    python benchmarks/long_recordings.py --seconds 10 600 --graph docs/pictures/long_recordings.png
+    python benchmarks/long_recordings.py --seconds 10 60 3600 --again-every 400 --graph graph.png
 """
 
 import argparse
+import signal
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -51,31 +54,48 @@ def main() -> None:
     parser.add_argument(
         "--cheap", action="store_true", help="random weights, few pixels and frames"
     )
-    parser.add_argument("--fps", type=float, default=5.0, help="with --cheap")
+    parser.add_argument("--fps", type=float, help="default: the checkpoint's; with --cheap, 5")
+    parser.add_argument("--again-every", type=float, help="seconds of the processor")
     parser.add_argument("--graph", type=Path)
     arguments = parser.parse_args()
     print(
-        "| speech (s) | peak memory (MiB) | of the first | took (s) | of processors (s) "
+        "| speech (s) (videos) | peak memory (MiB) | of the first | took (s) | of processors (s) "
         "| of these for a further second |"
     )
     print("|---" * 6 + "|")
-    runs: list[Run] = []
+    *shorter, longest = sorted(arguments.seconds)
+    runs: dict[float, list[Run]] = {seconds: [] for seconds in (*shorter, longest)}
     with tempfile.TemporaryDirectory() as folder:
         options = ["--model", arguments.model] if arguments.model else []
         if arguments.cheap:
-            options = make_cheap(Path(folder), arguments.fps)
-        for seconds in arguments.seconds:
-            run = measure(seconds, options, Path(folder))
-            before = runs[-1] if runs else Run(0, 0, 0, [], [run.peak])
-            further = (run.computed - before.computed) / (seconds - before.seconds)
-            runs.append(run)
-            print(
-                f"| {seconds:g} | {run.peak:.0f} | {run.peak / runs[0].peak:.3f} | {run.took:.0f} "
-                f"| {run.computed:.0f} | {further:.3f} |",
-                flush=True,
-            )
+            options = make_cheap(Path(folder), arguments.fps or 5.0)
+        elif arguments.fps:
+            options += ["--fps", f"{arguments.fps:g}"]
+
+        def make_shorter() -> None:
+            for seconds in shorter:
+                runs[seconds].append(measure(seconds, options, Path(folder)))
+
+        make_shorter()
+        runs[longest].append(
+            measure(longest, options, Path(folder), arguments.again_every, make_shorter)
+        )
+    first, before = max(run.peak for run in runs[min(runs)]), Run(0, 0, 0, [], [0])
+    for seconds, made in runs.items():
+        peak, took, computed = max(run.peak for run in made), made[-1].took, mean_computed(made)
+        further = (computed - before.computed) / (seconds - before.seconds)
+        before = Run(seconds, took, computed, [], [])
+        print(
+            f"| {seconds:g} ({len(made)}) | {peak:.0f} | {peak / first:.3f} | {took:.0f} "
+            f"| {computed:.0f} | {further:.3f} |"
+        )
     if arguments.graph:
-        draw(runs, arguments.graph)
+        draw([made[0] for made in runs.values()], arguments.graph)
+
+
+def mean_computed(runs: list[Run]) -> float:
+    """Seconds of processors, on average."""
+    return float(np.mean([run.computed for run in runs]))
 
 
 def make_cheap(folder: Path, fps: float) -> list[str]:
@@ -92,16 +112,30 @@ def make_cheap(folder: Path, fps: float) -> list[str]:
     ]
 
 
-def measure(seconds: float, options: list[str], folder: Path) -> Run:
-    """Make a video and watch its process."""
-    speech, video = folder / "speech.wav", folder / "video.mp4"
+def measure(
+    seconds: float,
+    options: list[str],
+    folder: Path,
+    every: float | None = None,
+    meanwhile: Callable[[], None] = lambda: None,
+) -> Run:
+    """Make a video and watch its process.
+
+    Args:
+        seconds: of speech.
+        options: of the command.
+        folder: for files.
+        every: seconds of the processor after which the process is stopped for a while.
+        meanwhile: what is done then.
+    """
+    speech, video = folder / f"{seconds:g}.wav", folder / f"{seconds:g}.mp4"
     write_speech(speech, seconds)
     command = [sys.executable, "-m", "svp_diffusers", "generate", str(PORTRAITS[0]), str(speech)]
     start = time.perf_counter()
     times: list[float] = []
     memory: list[float] = []
-    computed = 0.0
-    with (folder / "log.txt").open("w+") as log:
+    computed, stopped, last = 0.0, 0.0, 0.0
+    with (folder / f"{seconds:g}.txt").open("w+") as log:
         process = psutil.Popen([*command, "-o", str(video), *options], stdout=log, stderr=log)
         while process.poll() is None:
             try:
@@ -109,12 +143,18 @@ def measure(seconds: float, options: list[str], folder: Path) -> Run:
                 computed = sum(process.cpu_times()[:2])
             except psutil.NoSuchProcess:
                 break
-            times.append(time.perf_counter() - start)
+            times.append(time.perf_counter() - start - stopped)
+            if every is not None and computed - last > every:
+                process.send_signal(signal.SIGSTOP)
+                since, last = time.perf_counter(), computed
+                meanwhile()
+                stopped += time.perf_counter() - since
+                process.send_signal(signal.SIGCONT)
             time.sleep(INTERVAL)
         if process.wait() != 0:
             log.seek(0)
             raise RuntimeError(log.read())
-    return Run(seconds, time.perf_counter() - start, computed, times, memory)
+    return Run(seconds, time.perf_counter() - start - stopped, computed, times, memory)
 
 
 def write_speech(path: Path, seconds: float) -> None:
