@@ -139,9 +139,9 @@ _UNTRAINED = "this is a template of a card: no such weights are published yet."
 CARDS = {
     "svp-tiny": CardDescription(
         "svp-diffusers/svp-tiny",
-        limits="it animates rendered and drawn people, 128 pixels wide, to English speech of a "
-        "synthesiser. Photographs and paintings stay recognisable and come out soft, with dark "
-        "mouths without teeth; lips follow real speech weakly, a mouth that stands open in the "
+        limits="it animates rendered and drawn people, to English speech of a synthesiser. It "
+        "generates 128 pixels, and what changes is soft; what does not has the portrait's own "
+        "detail. Photographs and paintings stay recognisable, with dark mouths without teeth; lips follow real speech weakly, a mouth that stands open in the "
         "portrait stays open, a moustache may vanish, and mouth and chin may dissolve for a "
         "moment. Styles are weak: on drawn people they move a face two fifths as far as the ground "
         "truth, on rendered ones they are hardly seen. Portraits that its VAE does not know "
