@@ -71,7 +71,12 @@ def store(path: Path, output: Path) -> Iterator[Path]:
 
 
 def animate(
-    path: Path, speech: Path, output: Path, model: str | None, detector: LandmarkFaceDetector
+    path: Path,
+    speech: Path,
+    output: Path,
+    model: str | None,
+    detail_scale: int | None,
+    detector: LandmarkFaceDetector,
 ) -> tuple[NDArray[np.uint8], NDArray[np.uint8], NDArray[np.float32]]:
     """The first frame, the portrait as the pipeline sees it, and its head keypoints."""
     request = GenerationRequest(
@@ -81,6 +86,7 @@ def animate(
         style="neutral",
         model=model,
         head_motion="still",
+        detail_scale=detail_scale,
     )
     (video,) = generate_video(request, detector=detector)
     frame = next(iter(read_frames(video, Fraction(25))))
@@ -99,6 +105,7 @@ def main() -> None:
     parser.add_argument("pictures", type=Path, nargs="*", help="folders")
     parser.add_argument("-o", "--output", type=Path, required=True)
     parser.add_argument("--model", help="checkpoint; default: svp-tiny")
+    parser.add_argument("--detail-scale", type=int, help="default: the checkpoint's")
     arguments = parser.parse_args()
     arguments.output.mkdir(parents=True, exist_ok=True)
     detector = LandmarkFaceDetector()
@@ -114,7 +121,8 @@ def main() -> None:
             warnings.simplefilter("always", UserWarning)
             try:
                 frame, shown, keypoints = animate(
-                    path, arguments.speech, arguments.output, arguments.model, detector
+                    *(path, arguments.speech, arguments.output, arguments.model),
+                    *(arguments.detail_scale, detector),
                 )
             except SVPError as error:
                 print(f"| {name} | | | {type(error).__name__}: {error} |", flush=True)

@@ -54,6 +54,7 @@ def main() -> None:
         "width": arguments.size,
         "fps": FPS,
         "num_inference_steps": arguments.steps,
+        "guidance_scale": 1.0,  # more predictions would tell nothing of seams
         "output_type": "latent",
     }
     ways: dict[str, Callable[[], Made]] = {

@@ -15,7 +15,7 @@ MILLISECONDS = 40 * STEP
 
 
 def make_pictures(video: Path, folder: Path) -> None:
-    """Write demo.gif, demo_styles.gif (smaller than the video) and demo_samples.png."""
+    """Write demo.gif, and, smaller than they are, demo_styles.gif and demo_samples.jpg."""
     styles = video.with_stem(f"{video.stem}_styles")
     for source, name, scale in ((video, "demo.gif", 1.0), (styles, "demo_styles.gif", 0.75)):
         pictures = [Image.fromarray(frame) for frame in list(read_frames(source))[::STEP]]
@@ -25,7 +25,7 @@ def make_pictures(video: Path, folder: Path) -> None:
         )
         first.save(folder / name, save_all=True, append_images=rest, duration=MILLISECONDS, loop=0)
     sheet = Image.open(video.with_name(f"{video.stem}_samples.png"))
-    sheet.quantize(256).save(folder / "demo_samples.png", optimize=True)
+    sheet.reduce(2).save(folder / "demo_samples.jpg", quality=90)
 
 
 if __name__ == "__main__":
