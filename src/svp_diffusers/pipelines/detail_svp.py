@@ -1,9 +1,9 @@
 """The portrait's own detail for SVP: what its VAE loses, put back where a frame agrees with it.
 
-A frame is the picture that the VAE would make of the portrait, but where something moved: there it
-is left as it is. Detail is taken from where it lies in the portrait, and from where the head has
-moved it. Frames may come out larger than they were generated. Everything here is our choice. A
-checkpoint on the Hub carries this file beside its pipeline, which imports it.
+A frame is the picture that the VAE would make of the portrait, but where something moved: there,
+and at the mouth, it is left as it is. Detail is taken from where it lies in the portrait, and from
+where the head has moved it. Frames may come out larger than they were generated. Everything here is
+our choice. A checkpoint on the Hub carries this file beside its pipeline, which imports it.
 """
 
 from dataclasses import dataclass
@@ -24,6 +24,11 @@ HEAD = 2.4
 """Reach of what moves with the head, from below the eyes, in distances of the eyes."""
 HEAD_CENTRE = 0.3
 """How far below the eyes its centre lies, likewise."""
+MOUTH = (0.52, 0.36)
+"""Half axes of the ellipse of the mouth, across and down, in distances of the eyes: what a portrait
+has there would hold the lips where they were."""
+MOUTH_CENTRE = 1.02
+"""How far below the eyes its centre lies, likewise."""
 SURENESS = 4
 """Power of the agreement with which one of the two places is preferred."""
 LEAST = 1e-6  # of what each counts, where a frame agrees with neither
@@ -31,12 +36,13 @@ LEAST = 1e-6  # of what each counts, where a frame agrees with neither
 
 class _Seen(NamedTuple):
     """The portrait as it lies in frames: see `PortraitDetail`, with a first dimension of frames or
-    one, and how likely each place shows it, (n or 1, 1, height, width)."""
+    one; how likely each place shows it, and 0 at its mouth, (n or 1, 1, height, width)."""
 
     reconstruction: torch.Tensor
     light: torch.Tensor
     fine: torch.Tensor
     likely: torch.Tensor
+    silent: torch.Tensor
 
 
 @dataclass(frozen=True)
@@ -68,8 +74,9 @@ class PortraitDetail:
         seen = [self._see_still(frames)]
         if keypoints is not None and self.keypoints is not None:
             moved = self._see_moved(self.keypoints, keypoints.to(self.keypoints), frames)
-            seen = [seen[0]._replace(likely=1 - moved.likely), moved]
-        amounts = [_agree(frames, each.reconstruction) for each in seen]
+            silent = seen[0].silent * moved.silent
+            seen = [seen[0]._replace(likely=1 - moved.likely, silent=silent), moved]
+        amounts = [_agree(frames, each.reconstruction) * each.silent for each in seen]
         shares = [
             each.likely * amount**SURENESS + LEAST
             for each, amount in zip(seen, amounts, strict=True)
@@ -85,8 +92,12 @@ class PortraitDetail:
 
     def _see_still(self, frames: torch.Tensor) -> _Seen:
         """Where it lies in the portrait."""
-        everywhere = frames.new_ones(1, 1, *frames.shape[2:])
-        return _Seen(self.reconstruction[None], self.light[None], self.fine[None], everywhere)
+        everywhere = silent = frames.new_ones(1, 1, *frames.shape[2:])
+        if self.keypoints is not None:
+            silent = 1 - _find_mouth(self.keypoints[None], frames.shape[2:])
+        return _Seen(
+            self.reconstruction[None], self.light[None], self.fine[None], everywhere, silent
+        )
 
     def _see_moved(
         self, portrait: torch.Tensor, keypoints: torch.Tensor, frames: torch.Tensor
@@ -101,6 +112,7 @@ class PortraitDetail:
             _move(self.light, grid),
             _move(self.fine, _make_grid(moves, size, self.fine.shape[1:])),
             _reach(keypoints, size) * inside,
+            1 - _find_mouth(keypoints, size),
         )
 
 
@@ -207,12 +219,28 @@ def _move(picture: torch.Tensor, grid: torch.Tensor) -> torch.Tensor:
 
 def _reach(keypoints: torch.Tensor, size: torch.Size) -> torch.Tensor:
     """How far each place moves with the head, (n, 1, height, width) in [0, 1]."""
+    across, down = _place(keypoints, size)
+    return _fill(across / HEAD, (down - HEAD_CENTRE) / HEAD)
+
+
+def _find_mouth(keypoints: torch.Tensor, size: torch.Size) -> torch.Tensor:
+    """The place of the mouth, (n, 1, height, width) in [0, 1]."""
+    across, down = _place(keypoints, size)
+    return _fill(across / MOUTH[0], (down - MOUTH_CENTRE) / MOUTH[1])
+
+
+def _place(keypoints: torch.Tensor, size: torch.Size) -> tuple[torch.Tensor, torch.Tensor]:
+    """How far each place lies to the right of the middle of the eyes, and below it, as the head is
+    held, in distances of the eyes: both (n, height, width)."""
     left, right = keypoints[:, 6], keypoints[:, 7]
-    across = right - left
-    unit = across.norm(dim=1)[:, None, None]
-    below = torch.stack([-across[:, 1], across[:, 0]], dim=1)
-    centre = (left + right) / 2 + HEAD_CENTRE * below
-    y = torch.arange(size[0], device=keypoints.device)[:, None]
-    x = torch.arange(size[1], device=keypoints.device)
-    distance = torch.hypot(x - centre[:, :1, None], y - centre[:, 1:, None]) / unit
-    return torch.exp(-((distance / HEAD) ** 6))[:, None]
+    eyes = (right - left)[:, :, None, None]
+    middle = ((left + right) / 2)[:, :, None, None]
+    y = torch.arange(size[0], device=keypoints.device)[:, None] - middle[:, 1]
+    x = torch.arange(size[1], device=keypoints.device) - middle[:, 0]
+    unit = eyes.square().sum(dim=1)
+    return (x * eyes[:, 0] + y * eyes[:, 1]) / unit, (y * eyes[:, 0] - x * eyes[:, 1]) / unit
+
+
+def _fill(across: torch.Tensor, down: torch.Tensor) -> torch.Tensor:
+    """1 inside the circle of radius 1 and 0 outside, with a soft rim: (n, 1, height, width)."""
+    return torch.exp(-(torch.hypot(across, down) ** 6))[:, None]
