@@ -237,7 +237,7 @@ def _place(keypoints: torch.Tensor, size: torch.Size) -> tuple[torch.Tensor, tor
     middle = ((left + right) / 2)[:, :, None, None]
     y = torch.arange(size[0], device=keypoints.device)[:, None] - middle[:, 1]
     x = torch.arange(size[1], device=keypoints.device) - middle[:, 0]
-    unit = eyes.square().sum(dim=1)
+    unit = eyes.square().sum(dim=1).clamp(min=1e-6)  # of eyes in one point
     return (x * eyes[:, 0] + y * eyes[:, 1]) / unit, (y * eyes[:, 0] - x * eyes[:, 1]) / unit
 
 

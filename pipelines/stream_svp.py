@@ -226,7 +226,8 @@ class StreamMixin:
             speech.num_frames, settings.height, settings.width, generator, settings.shared_noise
         )
         noise = Tape(block.transpose(0, 1) for block in blocks)
-        noise.read(0, 1)  # live, the first frame is not to wait for it
+        if speech.num_frames is None:  # live, the first frame is not to wait for it
+            noise.read(0, 1)
         scheduler = copy.deepcopy(self.scheduler)
         device, dtype = self._execution_device, self.unet.dtype
         scheduler.set_timesteps(settings.num_inference_steps, device=device)

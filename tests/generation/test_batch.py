@@ -102,6 +102,12 @@ def test_given_again_only_what_differs_is_made(files: Path, tmp_path: Path) -> N
     assert results(make_batch(manifest, out, here)) == [KEPT] * 4
     assert {path.name: path.stat().st_mtime_ns for path in out.glob("*.mp4")} == before
 
+    older = get_manifest_path(out / "0.mp4")  # of a version without an option that is not used
+    known = json.loads(older.read_text())
+    del known["request"]["detail_scale"]
+    older.write_text(json.dumps(known))
+    assert results(make_batch(manifest, out, here)) == [KEPT] * 4
+
     lines[0]["seed"] = 7  # another request
     (out / "1.mp4").write_bytes(b"damaged")
     get_manifest_path(out / "2.mp4").unlink()

@@ -201,6 +201,8 @@ def test_a_video_is_as_many_times_as_large_as_its_detail(files: Path, tmp_path: 
     assert (arguments["size"], arguments["detail_scale"]) == (64, 3)
     with pytest.raises(ConfigurationError, match="from 0 to 8 where 64 pixels are generated"):
         generate_video(request(files, tmp_path / "w.mp4", detail_scale=9))
+    with pytest.raises(ConfigurationError, match="make a video 16896 pixels wide, side by side"):
+        generate_video(request(files, tmp_path / "w.mp4", detail_scale=8, num_styles=33))
 
 
 def test_guidance_that_was_not_distilled_is_refused_before_weights_are_loaded() -> None:

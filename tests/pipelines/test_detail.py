@@ -89,6 +89,12 @@ def test_detail_moves_with_the_head() -> None:
     assert (still - truth)[face].abs().max() > 0.06
 
 
+def test_eyes_in_one_point_leave_a_frame_finite() -> None:
+    detail = find_detail()
+    points = torch.full((1, 8, 2), 30.0)
+    assert detail.restore(detail.reconstruction[None], points).isfinite().all()
+
+
 def test_places_are_exact_under_autocast() -> None:
     detail = find_detail()
     frames = detail.reconstruction.roll(3, dims=2)[None]
@@ -121,8 +127,9 @@ def test_frames_are_as_many_times_as_large_as_was_asked_for() -> None:
     assert torch.equal(call(0), plain)
     assert [tuple(call(scale).shape[2:]) for scale in (1, 3)] == [(64, 64), (192, 192)]
     assert (call(1) - plain).abs().max() > 0.01
-    with pytest.raises(ValueError, match="`detail_scale` must be a whole number from 0 to 8"):
-        call(9)
+    for wrong in (9, 2.0):
+        with pytest.raises(ValueError, match="`detail_scale` must be a whole number from 0 to 8"):
+            call(wrong)  # type: ignore[arg-type]
 
 
 def test_a_stream_and_latents_that_are_decoded_later_have_the_detail_of_a_call() -> None:

@@ -140,6 +140,13 @@ def test_heads_that_move_by_themselves_move_as_in_a_call() -> None:
     chunks = list(pipeline.stream(**options))
     assert torch.equal(torch.cat([chunk.frames for chunk in chunks], dim=1), called.frames[0])
     assert torch.equal(chunks[-1].styles, called.styles[0])
+    options["generator"] = None  # then all is drawn from PyTorch's own
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        called = pipeline(**options)
+        torch.manual_seed(0)
+        frames = [chunk.frames for chunk in pipeline.stream(**options)]
+    assert torch.equal(torch.cat(frames, dim=1), called.frames[0])
 
 
 def test_pieces_are_resampled_as_the_whole() -> None:

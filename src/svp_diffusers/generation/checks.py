@@ -16,6 +16,8 @@ from svp_diffusers.pipelines.numbers_svp import MOST_SCALE, MOST_SEED, MOST_STEP
 
 MOST_SIDE = 4096
 """Of a video in pixels: what players of H.264 take (our choice)."""
+MOST_WIDTH = 16384
+"""Of videos side by side, in pixels: what the encoder of H.264 takes."""
 MOST_STYLES = 100
 """Performances of a line (our choice): they are all in memory before the first is written."""
 
@@ -200,5 +202,11 @@ def choose_size(request: GenerationRequest, sample_size: int, longest: int) -> i
         raise ConfigurationError(
             f"--detail-scale must be from 0 to {min(MOST_DETAIL, MOST_SIDE // size)} where {size} "
             f"pixels are generated; got {scale}."
+        )
+    width = request.num_styles * max(1, scale) * size
+    if width > MOST_WIDTH:
+        raise ConfigurationError(
+            f"--num-styles {request.num_styles} would make a video {width} pixels wide, side by "
+            f"side, and H.264 takes {MOST_WIDTH}: make fewer, or with a smaller --detail-scale."
         )
     return size

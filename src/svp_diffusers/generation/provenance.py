@@ -83,7 +83,7 @@ def list_inputs(
 
 def is_made(request: GenerationRequest, hash_files: Callable[[Path], str]) -> bool:
     """Whether all videos of a request are there, unchanged, made of the same files by the same
-    checkpoint.
+    checkpoint. What a manifest does not know, since it is older, was not asked for.
 
     Args:
         request: what is asked for.
@@ -98,7 +98,7 @@ def is_made(request: GenerationRequest, hash_files: Callable[[Path], str]) -> bo
     folder = find_checkpoint(request.model)
     adapter = None if request.style_adapter is None else find_adapter(request.style_adapter)
     styles = parse_style(request.style, outline_style_encoder(adapter or folder).style_bank)
-    expected = {
+    expected: dict[str, Mapping[str, object]] = {
         "request": describe_values(name_arguments(request, styles)),
         "inputs": describe_files(list_inputs(request, styles)),
         "checkpoint": {
@@ -111,7 +111,12 @@ def is_made(request: GenerationRequest, hash_files: Callable[[Path], str]) -> bo
             manifest = parse_json(get_manifest_path(path).read_bytes())
         except ValueError:
             return False
-        is_same = all(manifest.get(name) == value for name, value in expected.items())
+        is_same = all(_fill(manifest.get(name), value) == value for name, value in expected.items())
         if not is_same or manifest["output"]["sha256"] != hash_file(path):
             return False
     return True
+
+
+def _fill(saved: object, expected: Mapping[str, object]) -> object:
+    """What is saved, with None for what is missing."""
+    return {**dict.fromkeys(expected), **saved} if isinstance(saved, dict) else saved

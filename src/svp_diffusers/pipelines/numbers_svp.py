@@ -4,7 +4,7 @@ A checkpoint on the Hub carries this file beside its pipeline, which imports it.
 """
 
 from fractions import Fraction
-from numbers import Real
+from numbers import Integral, Real
 
 MOST_STEPS = 1000  # timesteps of a diffusion's training
 MOST_SCALE = 100  # of guidance, attention, motion and temperature: far beyond what is of use
@@ -25,7 +25,8 @@ def check_number(name: str, value: object, least: float, most: float, whole: boo
     Raises:
         ValueError: if it is none, not in the range, or NaN.
     """
-    is_number = isinstance(value, (Real, Fraction)) and not isinstance(value, bool)
-    if not is_number or not least <= value <= most or (whole and value != int(value)):  # type: ignore[operator, call-overload]
+    kinds = Integral if whole else (Real, Fraction)
+    is_number = isinstance(value, kinds) and not isinstance(value, bool)
+    if not is_number or not least <= value <= most:  # type: ignore[operator]
         kind = "a whole number" if whole else "a number"
         raise ValueError(f"`{name}` must be {kind} from {least:g} to {most:g}, got {value!r}.")
