@@ -4,6 +4,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from loopback import LoopbackHub
 
@@ -21,7 +22,7 @@ for name, weight in get_style_weights(pipe.unet).items():
     if ".to_out." in name:
         weight.zero_()
 pipe.push_to_hub("org/base")
-result = {{"base": client.digest_frames(pipe)}}
+result = {{"base": client.digest_frames(pipe), "plain": client.measure_frames(pipe)}}
 generator = torch.Generator().manual_seed(1)
 for weight in get_style_weights(pipe.unet).values():
     weight.normal_(std=0.3, generator=generator)
@@ -29,7 +30,7 @@ pipe.style_encoder.add_style("mine", pipe.style_encoder.get_style("happy"))
 pipe.save_style_adapter({folder!r}, base_model="org/base")
 app(["push", {folder!r}, "org/style"], standalone_mode=False)
 pulled = pull_repository("org/style", Path({folder!r} + "-pulled"))
-result["trained"] = client.digest_frames(pipe)
+result["trained"] = client.measure_frames(pipe)
 result["pulled"] = sorted(path.name for path in pulled.iterdir())
 """
 
@@ -37,10 +38,10 @@ LOAD = """
 if not {package}:
     sys.meta_path.insert(0, client.PackageBlocker())
 pipe = client.load("own" if {package} else "remote", "org/base")
-result = {{"base": client.digest_frames(pipe)}}
+result = {{"base": client.digest_frames(pipe), "plain": client.measure_frames(pipe)}}
 pipe.load_style_adapter("org/style", revision="main")
 result["names"] = list(pipe.style_encoder.style_bank) if {package} else None
-result["trained"] = client.digest_frames(pipe)
+result["trained"] = client.measure_frames(pipe)
 pipe.set_style_adapter_scale(0.0)
 result["zero"] = client.digest_frames(pipe)
 pipe.unload_style_adapter()
@@ -86,7 +87,9 @@ def test_it_is_loaded_from_the_hub_with_and_without_the_package(
     pushed: tuple[Path, Any], run_python: Callable[..., Any], package: bool
 ) -> None:
     expected, result = pushed[1], run_python(LOAD.format(package=package))
-    assert result["trained"] == expected["trained"] != expected["base"]
+    # Weights that lie elsewhere in memory may give other last bits.
+    np.testing.assert_allclose(result["trained"], expected["trained"], atol=1e-5)
+    assert np.abs(np.subtract(expected["trained"], expected["plain"])).max() > 1e-3
     assert {result[name] for name in ("base", "zero", "unloaded")} == {expected["base"]}
     assert result["refusal"].startswith("StyleAdapterError: ")
     assert "trained on org/base" in result["refusal"]

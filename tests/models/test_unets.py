@@ -634,7 +634,8 @@ def test_a_reference_net_without_text_attention(tmp_path: Path) -> None:
     loaded = ReferenceUNet.from_pretrained(tmp_path).eval()
     with torch.no_grad():
         for name, feature in reference(latents).items():
-            assert torch.equal(loaded(latents)[name], feature)
+            # Weights that lie elsewhere in memory may give other last bits.
+            torch.testing.assert_close(loaded(latents)[name], feature, atol=1e-5, rtol=1e-5)
     with pytest.raises(ValueError, match="no feature"):
         ReferenceUNet(text_attention=False)
 

@@ -16,6 +16,7 @@ from transformers import Wav2Vec2Model
 from svp_diffusers.data.loader import ClipDataset
 from svp_diffusers.errors import ConfigurationError, DatasetError
 from svp_diffusers.generation.generate import decode_side_by_side
+from svp_diffusers.generation.streaming import Performed
 from svp_diffusers.hub.push import describe_folder
 from svp_diffusers.media.audio import Recording, read_audio, to_mono
 from svp_diffusers.media.mark import read_mark
@@ -145,7 +146,7 @@ def test_a_validation_leaves_a_video_of_truth_and_sample(
     frames = np.stack(list(read_frames(late))).astype(float)
     pipeline = SVPTalkingHeadPipeline.from_pretrained(configuration.pipeline)
     latents = torch.from_numpy(clip.latents).float().transpose(0, 1)
-    true = np.stack(list(decode_side_by_side(pipeline, [[latents]])))
+    true = np.stack(list(decode_side_by_side(pipeline, [[Performed(latents)]])))
     left, right = (np.abs(half - true).mean() for half in np.split(frames, 2, axis=2))
     assert left < right / 2  # an untrained VAE's colours are so wild that H.264 loses much of them
 
