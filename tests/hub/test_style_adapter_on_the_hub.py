@@ -88,9 +88,10 @@ def test_it_is_loaded_from_the_hub_with_and_without_the_package(
 ) -> None:
     expected, result = pushed[1], run_python(LOAD.format(package=package))
     # Weights that lie elsewhere in memory may give other last bits.
-    np.testing.assert_allclose(result["trained"], expected["trained"], atol=1e-5)
+    for name in ("plain", "trained"):
+        np.testing.assert_allclose(result[name], expected[name], atol=1e-5)
     assert np.abs(np.subtract(expected["trained"], expected["plain"])).max() > 1e-3
-    assert {result[name] for name in ("base", "zero", "unloaded")} == {expected["base"]}
+    assert result["zero"] == result["unloaded"] == result["base"]
     assert result["refusal"].startswith("StyleAdapterError: ")
     assert "trained on org/base" in result["refusal"]
     if package:
