@@ -243,10 +243,8 @@ class StreamMixin:
             shown = heads(start, stop)
             detail = None
             if encoded.detail is not None:
-                places = shown.keypoints
-                detail = VideoDetail(
-                    encoded.detail, None if places is None else places[done - start :]
-                )
+                detail = VideoDetail(encoded.detail, shown.keypoints)
+                detail = detail.cut(done - start, stop - start)
             conditions = Conditions(
                 *(tokens, styles(start, stop), encoded.latents, encoded.features),
                 shown.features,
