@@ -59,6 +59,7 @@ INDEX = {
     "fps": [0, 0.001, 1e9, "25", None],
     "context_length": [0, 10**9, 2.5, "24", None],
     "context_overlap": [-1, 10**9, "4", None],
+    "detail_scale": [-1, 9, 1.5, "2", None],
 }
 
 

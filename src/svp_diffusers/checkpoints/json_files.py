@@ -10,6 +10,7 @@ from svp_diffusers.errors import CheckpointError
 from svp_diffusers.media.documents import Description, check_document, parse_json
 from svp_diffusers.media.input import check_input
 from svp_diffusers.media.video import MAXIMUM_FPS
+from svp_diffusers.pipelines.detail_svp import MOST_DETAIL
 
 MODEL_INDEX = "model_index.json"
 COMPONENTS = (
@@ -117,6 +118,7 @@ class _ModelIndex(Description):
     fps: Annotated[float, Field(ge=1, le=MAXIMUM_FPS)] = 25.0
     context_length: _Number = 24
     context_overlap: _NumberOrZero = 4
+    detail_scale: Annotated[int, Field(ge=0, le=MOST_DETAIL)] = 0
 
 
 class _UNet(Description):
