@@ -10,6 +10,16 @@ from svp_diffusers.pipelines.pipeline_svp_talking_head import SVPTalkingHeadPipe
 REAL_DATA = Path(__file__).parents[2] / "shared" / "data"
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The longest tests come first, so that no process works on alone at the end."""
+
+    def minutes(item: pytest.Item) -> float:
+        slow = item.get_closest_marker("slow")
+        return slow.kwargs.get("minutes", 0) if slow else 0
+
+    items.sort(key=minutes, reverse=True)
+
+
 @pytest.fixture(scope="session")
 def real_data() -> Path:
     """The folder of real portraits, speech and clips, which is not part of the project."""

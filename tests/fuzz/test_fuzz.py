@@ -15,7 +15,7 @@ def test_a_few_damaged_files_of_every_kind() -> None:
     assert sum(counts.values()) >= 400
 
 
-@pytest.mark.slow
+@pytest.mark.slow(minutes=2)
 def test_damaged_files_for_two_minutes() -> None:
     counts, failures = fuzz(files=100_000, seed=7, seconds=120)
     assert not failures, report(failures)

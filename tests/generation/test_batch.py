@@ -282,7 +282,7 @@ def hash_videos(folder: Path) -> dict[str, str]:
     return {path.name: hash_file(path) for path in sorted(folder.glob("*.mp4"))}
 
 
-@pytest.mark.slow
+@pytest.mark.slow(minutes=3)
 def test_200_lines_killed_five_times_are_each_made_once(files: Path, tmp_path: Path) -> None:
     for i in range(4):
         noise = np.random.default_rng(i).integers(0, 256, (96, 96, 3), dtype=np.uint8)

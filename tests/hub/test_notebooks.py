@@ -23,7 +23,7 @@ def test_a_notebook_opens_in_colab_and_installs_what_it_needs(path: Path) -> Non
     assert not any(cell.get("outputs") for cell in cells)
 
 
-@pytest.mark.slow
+@pytest.mark.slow(minutes=4)
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
 def test_a_notebook_runs_and_shows_its_video(
     path: Path,

@@ -11,7 +11,7 @@ PROJECT = Path(__file__).parents[2]
 COMMANDS = ("generate", "data synth", "style add", "push", "train head-motion")
 
 
-@pytest.mark.slow
+@pytest.mark.slow(minutes=3)
 def test_commands_that_are_killed_end_as_those_that_are_not() -> None:
     command = [sys.executable, "-m", "tests.kills.run", "--points", "2", "--only", *COMMANDS]
     done = subprocess.run(command, cwd=PROJECT, capture_output=True, text=True, check=False)

@@ -108,7 +108,7 @@ def test_a_stage_without_result_ends_the_run(tmp_path: Path) -> None:
     assert not (tmp_path / "next").exists()
 
 
-@pytest.mark.slow
+@pytest.mark.slow(minutes=15)
 def test_minutes_from_nothing_already_teach_something(tmp_path: Path) -> None:
     folder = tmp_path / "tiny"
     folder.mkdir()
