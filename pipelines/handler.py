@@ -25,6 +25,7 @@ PARAMETERS: dict[str, tuple[type, ...]] = {
     "num_inference_steps": (int,),
     "guidance_scale": (int, float),
     "head_motion": (str,),
+    "detail_scale": (int,),
 }
 
 

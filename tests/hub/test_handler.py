@@ -34,7 +34,7 @@ files = {{
     "image": base64.b64encode(picture.getvalue()).decode(),
     "audio": base64.b64encode(sound.getvalue()).decode(),
 }}
-parameters = {{"num_inference_steps": 1, "style": "happy", "seed": 3}}
+parameters = {{"num_inference_steps": 1, "style": "happy", "seed": 3, "detail_scale": 2}}
 good = {{"inputs": files, "parameters": parameters}}
 wrapped = {{"inputs": {{**files, "image": base64.encodebytes(picture.getvalue()).decode()}}}}
 wrapped["parameters"] = parameters
@@ -47,7 +47,8 @@ bad = [
     {{"inputs": {{**files, "image": postscript}}}},
     *({{"inputs": files, "parameters": each}} for each in (
         [1], {{"image": "/etc/passwd"}}, {{"style": {{}}}}, {{"style": "furious"}}, {{"seed": -1}},
-        {{"seed": True}}, {{"num_inference_steps": "1"}}, {{"style_temperature": float("nan")}},
+        {{"seed": True}}, {{"num_inference_steps": "1"}}, {{"detail_scale": 99}},
+        {{"style_temperature": float("nan")}},
     )),
 ]
 made = endpoint(good)
@@ -80,7 +81,7 @@ def test_a_request_is_answered_by_a_marked_video_with_sound(
     video.write_bytes(base64.b64decode(made["video"]))
     assert (made["frames"], made["fps"]) == (10, 25.0)
     information = probe(video)
-    assert (information.width, information.height, information.has_audio) == (128, 128, True)
+    assert (information.width, information.height, information.has_audio) == (256, 256, True)
     assert read_mark(video) is not None
     assert answers[True]["made"] == made
     assert answers[True]["same"], "base64 in lines of 76 letters, as the command writes it"
