@@ -278,6 +278,11 @@ def test_a_coefficient_moves_its_feature_steadily(
     assert values[-1] - values[0] > 1.5, values
 
 
+def test_lips_that_are_drawn_together_close_what_the_jaw_has_opened() -> None:
+    rounded = mouth_opening(draw({**OPEN, "mouthPucker": 0.5}))
+    assert rounded < 0.6 * mouth_opening(draw(OPEN))
+
+
 def test_every_coefficient_is_measured_or_declared_undrawn() -> None:
     measured = {name for name, *_ in SWEEPS}
 

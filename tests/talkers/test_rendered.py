@@ -87,7 +87,7 @@ LIPS, CORNERS, LIDS, BROW_AND_EYE = (13, 14), (61, 291), (159, 145), (107, 133)
 CHANGES = {
     "jawOpen": (LIPS, 0.1),
     "mouthSmile": (CORNERS, 0.03),
-    "mouthPucker": (CORNERS, -0.03),
+    "mouthPucker": (CORNERS, -0.12),
     "eyeBlink": (LIDS, -0.05),
     "browInnerUp": (BROW_AND_EYE, 0.02),
     "browDown": (BROW_AND_EYE, -0.02),
@@ -108,6 +108,18 @@ def test_a_coefficient_moves_what_its_name_says(
         apart.append(np.linalg.norm(points[first] - points[second]) / eyes)
     change = apart[1] - apart[0]
     assert change / expected > 1
+
+
+def test_lips_that_are_drawn_together_close_what_the_jaw_has_opened(
+    landmarker: FaceLandmarker,
+) -> None:
+    person = Renderer(sample_rendered_identity(1), SIZE)
+    openings = []
+    for pucker in (0.0, 0.8):
+        picture = person.draw({"jawOpen": 0.5, "mouthPucker": pucker}, HeadPose())
+        upper, lower = find_landmarks(picture, landmarker)[0].landmarks[0, LIPS, :2].numpy()
+        openings.append(np.linalg.norm(upper - lower))
+    assert openings[1] < 0.75 * openings[0]
 
 
 @pytest.mark.parametrize(

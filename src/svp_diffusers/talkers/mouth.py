@@ -53,7 +53,8 @@ def shape_mouth(identity: Identity, rig: Mapping[str, float]) -> MouthShape:
     sideways = 2.6 * (rig["mouthLeft"] - rig["mouthRight"])
     jaw_x = 2.4 * (rig["jawLeft"] - rig["jawRight"])
     drop = JAW_DROP * jaw_open
-    gap = drop * (1 - rig["mouthClose"])
+    # Lips that are drawn together close what the jaw has opened.
+    gap = drop * (1 - rig["mouthClose"]) * (1 - 0.6 * pucker)
     middle = identity.mouth_height + 0.95 * (drop - gap) * 0.55
 
     corners = []

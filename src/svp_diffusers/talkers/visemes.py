@@ -33,8 +33,8 @@ _GROUPS: dict[str, dict[str, float]] = {
     "ʃʒ": {"jawOpen": 0.06, "mouthFunnel": 0.65, "mouthPucker": 0.2, "mouthUpperUp": 0.15},
     "kɡgŋʔx": {"jawOpen": 0.16},
     "h": {"jawOpen": 0.22},
-    "ɹr": {"jawOpen": 0.10, "mouthPucker": 0.35, "mouthFunnel": 0.25},
-    "w": {"jawOpen": 0.05, "mouthPucker": 0.85},
+    "ɹr": {"jawOpen": 0.06, "mouthPucker": 0.35, "mouthFunnel": 0.25},
+    "w": {"jawOpen": 0.02, "mouthPucker": 0.85},
     "j": {"jawOpen": 0.08, "mouthStretch": 0.3},
     "i": {"jawOpen": 0.16, "mouthStretch": 0.5, "mouthUpperUp": 0.1},
     "ɪᵻ": {"jawOpen": 0.24, "mouthStretch": 0.25},
@@ -42,12 +42,12 @@ _GROUPS: dict[str, dict[str, float]] = {
     "æ": {"jawOpen": 0.62, "mouthStretch": 0.35, "mouthUpperUp": 0.15},
     "aɑɐ": {"jawOpen": 0.72},
     "ʌ": {"jawOpen": 0.50},
-    "ɒɔ": {"jawOpen": 0.55, "mouthFunnel": 0.45},
-    "o": {"jawOpen": 0.42, "mouthPucker": 0.45, "mouthFunnel": 0.3},
-    "ʊ": {"jawOpen": 0.24, "mouthPucker": 0.55},
-    "u": {"jawOpen": 0.16, "mouthPucker": 0.85},
+    "ɒɔ": {"jawOpen": 0.45, "mouthFunnel": 0.45},
+    "o": {"jawOpen": 0.30, "mouthPucker": 0.45, "mouthFunnel": 0.3},
+    "ʊ": {"jawOpen": 0.14, "mouthPucker": 0.55},
+    "u": {"jawOpen": 0.07, "mouthPucker": 0.85},
     "ə": {"jawOpen": 0.28},
-    "ɜɚ": {"jawOpen": 0.30, "mouthPucker": 0.25},
+    "ɜɚ": {"jawOpen": 0.22, "mouthPucker": 0.25},
 }
 _TARGETS = {sound: target for sounds, target in _GROUPS.items() for sound in sounds}
 _CLOSURES = frozenset("pbmfv")

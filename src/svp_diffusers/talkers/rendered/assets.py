@@ -34,6 +34,7 @@ _GAINS = {
     "mouthDimple": 1.4,
     "mouthFrown": 1.5,
     "mouthLowerDown": 1.3,
+    "mouthPucker": 1.8,
     "mouthStretch": 1.4,
     "mouthUpperUp": 1.3,
     "noseSneer": 1.4,
