@@ -44,7 +44,7 @@ def configure(drawn_talkers: str, tmp_path: Path) -> Configure:
 
 
 def test_reconstructions_of_unseen_people_get_better(configure: Configure) -> None:
-    configuration = configure(steps=120, validate_every=40)
+    configuration = configure(steps=160, validate_every=40)
     folder = train_vae(configuration)
     metrics = read_metrics(configuration)
     errors = [line["mse"] for line in metrics if "mse" in line]
