@@ -147,9 +147,10 @@ def make_people(
     clips = ClipDataset(data, "test")
     people: dict[str, Readings] = {}
     for index in select_clips(clips, look):
-        clip = clips[index].decode()
-        if len(people) == number or clip.metadata["identity"] in people:
+        person = clips.entries[index].header["metadata"]["identity"]
+        if len(people) == number or person in people:
             continue
+        clip = clips[index].decode()
         assert clip.frames is not None
         assert clip.head_keypoints is not None
         assert clip.reference is not None
@@ -167,7 +168,7 @@ def make_people(
             ).frames[0]
             readings.append(read_mean([np.asarray(f) for f in frames[::MADE_STEP]], landmarker))
         if not np.isnan(readings).any():
-            people[clip.metadata["identity"]] = np.array(readings)
+            people[person] = np.array(readings)
     return np.array(list(people.values()))
 
 
