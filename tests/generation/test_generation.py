@@ -26,9 +26,10 @@ from svp_diffusers.generation.generate import generate_video
 from svp_diffusers.generation.preparation import fill_call
 from svp_diffusers.generation.request import GenerationRequest
 from svp_diffusers.media.faces import Face
+from svp_diffusers.media.frame_rate import parse_fps
 from svp_diffusers.media.manifest import get_manifest_path, hash_file
 from svp_diffusers.media.mark import read_mark
-from svp_diffusers.media.video import parse_fps, read_frames
+from svp_diffusers.media.video import read_frames
 from svp_diffusers.models.style_encoder_svp import StyleDistribution
 from svp_diffusers.pipelines.pipeline_svp_talking_head import SVPTalkingHeadPipeline
 from svp_diffusers.samples import PORTRAITS

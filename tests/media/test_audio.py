@@ -7,7 +7,8 @@ import soundfile
 
 from svp_diffusers.errors import MediaError
 from svp_diffusers.media.audio import Recording, check_speech, read_audio, to_mono
-from svp_diffusers.media.video import parse_fps, write_video
+from svp_diffusers.media.frame_rate import parse_fps
+from svp_diffusers.media.video import write_video
 from svp_diffusers.pipelines.sound_svp import prepare_waveform, resampled_length
 
 from .samples import cut_file, make_frames, make_recording, write_audio

@@ -11,14 +11,9 @@ from PIL import Image
 
 from svp_diffusers.errors import ConfigurationError, MediaError
 from svp_diffusers.media.audio import Recording, read_audio
+from svp_diffusers.media.frame_rate import number_of_frames, parse_fps
 from svp_diffusers.media.mark import DIGITAL_SOURCE_TYPE, mark_picture, read_mark
-from svp_diffusers.media.video import (
-    number_of_frames,
-    parse_fps,
-    probe,
-    read_frames,
-    write_video,
-)
+from svp_diffusers.media.video import probe, read_frames, write_video
 
 from .samples import cut_file, make_frames, make_recording, read_grey_index, write_audio
 

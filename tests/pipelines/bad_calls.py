@@ -21,8 +21,9 @@ from svp_diffusers.checkpoints.loading import (
 from svp_diffusers.data.loader import ClipDataset
 from svp_diffusers.expression.coefficients import read_expressions
 from svp_diffusers.media.audio import open_recording, read_audio
+from svp_diffusers.media.frame_rate import parse_fps
 from svp_diffusers.media.image import read_image
-from svp_diffusers.media.video import parse_fps, probe, read_frames, write_video
+from svp_diffusers.media.video import probe, read_frames, write_video
 from svp_diffusers.pipelines.sound_svp import open_sound
 from svp_diffusers.pipelines.style_schedule_svp import StyleSchedule
 

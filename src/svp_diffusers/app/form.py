@@ -12,8 +12,9 @@ from svp_diffusers.app.style_map import StyleMap
 from svp_diffusers.errors import ConfigurationError, MediaError, StyleError
 from svp_diffusers.generation.request import GenerationRequest
 from svp_diffusers.generation.spoken_line import speak_line
+from svp_diffusers.media.containers import check_length
 from svp_diffusers.media.documents import Description, check_document
-from svp_diffusers.media.input import check_input, check_length
+from svp_diffusers.media.input import check_input
 from svp_diffusers.models.style_encoder_svp import StyleDistribution
 from svp_diffusers.style.clip import COEFFICIENT_SUFFIXES
 from svp_diffusers.style.parse import parse_style

@@ -8,8 +8,8 @@ from pydantic import AfterValidator, Field
 
 from svp_diffusers.errors import CheckpointError
 from svp_diffusers.media.documents import Description, check_document, parse_json
+from svp_diffusers.media.frame_rate import MAXIMUM_FPS
 from svp_diffusers.media.input import check_input
-from svp_diffusers.media.video import MAXIMUM_FPS
 from svp_diffusers.pipelines.detail_svp import MOST_DETAIL
 
 MODEL_INDEX = "model_index.json"

@@ -35,7 +35,7 @@ def synth(
     workers: Annotated[int, typer.Option(help="Processes; the bytes stay the same.")] = 1,
 ) -> None:
     """Make a dataset of procedural talkers, about whom everything is known."""
-    from svp_diffusers.media.video import parse_fps
+    from svp_diffusers.media.frame_rate import parse_fps
     from svp_diffusers.talkers.synthesis import SynthesisSettings, synthesise_dataset
 
     settings = SynthesisSettings(
@@ -63,8 +63,8 @@ def talker(
     look: Annotated[str, typer.Option(help="drawn or rendered.")] = "drawn",
 ) -> None:
     """Make one procedural talker as a video with sound."""
+    from svp_diffusers.media.frame_rate import parse_fps
     from svp_diffusers.media.output import check_output
-    from svp_diffusers.media.video import parse_fps
     from svp_diffusers.talkers.talker import film_talker
 
     check_output(output)
@@ -115,8 +115,8 @@ def prepare(
     from svp_diffusers.data.preparation.run import prepare as prepare_all
     from svp_diffusers.data.preparation.settings import PreparationSettings
     from svp_diffusers.data.preparation.sources import list_sources
+    from svp_diffusers.media.frame_rate import parse_fps
     from svp_diffusers.media.output import check_output
-    from svp_diffusers.media.video import parse_fps
 
     settings = PreparationSettings(
         size=size,

@@ -11,8 +11,8 @@ from svp_diffusers.expression.arkit import ARKIT_BLENDSHAPES
 from svp_diffusers.expression.mat_file import read_variable
 from svp_diffusers.expression.track import Expressions
 from svp_diffusers.media.arrays import read_arrays
+from svp_diffusers.media.frame_rate import parse_fps
 from svp_diffusers.media.input import check_input
-from svp_diffusers.media.video import parse_fps
 
 # Columns of Deep3DFaceRecon's `coeff` (also PIRenderer's): identity, then expression, then others.
 DEEP3D_COLUMNS = 257

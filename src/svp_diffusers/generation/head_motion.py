@@ -15,6 +15,7 @@ from svp_diffusers.errors import CheckpointError, FaceError
 from svp_diffusers.generation.portrait import Portrait, check_layout
 from svp_diffusers.generation.request import GenerationRequest
 from svp_diffusers.media.face_track import follow_face
+from svp_diffusers.media.frame_rate import parse_fps
 from svp_diffusers.media.head_pose import estimate_poses
 from svp_diffusers.media.keypoints import (
     fit_motion,
@@ -22,7 +23,7 @@ from svp_diffusers.media.keypoints import (
     resample_keypoints,
     retarget,
 )
-from svp_diffusers.media.video import parse_fps, read_frames
+from svp_diffusers.media.video import read_frames
 from svp_diffusers.models.face_landmarker_svp import FaceLandmarker
 from svp_diffusers.pipelines.head_pictures_svp import DrawnKeypoints, draw_face_rectangle
 from svp_diffusers.pipelines.head_svp import POINTS

@@ -39,11 +39,11 @@ from svp_diffusers.generation.voices import Voices, join_voices
 from svp_diffusers.generation.whole_picture import place_portraits
 from svp_diffusers.media.audio import open_recording
 from svp_diffusers.media.faces import FaceDetector
+from svp_diffusers.media.frame_rate import parse_fps
 from svp_diffusers.media.image import read_image
 from svp_diffusers.media.landmarks import LandmarkFaceDetector
 from svp_diffusers.media.paste_back import PastedCrop, trim_to_even
 from svp_diffusers.media.signing import VideoSigner, choose_signer
-from svp_diffusers.media.video import parse_fps
 from svp_diffusers.pipelines.head_pictures_svp import HeadPictures
 from svp_diffusers.style.parse import StyleEntry, parse_style
 

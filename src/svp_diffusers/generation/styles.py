@@ -7,8 +7,8 @@ from svp_diffusers.errors import StyleError
 from svp_diffusers.expression.coefficients import read_expressions
 from svp_diffusers.expression.track import average_expression
 from svp_diffusers.generation.request import StyleRequest
+from svp_diffusers.media.frame_rate import parse_fps
 from svp_diffusers.media.input import check_input
-from svp_diffusers.media.video import parse_fps
 from svp_diffusers.models.style_encoder_svp import StyleDistribution, StyleEncoder
 from svp_diffusers.pipelines.pipeline_svp_talking_head import SVPTalkingHeadPipeline
 from svp_diffusers.pipelines.style_schedule_svp import SingleStyle, Style

@@ -13,7 +13,8 @@ from av.container import InputContainer
 from numpy.typing import NDArray
 
 from svp_diffusers.errors import MediaError
-from svp_diffusers.media.input import check_input, find_moving_pictures, open_container
+from svp_diffusers.media.containers import find_moving_pictures, open_container
+from svp_diffusers.media.input import check_input
 from svp_diffusers.pipelines.sound_svp import (
     average_channels,
     check_channels,

@@ -14,9 +14,15 @@ from numpy.typing import NDArray
 
 from svp_diffusers.errors import FaceError
 from svp_diffusers.media.arrays import read_array
+from svp_diffusers.media.frame_rate import number_of_frames
 from svp_diffusers.media.input import check_input
-from svp_diffusers.media.video import number_of_frames
 from svp_diffusers.pipelines.head_pictures_svp import draw_dots, draw_v3_dots
+
+# Height of a detector's face box, and its width below the eyes' line to the nose, in distances
+# between the eyes (an adult's: 63 mm between the eyes, 33 mm from there to the nose tip).
+_BOX_PER_EYES = 3.0
+_NOSE_PER_EYES = 0.53
+_JAW_PER_EYES = 2.3
 
 
 def check_keypoints(keypoints: NDArray[np.floating], points: int = 8) -> NDArray[np.float32]:
@@ -126,3 +132,24 @@ def draw_v3_keypoints(
 def _spread(points: NDArray[np.floating]) -> float:
     """Root mean square distance of (points, 2) from their centre."""
     return float(np.sqrt(np.square(points - points.mean(axis=0)).sum(axis=1).mean()))
+
+
+def box_from_keypoints(keypoints: np.ndarray) -> np.ndarray:
+    """Estimate the face boxes `(f, 4)` of a detector from keypoints `(f, 8, 2)` or `(f, 3, 2)`.
+
+    A square below the eyes' line, three times as high as the eyes lie apart (our choice). Turned
+    away, the eyes come closer; then nose or jaw tell the size.
+    """
+    if keypoints.shape[1] == 3:
+        left, right, nose = np.moveaxis(keypoints, 1, 0)
+        other = np.linalg.norm(nose - (left + right) / 2, axis=-1) / _NOSE_PER_EYES
+    else:
+        left, right = keypoints[:, 6], keypoints[:, 7]
+        other = np.linalg.norm(keypoints[:, 0] - keypoints[:, 3], axis=-1) / _JAW_PER_EYES
+    eyes = (left + right) / 2
+    distance = np.maximum(np.linalg.norm(right - left, axis=-1), other)[:, None]
+    along = (right - left) / np.linalg.norm(right - left, axis=-1, keepdims=True)
+    down = np.stack([-along[:, 1], along[:, 0]], axis=-1)
+    centre = eyes + 0.5 * distance * down
+    half = distance * _BOX_PER_EYES / 2
+    return np.concatenate([centre - half, centre + half], axis=1).astype(np.float32)

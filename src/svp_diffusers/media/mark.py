@@ -43,7 +43,8 @@ def read_mark(path: str | Path) -> dict[str, str] | None:
     `MediaError` for what is not media.
     """
     # Manifests and datasets need the constants alone, at times where no PyAV is installed.
-    from svp_diffusers.media.input import check_input, open_container
+    from svp_diffusers.media.containers import open_container
+    from svp_diffusers.media.input import check_input
 
     with check_input(path).open("rb") as file:
         is_png = file.read(8) == b"\x89PNG\r\n\x1a\n"

@@ -8,7 +8,7 @@ import numpy as np
 import soundfile
 from PIL import Image
 
-from svp_diffusers.media.video import number_of_frames
+from svp_diffusers.media.frame_rate import number_of_frames
 from svp_diffusers.samples import HEAD_MOTION, PORTRAITS, SPEECH
 from svp_diffusers.talkers.manner import SpeakingStyle
 from svp_diffusers.talkers.performance import perform

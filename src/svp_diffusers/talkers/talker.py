@@ -7,8 +7,9 @@ import numpy as np
 
 from svp_diffusers.errors import ConfigurationError
 from svp_diffusers.media.audio import Recording
+from svp_diffusers.media.frame_rate import number_of_frames
 from svp_diffusers.media.numbers import MOST_SECONDS, check_option, check_options
-from svp_diffusers.media.video import number_of_frames, write_video
+from svp_diffusers.media.video import write_video
 from svp_diffusers.talkers.manner import SpeakingStyle
 from svp_diffusers.talkers.performance import perform
 from svp_diffusers.talkers.speech import SAMPLING_RATE

@@ -15,6 +15,7 @@ from svp_diffusers.media.arrays import read_array
 from svp_diffusers.media.face_track import MAXIMUM_MISSING, fill_gaps
 from svp_diffusers.media.faces import Face, FaceDetector
 from svp_diffusers.media.input import check_input
+from svp_diffusers.media.keypoints import box_from_keypoints
 from svp_diffusers.media.landmarks import LandmarkFaceDetector, load_face_landmarker
 from svp_diffusers.models.face_landmarker_svp import FaceLandmarker
 from svp_diffusers.pipelines.head_svp import CROP_MARGIN
@@ -27,11 +28,6 @@ MOST_RIVALS = 0.1
 SMOOTHING_SECONDS = 0.5
 # A crop may be enlarged so much and no more.
 MOST_ENLARGEMENT = 2.0
-# Height of a detector's face box, and its width below the eyes' line to the nose, in distances
-# between the eyes (an adult's: 63 mm between the eyes, 33 mm from there to the nose tip).
-_BOX_PER_EYES = 3.0
-_NOSE_PER_EYES = 0.53
-_JAW_PER_EYES = 2.3
 
 
 @dataclass(frozen=True)
@@ -134,27 +130,6 @@ def read_face_file(path: Path, video: ProbedVideo, fps: Fraction, frames: int) -
     if rows.ndim == 2:
         return DetectedFace(rows, None, rivals)
     return DetectedFace(box_from_keypoints(rows), rows, rivals)
-
-
-def box_from_keypoints(keypoints: np.ndarray) -> np.ndarray:
-    """Estimate the face boxes `(f, 4)` of a detector from keypoints `(f, 8, 2)` or `(f, 3, 2)`.
-
-    A square below the eyes' line, three times as high as the eyes lie apart (our choice). Turned
-    away, the eyes come closer; then nose or jaw tell the size.
-    """
-    if keypoints.shape[1] == 3:
-        left, right, nose = np.moveaxis(keypoints, 1, 0)
-        other = np.linalg.norm(nose - (left + right) / 2, axis=-1) / _NOSE_PER_EYES
-    else:
-        left, right = keypoints[:, 6], keypoints[:, 7]
-        other = np.linalg.norm(keypoints[:, 0] - keypoints[:, 3], axis=-1) / _JAW_PER_EYES
-    eyes = (left + right) / 2
-    distance = np.maximum(np.linalg.norm(right - left, axis=-1), other)[:, None]
-    along = (right - left) / np.linalg.norm(right - left, axis=-1, keepdims=True)
-    down = np.stack([-along[:, 1], along[:, 0]], axis=-1)
-    centre = eyes + 0.5 * distance * down
-    half = distance * _BOX_PER_EYES / 2
-    return np.concatenate([centre - half, centre + half], axis=1).astype(np.float32)
 
 
 def complete_track(track: DetectedFace) -> tuple[DetectedFace, tuple[str, ...]]:

@@ -11,7 +11,7 @@ from av.container import InputContainer
 
 from svp_diffusers.data.preparation.settings import PreparationSettings, Reason, RejectionError
 from svp_diffusers.errors import MediaError
-from svp_diffusers.media.input import open_container
+from svp_diffusers.media.containers import open_container
 from svp_diffusers.media.video import VideoInfo, first_slot, probe
 
 # Muxers round times to milliseconds and encoders pad: what is beyond this is missing.

@@ -99,16 +99,12 @@ class DenoisingBatches:
             ConfigurationError: the clips of a batch do not divide among the processes.
         """
         total = self.configuration.clips_per_batch
-        if total % world_size:
-            raise ConfigurationError(
-                f"clips_per_batch {total} does not divide among {world_size} processes"
-            )
+        share = share_clips(total, world_size)
         # The batches that are accumulated are parts of one draw, so that they equal a larger batch.
         parts = self.configuration.gradient_accumulation
         step, part = divmod(number, parts)
         seed = [self.configuration.seed, step]
         clips = default_rng(seed).choice(len(self.dataset), total * parts, replace=False)
-        share = total // world_size
         first = part * total + rank * share
         rows = range(first, first + share)
         drawn = [self._draw_row(int(clips[row]), default_rng([*seed, row])) for row in rows]
@@ -121,6 +117,18 @@ class DenoisingBatches:
         else:
             mean, std = self.styles[index]
         return torch.from_numpy(mean), torch.from_numpy(std)
+
+    def read_frames(self, index: int, frames: NDArray[np.int64]) -> dict[str, Tensor]:
+        """`latents` (f, c, h, w), `audio_windows` (f, ...), `head_keypoints` (f, points, 2) and, if
+        the data has it, `expression` (f, expression_dim) of these frames of clip `index`."""
+        read = {
+            "latents": torch.from_numpy(self._read_rows(index, "latents", frames)).float(),
+            "audio_windows": self._window_audio(index, frames),
+            "head_keypoints": torch.from_numpy(self._read_rows(index, "head_keypoints", frames)),
+        }
+        if self.dataset.entries[index].header["expression_space"] is not None:
+            read["expression"] = torch.from_numpy(self._read_rows(index, "expression", frames))
+        return read
 
     def draw_reference(self, index: int, generator: Generator) -> tuple[Tensor, Tensor]:
         """Latents (c, h, w) and head keypoints (points, 2) of a picture of the person of a clip."""
@@ -140,9 +148,8 @@ class DenoisingBatches:
 
     def _draw_row(self, index: int, generator: Generator) -> dict[str, Tensor]:
         configuration = self.configuration
-        frames = self._draw_frames(self._length(index), generator)
-        latents = torch.from_numpy(self._read_rows(index, "latents", frames)).float()
-        latents = latents.transpose(0, 1)
+        row = self.read_frames(index, self._draw_frames(self._length(index), generator))
+        latents = row["latents"].transpose(0, 1)
         own, common = (
             torch.from_numpy(generator.standard_normal(shape, np.float32))
             for shape in (latents.shape, (len(latents), 1, *latents.shape[2:]))
@@ -154,12 +161,11 @@ class DenoisingBatches:
         ]
         dropped |= generator.random() < configuration.joint_dropout
         reference_latents, reference_keypoints = self.draw_reference(index, generator)
-        row = {
+        return {
+            **row,
             "latents": latents,
             "noise": share_noise(own, common, configuration.shared_noise),
             "reference_latents": reference_latents,
-            "audio_windows": self._window_audio(index, frames),
-            "head_keypoints": torch.from_numpy(self._read_rows(index, "head_keypoints", frames)),
             "reference_keypoints": reference_keypoints,
             "style": mean + std * noise,
             "timesteps": torch.tensor(generator.random() ** configuration.timestep_power),
@@ -168,9 +174,6 @@ class DenoisingBatches:
                 for name, is_dropped in zip(CONDITIONS, dropped, strict=True)
             },
         }
-        if self.dataset.entries[index].header["expression_space"] is not None:
-            row["expression"] = torch.from_numpy(self._read_rows(index, "expression", frames))
-        return row
 
     def _draw_frames(self, length: int, generator: Generator) -> np.ndarray:
         number = self.configuration.frames_per_clip
@@ -245,3 +248,12 @@ class DenoisingBatches:
 
     def _length(self, index: int) -> int:
         return int(self.dataset.entries[index].header["frames"])
+
+
+def share_clips(total: int, world_size: int) -> int:
+    """Clips of a batch for each process; raises `ConfigurationError` if they do not divide."""
+    if total % world_size:
+        raise ConfigurationError(
+            f"clips_per_batch {total} does not divide among {world_size} processes"
+        )
+    return total // world_size

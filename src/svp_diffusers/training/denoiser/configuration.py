@@ -1,6 +1,6 @@
 """The options of training stages 2 (images) and 3 (video)."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from huggingface_hub.errors import HFValidationError
 from huggingface_hub.utils import validate_repo_id  # type: ignore[attr-defined]
@@ -9,6 +9,9 @@ from svp_diffusers.errors import ConfigurationError
 from svp_diffusers.pipelines.guidance_svp import GUIDANCE_SCALES
 from svp_diffusers.pipelines.numbers_svp import MOST_SCALE
 from svp_diffusers.training.loop.configuration import LoopConfiguration, require
+
+VALIDATION_FRAMES = 16
+"""Consecutive frames of a clip that validation looks at."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -235,3 +238,19 @@ class StyleAdapterTrainingConfiguration(DenoisingConfiguration):
         super().__post_init__()
         require(self.style_dropout < 1, "style_dropout 1 would leave nothing to train")
         require(self.lora_rank == 0, "a style adapter is no LoRA: leave lora_rank away")
+
+
+def for_validation(configuration: DenoisingConfiguration) -> DenoisingConfiguration:
+    """The same options for judging: nothing left out, the same clips every time."""
+    return replace(
+        configuration,
+        clips_per_batch=configuration.validation_clips,
+        gradient_accumulation=1,
+        frames_per_clip=VALIDATION_FRAMES,
+        shared_noise=1.0,
+        reference_dropout=0.0,
+        audio_dropout=0.0,
+        style_dropout=0.0,
+        head_dropout=0.0,
+        joint_dropout=0.0,
+    )

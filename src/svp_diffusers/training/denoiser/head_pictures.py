@@ -5,8 +5,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from svp_diffusers.data.preparation.faces import box_from_keypoints
-from svp_diffusers.media.keypoints import draw_v3_keypoints
+from svp_diffusers.media.keypoints import box_from_keypoints, draw_v3_keypoints
 from svp_diffusers.pipelines.head_pictures_svp import draw_dots, draw_face_rectangle, draw_keypoints
 
 

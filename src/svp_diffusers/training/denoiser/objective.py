@@ -1,6 +1,8 @@
 """What the denoiser is trained for: the scheduler's target, and an expression that fits."""
 
-from typing import Any
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -22,11 +24,13 @@ from svp_diffusers.models.temporal_unet_svp import (
 from svp_diffusers.pipelines.guidance_svp import GUIDANCE_SCALES, embed_guidance
 from svp_diffusers.pipelines.pipeline_svp_talking_head import SVPTalkingHeadPipeline
 from svp_diffusers.pipelines.style_adapter_svp import CONDITION_LAYER, get_style_weights
-from svp_diffusers.training.denoiser.clip_sampler import ClipSampler
 from svp_diffusers.training.denoiser.configuration import DenoisingConfiguration
 from svp_diffusers.training.denoiser.head_pictures import draw_heads
 from svp_diffusers.training.loop.loop import Objective
-from svp_diffusers.training.loop.validation_video import ValidationVideo
+
+if TYPE_CHECKING:  # they read and write media, where training may have no PyAV
+    from svp_diffusers.training.denoiser.clip_sampler import ClipSampler
+    from svp_diffusers.training.loop.validation_video import ValidationVideo
 
 MIN_SNR_GAMMA = 5.0
 JAW_WEIGHT, LIPS_WEIGHT, UPPER_FACE_WEIGHT = 3.0, 1.5, 1.5

@@ -28,6 +28,7 @@ from svp_diffusers.training.denoiser.configuration import (
     DenoisingConfiguration,
     DistillationConfiguration,
     StyleAdapterTrainingConfiguration,
+    for_validation,
 )
 from svp_diffusers.training.denoiser.distillation import (
     DistillationBatches,
@@ -48,9 +49,6 @@ LARGE = 100_000_000
 """Weights above which a run says what a step will take."""
 
 TRAINED_NETWORKS = ("unet", "reference_unet", "head_guider", "audio_projector")
-
-VALIDATION_FRAMES = 16
-"""Consecutive frames of a clip that validation looks at."""
 
 
 def train_denoiser(
@@ -189,22 +187,6 @@ def read_batches(
         )
     )
     return training, judging
-
-
-def for_validation(configuration: DenoisingConfiguration) -> DenoisingConfiguration:
-    """The same options for judging: nothing left out, the same clips every time."""
-    return replace(
-        configuration,
-        clips_per_batch=configuration.validation_clips,
-        gradient_accumulation=1,
-        frames_per_clip=VALIDATION_FRAMES,
-        shared_noise=1.0,
-        reference_dropout=0.0,
-        audio_dropout=0.0,
-        style_dropout=0.0,
-        head_dropout=0.0,
-        joint_dropout=0.0,
-    )
 
 
 def _save_lora(

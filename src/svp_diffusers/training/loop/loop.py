@@ -5,9 +5,11 @@ from the number of a batch to the batch. Batches depend on that number alone, so
 exactly, and that several processes see together what one would see.
 """
 
+from __future__ import annotations
+
 from collections.abc import Callable
 from importlib.util import find_spec
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from accelerate import Accelerator
@@ -21,7 +23,9 @@ from svp_diffusers.training.loop.configuration import LoopConfiguration
 from svp_diffusers.training.loop.optimizers import make_optimizer
 from svp_diffusers.training.loop.run_folder import RunFolder
 from svp_diffusers.training.loop.sharding import MovingAverage, is_sharded, own_parts, whole_weights
-from svp_diffusers.training.loop.validation_video import ValidationVideo
+
+if TYPE_CHECKING:  # writes videos, where training may have no PyAV
+    from svp_diffusers.training.loop.validation_video import ValidationVideo
 
 
 class Objective(nn.Module):

@@ -1,0 +1,167 @@
+"""Pack cached clips small, to be carried to a machine with a GPU, and read them there.
+
+    python pack.py packed --clips CACHED ... --pictures CACHED ... --frames FOLDER ...
+
+CLIPS and PICTURES are what `svp data cache` wrote, of talkers and of mixed expressions; FRAMES is
+what `svp data synth` wrote. Written are some frames of each clip, latents and speech in 8 bits, and
+one frame of each clip of FRAMES as it is: 37 kB a clip of 12 frames, 9 kB of 6 pictures. What it
+is for: `on_gpu.py`.
+"""
+
+import argparse
+import io
+from dataclasses import fields
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from svp_diffusers.checkpoints.loading import find_checkpoint
+from svp_diffusers.data.frames import FrameBatch
+from svp_diffusers.data.loader import ClipDataset
+from svp_diffusers.pipelines.pipeline_svp_talking_head import SVPTalkingHeadPipeline
+from svp_diffusers.training.denoiser.batches import DenoisingBatches
+from svp_diffusers.training.denoiser.configuration import ImageTrainingConfiguration
+from svp_diffusers.training.denoiser.held_batches import hold_clips
+
+CLIPS_PER_FILE = 200
+SPLITS = ("train", "validation")
+SMALL = ("latents", "audio_windows", "reference_latents")  # packed in 8 bits
+
+
+def shrink(values: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Round large values to 255 steps over the range of each clip and channel, others to fp16."""
+    packed = {}
+    for name, value in values.items():
+        if name not in SMALL:
+            packed[name] = value if "keypoints" in name else value.half()
+            continue
+        kept = {0, 1} if name == "reference_latents" else {0, value.ndim - 1}
+        kept = {0, 2} if name == "latents" else kept
+        rest = [axis for axis in range(value.ndim) if axis not in kept]
+        scale = (value.abs().amax(rest, keepdim=True).float() / 127).clamp(min=1e-6)
+        packed[name] = (value / scale).round().to(torch.int8)
+        packed[f"{name}.scale"] = scale
+    return packed
+
+
+def unpack(packed: dict[str, Tensor], device: torch.device) -> dict[str, Tensor]:
+    """Undo `shrink`, in half precision."""
+    packed = {name: value.to(device) for name, value in packed.items()}
+    return {
+        name: (value * packed[f"{name}.scale"]).half() if name in SMALL else value.float()
+        for name, value in packed.items()
+        if not name.endswith(".scale")
+    }
+
+
+def pack_clips(root: str, name: str, output: Path, frames: int, checkpoint: str | None) -> None:
+    """Write `frames` frames of every clip of a split of `root`, and what the denoiser is told."""
+    pipeline = SVPTalkingHeadPipeline.from_pretrained(str(find_checkpoint(checkpoint)))
+    configuration = ImageTrainingConfiguration(
+        data=root, pipeline="", output_dir="", clips_per_batch=1
+    )
+    for split in SPLITS:
+        batches = DenoisingBatches(
+            ClipDataset(root, split),
+            pipeline.style_encoder,
+            configuration,
+            pipeline.audio_projector.config.num_pad_frames,
+            False,
+        )
+        held = hold_clips(batches, frames)
+        _write(
+            output,
+            f"{split}-{name}",
+            {each.name: getattr(held, each.name) for each in fields(held)},
+        )
+
+
+def pack_pictures(root: str, name: str, output: Path) -> None:
+    """Write all latents of `root` and their expressions."""
+    for split in SPLITS:
+        clips = ClipDataset(root, split)
+        values = {
+            member: torch.from_numpy(
+                np.stack(
+                    [
+                        clips.open_array(index, member).read_rows(np.arange(entry.header["frames"]))
+                        for index, entry in enumerate(clips.entries)
+                    ]
+                )
+            ).float()
+            for member in ("latents", "expression")
+        }
+        _write(output, f"pictures-{split}-{name}", values)
+
+
+def pack_frames(root: str, name: str, output: Path) -> None:
+    """Write one frame of each clip of `root`, still compressed, and its head keypoints."""
+    for split in SPLITS:
+        clips = ClipDataset(root, split)
+        files, keypoints = [], []
+        for index, entry in enumerate(clips.entries):
+            frame = index % entry.header["frames"]
+            files.append(np.frombuffer(clips[index].members[f"{frame:06d}.jpg"], np.uint8))
+            rows = clips.open_array(index, "head_keypoints").read_rows(np.array([frame]))
+            keypoints.append(rows[0])
+        packed = {
+            "bytes": torch.from_numpy(np.concatenate(files)),
+            "sizes": torch.tensor([len(file) for file in files]),
+            "head_keypoints": torch.from_numpy(np.stack(keypoints)).float(),
+        }
+        save_file(packed, output / f"frames-{split}-{name}-00000.safetensors")
+
+
+def _write(output: Path, name: str, values: dict[str, Tensor]) -> None:
+    packed = shrink(values)
+    for start in range(0, len(values["latents"]), CLIPS_PER_FILE):
+        part = slice(start, start + CLIPS_PER_FILE)
+        path = output / f"{name}-{start:05d}.safetensors"
+        save_file({key: value[part].contiguous() for key, value in packed.items()}, path)
+
+
+def read_packed(folder: Path, name: str, device: torch.device) -> dict[str, Tensor]:
+    """All files of one kind, joined on `device`."""
+    paths = sorted(folder.rglob(f"{name}-*.safetensors"))
+    parts = [unpack(load_file(path), device) for path in paths]
+    return {key: torch.cat([part[key] for part in parts]) for key in parts[0]}
+
+
+def read_frames(folder: Path, name: str) -> FrameBatch:
+    pixels, keypoints = [], []
+    for path in sorted(folder.rglob(f"{name}-*.safetensors")):
+        packed = load_file(path)
+        data, end = packed["bytes"].numpy().tobytes(), 0
+        for size in packed["sizes"].tolist():
+            with Image.open(io.BytesIO(data[end : end + size])) as picture:
+                pixels.append(np.asarray(picture.convert("RGB")))
+            end += size
+        keypoints.append(packed["head_keypoints"].numpy())
+    return FrameBatch(np.stack(pixels), np.concatenate(keypoints), np.zeros((len(pixels), 0)))
+
+
+def main() -> None:
+    """Read the command line."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("output", type=Path)
+    for kind in ("clips", "pictures", "frames"):
+        parser.add_argument(f"--{kind}", nargs="*", default=[])
+    parser.add_argument("--frames-per-clip", type=int, default=12)
+    parser.add_argument("--checkpoint", help="svp-tiny by default; whose styles and speech")
+    options = parser.parse_args()
+    options.output.mkdir(parents=True)
+    for number, root in enumerate(options.clips):
+        frames, checkpoint = options.frames_per_clip, options.checkpoint
+        pack_clips(root, str(number), options.output, frames, checkpoint)
+    for number, root in enumerate(options.pictures):
+        pack_pictures(root, str(number), options.output)
+    for number, root in enumerate(options.frames):
+        pack_frames(root, str(number), options.output)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,121 @@
+"""`examples/svp_tiny/pack.py` and `on_gpu.py`, on a CPU and for seconds."""
+
+import importlib
+import sys
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+import torch
+import yaml
+from safetensors.torch import load_file
+
+from svp_diffusers.checkpoints.loading import SVP_TINY
+from svp_diffusers.data.loader import ClipDataset
+from svp_diffusers.pipelines.pipeline_svp_talking_head import SVPTalkingHeadPipeline
+
+EXAMPLES = Path(__file__).parents[2] / "examples/svp_tiny"
+SMALLER = {
+    "many_people.yaml": {"clips_per_batch": 4},
+    "many_people_expression.yaml": {"batch_size": 8, "base_channels": 8, "hidden_dim": 16},
+    "decoder.yaml": {"batch_size": 4, "validation_frames": 8},
+}
+
+
+@pytest.fixture
+def scripts(monkeypatch: pytest.MonkeyPatch) -> dict[str, ModuleType]:
+    monkeypatch.syspath_prepend(EXAMPLES)
+    return {name: importlib.import_module(name) for name in ("pack", "on_gpu")}
+
+
+@pytest.fixture
+def packed(
+    scripts: dict[str, ModuleType],
+    cached: Path,
+    drawn_talkers: str,
+    start: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> Path:
+    folder = tmp_path / "packed"
+    read = ["--clips", cached, "--pictures", cached, "--frames", drawn_talkers]
+    options = ["--frames-per-clip", 5, "--checkpoint", start]
+    call(scripts["pack"], monkeypatch, folder, *read, *options)
+    return folder
+
+
+def call(script: ModuleType, monkeypatch: pytest.MonkeyPatch, *arguments: object) -> None:
+    monkeypatch.setattr(sys, "argv", ["script.py", *map(str, arguments)])
+    script.main()
+
+
+def configure(folder: Path) -> Path:
+    """The configurations of the examples, with smaller batches."""
+    folder.mkdir()
+    for name, options in SMALLER.items():
+        given = yaml.safe_load((EXAMPLES / name).read_text())
+        (folder / name).write_text(yaml.safe_dump(given | options))
+    return folder
+
+
+def test_what_is_packed_is_close_to_what_was_cached(
+    scripts: dict[str, ModuleType], packed: Path, cached: Path
+) -> None:
+    read = scripts["pack"].read_packed(packed, "train", torch.device("cpu"))
+    clips = ClipDataset(str(cached), "train")
+    assert read["latents"].shape[:2] == (24, 5)
+    assert read["style"].shape[:2] == (24, 2)
+    for index in (0, 23):
+        clip = clips[index].decode()
+        truth = torch.from_numpy(clip.latents).float()[::4]
+        assert (read["latents"][index].float() - truth).abs().max() < truth.abs().max() / 200
+        keypoints = torch.from_numpy(clip.head_keypoints)[::4]
+        assert torch.equal(read["head_keypoints"][index], keypoints)
+        expression = torch.from_numpy(clip.expression)[::4]
+        torch.testing.assert_close(read["expression"][index], expression, atol=1e-3, rtol=0)
+    pictures = scripts["pack"].read_packed(packed, "pictures-validation", torch.device("cpu"))
+    assert pictures["latents"].shape[:2] == (4, 20)
+    frames = scripts["pack"].read_frames(packed, "frames-train")
+    assert frames.pixels.shape == (24, 32, 32, 3)
+
+
+def test_the_denoiser_is_trained_and_put_into_a_checkpoint(
+    scripts: dict[str, ModuleType],
+    packed: Path,
+    start: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    out, result = tmp_path / "out", tmp_path / "result"
+    options = ["--minutes", 0.01, "--work", tmp_path / "work", "--checkpoint", start]
+    options += ["--configurations", configure(tmp_path / "configurations")]
+    call(scripts["on_gpu"], monkeypatch, "train", packed, "-o", out, *options)
+    call(scripts["on_gpu"], monkeypatch, "apply", out, start, result)
+    trained = load_file(out / "denoiser-0.safetensors")
+    before = SVPTalkingHeadPipeline.from_pretrained(start)
+    after = SVPTalkingHeadPipeline.from_pretrained(result)
+    for network in scripts["on_gpu"].TRAINED_NETWORKS:
+        weights = getattr(after, network).state_dict()
+        assert all(
+            torch.equal(value, trained[f"{network}.{name}"].float())
+            for name, value in weights.items()
+        )
+        old = getattr(before, network).state_dict()
+        assert any((weights[name] - old[name]).abs().max() > 1e-3 for name in weights), network
+    assert (tmp_path / "work/image/metrics.jsonl").read_text().count("validation_mse") >= 4
+
+
+def test_the_decoder_is_trained_and_the_encoder_stays(
+    scripts: dict[str, ModuleType], packed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out, result = tmp_path / "out", tmp_path / "result"
+    options = ["--minutes", 0.01, "--work", tmp_path / "work"]
+    options += ["--configurations", configure(tmp_path / "configurations")]
+    call(scripts["on_gpu"], monkeypatch, "decode", packed, "-o", out, *options)
+    call(scripts["on_gpu"], monkeypatch, "apply", out, SVP_TINY, result)
+    before, after = (
+        SVPTalkingHeadPipeline.from_pretrained(folder).vae for folder in (SVP_TINY, result)
+    )
+    for part, changes in (("encoder", False), ("quant_conv", False), ("decoder", True)):
+        old, new = (getattr(vae, part).state_dict() for vae in (before, after))
+        assert all(torch.equal(old[name], new[name]) for name in old) is not changes, part
