@@ -16,7 +16,7 @@ from svp_diffusers.data.clips import ClipSample, encode_clip
 from svp_diffusers.data.shards import ShardWriter
 from svp_diffusers.evaluation.talking_head.clips import TrueClip
 from svp_diffusers.evaluation.talking_head.generation import StillHead
-from svp_diffusers.evaluation.talking_head.reading import ExpressionReader
+from svp_diffusers.evaluation.talking_head.reading import EncoderReader, ExpressionReader
 from svp_diffusers.expression.arkit import ARKIT_BLENDSHAPES
 from svp_diffusers.models.style_encoder_svp import StyleDistribution
 
@@ -142,4 +142,4 @@ class Painter:
 
 
 def square_reader() -> ExpressionReader:
-    return ExpressionReader(SquareEncoder())
+    return EncoderReader(SquareEncoder())

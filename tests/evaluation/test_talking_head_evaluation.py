@@ -3,6 +3,7 @@
 import json
 import math
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,8 @@ import pytest
 import torch
 from diffusers.configuration_utils import FrozenDict
 
+from svp_diffusers.data.clips import encode_clip
+from svp_diffusers.data.shards import ShardWriter
 from svp_diffusers.errors import ConfigurationError, DatasetError
 from svp_diffusers.evaluation.talking_head import cost
 from svp_diffusers.evaluation.talking_head import evaluate as measurement
@@ -21,6 +24,7 @@ from svp_diffusers.evaluation.talking_head.evaluate import (
     Report,
     evaluate_videos,
 )
+from svp_diffusers.evaluation.talking_head.reading import EncoderReader, Reading
 from svp_diffusers.evaluation.talking_head.report import write_report
 from svp_diffusers.evaluation.talking_head.table import Aim, Row, format_table
 from svp_diffusers.measures.intervals import Estimate
@@ -28,7 +32,14 @@ from svp_diffusers.pipelines.guidance_svp import plan_guidance
 from svp_diffusers.pipelines.output_svp import SVPTalkingHeadPipelineOutput
 from svp_diffusers.pipelines.pipeline_svp_talking_head import SVPTalkingHeadPipeline
 
-from .painted import EMOTIONS, Painter, square_reader, write_dataset
+from .painted import (
+    EMOTIONS,
+    Painter,
+    SquareEncoder,
+    make_clip,
+    square_reader,
+    write_dataset,
+)
 
 SETTINGS = EvaluationSettings(
     parts=PARTS[:-1], clips=12, style_clips=4, variation_clips=3, training_clips=18
@@ -306,3 +317,45 @@ def test_clips_of_one_person_are_not_taken_as_independent(data: str) -> None:
     clips = TrueClips(data, "test", 12)
     assert len(set(clips.people)) == 12
     assert clips[3].person == clips.people[3] == "person-3"
+
+
+def test_clips_of_one_look(tmp_path: Path) -> None:
+    with ShardWriter(tmp_path) as writer:
+        for index in range(6):
+            clip = make_clip(index)
+            metadata = {**clip.metadata, **({"look": "rendered"} if index in (1, 4) else {})}
+            writer.write(encode_clip(replace(clip, metadata=metadata)))
+    drawn, rendered = (
+        TrueClips(str(tmp_path), "test", None, look) for look in ("drawn", "rendered")
+    )
+    assert [drawn[number].key for number in range(len(drawn))] == [
+        f"test-{index}" for index in (0, 2, 3, 5)
+    ]
+    assert [rendered[number].key for number in range(len(rendered))] == ["test-1", "test-4"]
+    assert rendered.emotions == ("happy", "happy")
+    with pytest.raises(DatasetError, match=r"3 clips are requested, .* has 2 rendered ones"):
+        TrueClips(str(tmp_path), "test", 3, "rendered")
+    with pytest.raises(ConfigurationError, match="look must be one of drawn, rendered; got 'oil'"):
+        EvaluationSettings(look="oil")
+
+
+def test_frames_without_a_face_are_counted(data: str) -> None:
+    class Blind(EncoderReader):
+        """Finds a face in true frames only."""
+
+        def read(self, frames: np.ndarray) -> Reading:
+            found = float(any(np.array_equal(frames, clip) for clip in seen))
+            return replace(super().read(frames), found=found)
+
+    clips = TrueClips(data, "test", 12)
+    seen = [clips[number].frames for number in range(12)]
+    settings = EvaluationSettings(**{**vars(SETTINGS), "parts": ["quality"]})
+    painter = Painter(noise=0.1)
+    report = evaluate_videos(painter, data, Blind(SquareEncoder()), settings, lambda *told: None)
+    found = find(report, "share of frames in which a face is found")
+    assert found.true.value == 1
+    assert found.reconstructed.value == 1  # this painter's are the true frames
+    assert found.generated.value == 0
+    assert found.aim.judge(found.generated) == "not reached"
+    with pytest.raises(StopIteration):
+        find(evaluate(painter, data, parts=["quality"]), "share of frames")

@@ -64,7 +64,11 @@ def tiny(
         typer.Option(help="Folder or Hub id of a checkpoint. Default: svp-tiny."),
     ] = None,
     expression_encoder: Annotated[
-        Path | None, typer.Option(help="Reads the videos; of `svp train expression`, on pixels.")
+        Path | None,
+        typer.Option(
+            help="Reads the videos; of `svp train expression`, on pixels. Default: the package's "
+            "face landmarker."
+        ),
     ] = None,
     parts: Annotated[
         str | None,
@@ -98,6 +102,9 @@ def tiny(
     style_temperature: Annotated[
         float | None, typer.Option(help="0 is the style's mean. Default: the checkpoint's.")
     ] = None,
+    look: Annotated[
+        str | None, typer.Option(help="Of all clips: drawn or rendered. Default: all.")
+    ] = None,
     seed: Annotated[int, typer.Option(help="Of styles and noise.")] = 0,
     device: Annotated[str | None, typer.Option(help="cpu, cuda, mps. Default: the best.")] = None,
     dtype: Annotated[str, typer.Option(help="float32, bfloat16 or float16.")] = "float32",
@@ -129,6 +136,7 @@ def tiny(
         style_clips=style_clips,
         variation_clips=variation_clips,
         training_clips=training_clips,
+        look=look,
         seed=seed,
         options={name: value for name, value in options.items() if value is not None},
     )
@@ -141,7 +149,9 @@ def tiny(
         report = evaluate_checkpoint(folder, data, reader, settings, where, dtype, on_progress)
     sources = {
         "checkpoint": hash_folder(folder)[:16],
-        "expression encoder": hash_folder(expression_encoder)[:16] if expression_encoder else "",
+        "read by": f"expression encoder {hash_folder(expression_encoder)[:16]}"
+        if expression_encoder
+        else "the face landmarker",
         "device": str(where),
         "dtype": dtype,
     }

@@ -12,6 +12,7 @@ from svp_diffusers.data.clips import ClipSample
 from svp_diffusers.data.loader import ClipDataset
 from svp_diffusers.data.people import find_person
 from svp_diffusers.errors import ConfigurationError, DatasetError
+from svp_diffusers.talkers.subject import LOOKS
 
 
 @dataclass(frozen=True)
@@ -48,23 +49,31 @@ class TrueClips:
         root: folder or address of a dataset of procedural talkers with pictures and references.
         split: "train", "validation" or "test".
         number: how many clips, or None for all.
+        look: of the talkers, a name of `LOOKS`; None for all.
 
     Raises:
         DatasetError: fewer clips than requested, or (on access) clips that lack their truth.
         ConfigurationError: less than one clip is requested.
     """
 
-    def __init__(self, root: str, split: str, number: int | None) -> None:
+    def __init__(self, root: str, split: str, number: int | None, look: str | None = None) -> None:
         self._dataset = ClipDataset(root, split)
-        available = len(self._dataset)
+        headers = [entry.header["metadata"] for entry in self._dataset.entries]
+        chosen = [
+            index
+            for index, metadata in enumerate(headers)
+            if look is None or metadata.get("look", LOOKS[0]) == look
+        ]
+        available = len(chosen)
         number = available if number is None else number
         if number < 1:
             raise ConfigurationError(f"cannot measure on {number} clips; ask for at least one")
         if number > available:
             raise DatasetError(
                 f"{number} clips are requested, and split {split!r} of {root} has {available}"
+                + (f" {look} ones" if look else "")
             )
-        self._indices = np.linspace(0, available - 1, number).round().astype(int)
+        self._indices = np.array(chosen)[np.linspace(0, available - 1, number).round().astype(int)]
 
     def __len__(self) -> int:
         return len(self._indices)

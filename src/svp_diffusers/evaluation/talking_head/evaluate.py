@@ -28,6 +28,7 @@ from svp_diffusers.evaluation.talking_head.style_recovery import (
 from svp_diffusers.evaluation.talking_head.table import PartResult
 from svp_diffusers.media.numbers import MOST_CLIPS, check_option, check_options
 from svp_diffusers.pipelines.numbers_svp import MOST_SCALE, MOST_STEPS
+from svp_diffusers.talkers.subject import LOOKS
 
 PARTS = ("lip_sync", "style", "diversity", "interpolation", "quality", "portrait", "cost")
 
@@ -43,6 +44,7 @@ class EvaluationSettings:
         variation_clips: of the test split, for diversity (14 videos each), interpolation (6) and
             the portrait (3 of 3 frames).
         training_clips: of the train split, which define each style's expressions.
+        look: of all those clips, a name of `LOOKS`; None for all looks.
         seed: of styles and noise.
         options: of the pipeline's call; what is not given is the checkpoint's own default.
 
@@ -55,6 +57,7 @@ class EvaluationSettings:
     style_clips: int = 16
     variation_clips: int = 16
     training_clips: int = 256
+    look: str | None = None
     seed: int = 0
     options: dict[str, Any] = field(default_factory=dict)
 
@@ -62,6 +65,8 @@ class EvaluationSettings:
         unknown = sorted(set(self.parts) - set(PARTS))
         if unknown or not self.parts:
             raise ConfigurationError(f"choose parts among {', '.join(PARTS)}; got {self.parts}")
+        if self.look not in (None, *LOOKS):
+            raise ConfigurationError(f"look must be one of {', '.join(LOOKS)}; got {self.look!r}")
         check_options(seed=self.seed)
         for name in ("clips", "style_clips", "variation_clips", "training_clips"):
             check_option(name, getattr(self, name), 1, MOST_CLIPS, whole=True)
@@ -105,7 +110,7 @@ def evaluate_checkpoint(
         CheckpointError: a checkpoint that cannot be loaded, or wants other keypoints.
         StyleError: a style bank without an emotion of the clips.
     """
-    clip = TrueClips(data, "test", 1)[0]
+    clip = TrueClips(data, "test", 1, settings.look)[0]
     sampler = Sampler(load_pipeline(checkpoint, device, dtype), settings.options)
     report = evaluate_videos(sampler, data, reader, settings, on_progress)
     if "cost" in settings.parts:
@@ -124,10 +129,11 @@ def evaluate_videos(
 ) -> Report:
     """Measure everything but the cost; see `evaluate_checkpoint`."""
     parts, seed = set(settings.parts), settings.seed
-    clips = TrueClips(data, "test", settings.clips)
-    style_clips = TrueClips(data, "test", settings.style_clips)
-    variation_clips = TrueClips(data, "test", settings.variation_clips)
-    training_clips = TrueClips(data, "train", settings.training_clips)
+    look = settings.look
+    clips = TrueClips(data, "test", settings.clips, look)
+    style_clips = TrueClips(data, "test", settings.style_clips, look)
+    variation_clips = TrueClips(data, "test", settings.variation_clips, look)
+    training_clips = TrueClips(data, "train", settings.training_clips, look)
     for emotion in sorted({*clips.emotions, *training_clips.emotions}):
         sampler.get_style(emotion)
 

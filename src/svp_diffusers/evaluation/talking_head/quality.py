@@ -54,11 +54,22 @@ def evaluate_quality(measured: Sequence[Measurement]) -> PartResult:
         ),
         Row(
             "quality",
-            "Frechet distance of the expression encoder's last features",
+            "Frechet distance of what is read from frames",
             generated=_estimate_frechet(measured, GENERATED),
             reconstructed=_estimate_frechet(measured, RECONSTRUCTED),
         ),
     ]
+    if any(clip.readings[GENERATED].found is not None for clip in measured):
+        rows.append(
+            Row(
+                "quality",
+                "share of frames in which a face is found",
+                generated=_average_found(measured, GENERATED),
+                reconstructed=_average_found(measured, RECONSTRUCTED),
+                true=_average_found(measured, TRUE),
+                aim=Aim(low=0.99),
+            )
+        )
     pictures = {
         clip.key: {condition: asdict(each) for condition, each in clip.pictures.items()}
         for clip in measured
@@ -69,6 +80,11 @@ def evaluate_quality(measured: Sequence[Measurement]) -> PartResult:
 def _average(measured: Sequence[Measurement], condition: str, name: str) -> Estimate | None:
     values = [getattr(clip.pictures[condition], name) for clip in measured]
     return estimate_mean(values, [clip.person for clip in measured])
+
+
+def _average_found(measured: Sequence[Measurement], condition: str) -> Estimate | None:
+    values = [clip.readings[condition].found or 0.0 for clip in measured]
+    return estimate_mean(values, [clip.person for clip in measured], (0, 1))
 
 
 def _compare_motion(measured: Sequence[Measurement], condition: str) -> Estimate:
