@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import torch
 from real_pictures import Mouth, compare, read_mouth
+from styles import select_clips
 
 from svp_diffusers.checkpoints.loading import find_checkpoint, load_pipeline
 from svp_diffusers.data.clips import ClipSample
@@ -54,13 +55,10 @@ def main() -> None:
     landmarker = load_face_landmarker()
     clips = ClipDataset(arguments.data, "test")
     for look in LOOKS:
-        rows = []
-        for entry in range(len(clips)):
-            if len(rows) == arguments.clips:
-                break
-            if clips.entries[entry].header["metadata"].get("look", "drawn") == look:
-                clip = clips[entry].decode()
-                rows.append(measure(pipeline, landmarker, clip, 0 if arguments.plain else 1))
+        rows = [
+            measure(pipeline, landmarker, clips[entry].decode(), 0 if arguments.plain else 1)
+            for entry in select_clips(clips, look)[: arguments.clips]
+        ]
         others = [
             compare(a.made.opening, b.true.opening)
             for i, a in enumerate(rows)

@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -59,7 +60,8 @@ def test_a_batch_has_the_members_and_shapes_of_one_that_is_read(
 
 
 def test_what_belongs_to_a_frame_stays_with_it(held: HeldClips) -> None:
-    batch = HeldBatches(held, configure())(4, 0, 1)
+    certain = torch.stack([held.style[:, 0], torch.zeros_like(held.style[:, 0])], dim=1)
+    batch = HeldBatches(replace(held, style=certain), configure())(4, 0, 1)
     for row in range(6):
         for frame in range(3):
             latents = batch["latents"][row, :, frame]
@@ -70,6 +72,7 @@ def test_what_belongs_to_a_frame_stays_with_it(held: HeldClips) -> None:
             assert torch.equal(
                 batch["head_keypoints"][row, frame], held.head_keypoints[clip, place]
             )
+        assert torch.equal(batch["style"][row], held.style[clip, 0])
         assert torch.equal(batch["reference_keypoints"][row], held.reference_keypoints[clip])
         assert torch.equal(batch["reference_latents"][row], held.reference_latents[clip].float())
 
