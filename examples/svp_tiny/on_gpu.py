@@ -165,7 +165,7 @@ def train_expression(options: argparse.Namespace, device: torch.device) -> Expre
     expression = select_coefficients(pictures["expression"].cpu().numpy()).to(device)
     batches = HeldPictures(pictures["latents"], expression, configuration)
     run(objective, batches, configuration, device, 60 * options.minutes / 7)
-    return encoder.to(device)
+    return encoder
 
 
 def train_denoiser(options: argparse.Namespace, device: torch.device) -> None:
@@ -188,10 +188,12 @@ def train_denoiser(options: argparse.Namespace, device: torch.device) -> None:
     )
     pipeline.unet.enable_motion_modules(False)
     judged = HeldBatches(held_out, judging)(0, 0, 1)
-    objective = DenoisingObjective(pipeline, configuration, encoder, [judged]).to(device)
+    objective = DenoisingObjective(pipeline, configuration, encoder, [judged])
     batches = HeldBatches(clips, configuration)
-    for weight in trace_step(objective, batches(0, 0, 1)).unused:
+    example = {name: value.cpu() for name, value in batches(0, 0, 1).items()}
+    for weight in trace_step(objective, example).unused:
         weight.requires_grad_(False)
+    objective.to(device)
     with torch.no_grad():
         print(len(clips.latents), "clips;", objective.validate(), flush=True)
     run(objective, batches, configuration, device, 6 * 60 * options.minutes / 7)
