@@ -4,6 +4,7 @@ import json
 import math
 from collections.abc import Iterator
 from dataclasses import replace
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -337,6 +338,29 @@ def test_clips_of_one_look(tmp_path: Path) -> None:
         TrueClips(str(tmp_path), "test", 3, "rendered")
     with pytest.raises(ConfigurationError, match="look must be one of drawn, rendered; got 'oil'"):
         EvaluationSettings(look="oil")
+
+
+def test_one_look_is_evaluated(tmp_path: Path) -> None:
+    with ShardWriter(tmp_path) as writer:
+        for split, look in product(("train", "test"), ("drawn", "rendered")):
+            for index in range(6):
+                clip = make_clip(index + 6 * (look == "rendered"), split)
+                metadata = {**clip.metadata, "look": look, "identity": f"{look}-{index}"}
+                writer.write(encode_clip(replace(clip, metadata=metadata)))
+    few = {"clips": 6, "style_clips": 6, "variation_clips": 6, "training_clips": 6}
+    report = evaluate(Painter(), str(tmp_path), look="rendered", **few)
+    assert set(report.results["quality"].details["pictures"]) == {
+        f"test-{index}" for index in range(6, 12)
+    }
+    with pytest.raises(DatasetError, match=r"7 clips are requested, .* has 6 rendered ones"):
+        evaluate(Painter(), str(tmp_path), look="rendered", **few | {"clips": 7})
+    for name, split in (
+        ("style_clips", "test"),
+        ("variation_clips", "test"),
+        ("training_clips", "train"),
+    ):
+        with pytest.raises(DatasetError, match=f"split '{split}'"):
+            evaluate(Painter(), str(tmp_path), look="rendered", **few | {name: 7})
 
 
 def test_frames_without_a_face_are_counted(data: str) -> None:

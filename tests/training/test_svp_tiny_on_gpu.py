@@ -79,6 +79,26 @@ def test_what_is_packed_is_close_to_what_was_cached(
     assert frames.pixels.shape == (24, 32, 32, 3)
 
 
+def test_each_clip_and_channel_is_packed_by_its_own_range(scripts: dict[str, ModuleType]) -> None:
+    random = torch.Generator().manual_seed(0)
+    ranges = torch.tensor([0.1, 10.0])
+    values = {
+        "latents": torch.randn(2, 3, 2, 4, 4, generator=random) * ranges[:, None, None],
+        "reference_latents": torch.randn(2, 2, 4, 4, generator=random) * ranges[:, None, None],
+        "audio_windows": torch.randn(2, 3, 5, 2, generator=random) * ranges,
+    }
+    values = {
+        name: value * ranges.view(2, *[1] * (value.ndim - 1)) for name, value in values.items()
+    }
+    pack = scripts["pack"]
+    packed = pack.shrink(values)
+    assert {packed[name].dtype for name in values} == {torch.int8}
+    for name, read in pack.unpack(packed, torch.device("cpu")).items():
+        wrong = (read.float() - values[name]).abs()
+        axes = [axis for axis in range(1, wrong.ndim) if wrong.shape[axis] != 2]
+        assert (wrong.amax(axes) < values[name].abs().amax(axes) / 200).all(), name
+
+
 def test_the_denoiser_is_trained_and_put_into_a_checkpoint(
     scripts: dict[str, ModuleType],
     packed: Path,
