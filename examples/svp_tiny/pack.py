@@ -29,19 +29,19 @@ from svp_diffusers.training.denoiser.held_batches import hold_clips
 
 CLIPS_PER_FILE = 200
 SPLITS = ("train", "validation")
-SMALL = ("latents", "audio_windows", "reference_latents")  # packed in 8 bits
+CHANNELS = {"latents": 2, "reference_latents": 1, "audio_windows": -1}
+"""What is packed in 8 bits, and which of its axes has the channels."""
 
 
 def shrink(values: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Round large values to 255 steps over the range of each clip and channel, others to fp16."""
+    """Round what is large to 255 steps over the range of each clip and channel, other values but
+    keypoints to half precision."""
     packed = {}
     for name, value in values.items():
-        if name not in SMALL:
+        if name not in CHANNELS:
             packed[name] = value if "keypoints" in name else value.half()
             continue
-        kept = {0, 1} if name == "reference_latents" else {0, value.ndim - 1}
-        kept = {0, 2} if name == "latents" else kept
-        rest = [axis for axis in range(value.ndim) if axis not in kept]
+        rest = [axis for axis in range(1, value.ndim) if axis != CHANNELS[name] % value.ndim]
         scale = (value.abs().amax(rest, keepdim=True).float() / 127).clamp(min=1e-6)
         packed[name] = (value / scale).round().to(torch.int8)
         packed[f"{name}.scale"] = scale
@@ -52,7 +52,7 @@ def unpack(packed: dict[str, Tensor], device: torch.device) -> dict[str, Tensor]
     """Undo `shrink`, in half precision."""
     packed = {name: value.to(device) for name, value in packed.items()}
     return {
-        name: (value * packed[f"{name}.scale"]).half() if name in SMALL else value.float()
+        name: (value * packed[f"{name}.scale"]).half() if name in CHANNELS else value.float()
         for name, value in packed.items()
         if not name.endswith(".scale")
     }
@@ -84,18 +84,13 @@ def pack_pictures(root: str, name: str, output: Path) -> None:
     """Write all latents of `root` and their expressions."""
     for split in SPLITS:
         clips = ClipDataset(root, split)
+        read = [clips[index].decode() for index in range(len(clips))]
         values = {
-            member: torch.from_numpy(
-                np.stack(
-                    [
-                        clips.open_array(index, member).read_rows(np.arange(entry.header["frames"]))
-                        for index, entry in enumerate(clips.entries)
-                    ]
-                )
-            ).float()
-            for member in ("latents", "expression")
+            "latents": np.stack([clip.latents for clip in read]).astype(np.float32),
+            "expression": np.stack([clip.expression for clip in read]),
         }
-        _write(output, f"pictures-{split}-{name}", values)
+        packed = {member: torch.from_numpy(value) for member, value in values.items()}
+        _write(output, f"pictures-{split}-{name}", packed)
 
 
 def pack_frames(root: str, name: str, output: Path) -> None:
@@ -132,6 +127,7 @@ def read_packed(folder: Path, name: str, device: torch.device) -> dict[str, Tens
 
 
 def read_frames(folder: Path, name: str) -> FrameBatch:
+    """All frames of one kind, without their expressions."""
     pixels, keypoints = [], []
     for path in sorted(folder.rglob(f"{name}-*.safetensors")):
         packed = load_file(path)

@@ -113,7 +113,7 @@ def test_batches_that_cannot_be_drawn_are_refused(read: DenoisingBatches, held: 
         HeldBatches(held, configure(clips_per_batch=25))
     with pytest.raises(ConfigurationError, match="does not divide among 4 processes"):
         HeldBatches(held, configure())(0, 0, 4)
-    with pytest.raises(ConfigurationError, match="has 20 frames, fewer than 21"):
+    with pytest.raises(ConfigurationError, match="has 20 frames, fewer than the 21 to hold"):
         hold_clips(read, 21)
 
 

@@ -3,7 +3,7 @@
 Reading from shards keeps a CPU busy for longer than a step of a small model takes a GPU.
 """
 
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -41,12 +41,6 @@ class HeldClips:
     reference_latents: Tensor
     reference_keypoints: Tensor
 
-    def to(self, device: torch.device) -> "HeldClips":
-        """The same on `device`."""
-        values = {each.name: getattr(self, each.name) for each in fields(self)}
-        held = {name: value.to(device) for name, value in values.items() if value is not None}
-        return replace(self, **held)
-
 
 def hold_clips(batches: DenoisingBatches, frames: int) -> HeldClips:
     """Read `frames` frames of every clip, spread evenly over it, and a reference.
@@ -60,7 +54,7 @@ def hold_clips(batches: DenoisingBatches, frames: int) -> HeldClips:
         length = entry.header["frames"]
         if length < frames:
             raise ConfigurationError(
-                f"held_frames: clip {entry.key!r} has {length} frames, fewer than {frames}"
+                f"clip {entry.key!r} has {length} frames, fewer than the {frames} to hold"
             )
         chosen = (np.arange(frames) * length) // frames
         reference, keypoints = batches.draw_reference(
