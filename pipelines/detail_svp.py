@@ -2,8 +2,9 @@
 
 A frame is the picture that the VAE would make of the portrait, but where something moved: there,
 and at the mouth, it is left as it is. Detail is taken from where it lies in the portrait, and from
-where the head has moved it. Frames may come out larger than they were generated. Everything here is
-our choice. A checkpoint on the Hub carries this file beside its pipeline, which imports it.
+where the head has moved it. Frames may come out larger than they were generated, and in no colours
+but the portrait's: one without colour stays so. Everything here is our choice. A checkpoint on the
+Hub carries this file beside its pipeline, which imports it.
 """
 
 from dataclasses import dataclass
@@ -31,6 +32,10 @@ MOUTH_CENTRE = 1.02
 """How far below the eyes its centre lies, likewise."""
 SURENESS = 4
 """Power of the agreement with which one of the two places is preferred."""
+LUMA = (0.2126, 0.7152, 0.0722)
+"""Of red, green and blue in the light of a pixel."""
+COLOUR_MARGIN = 1 / 255
+"""How far beyond the portrait's own a frame's colours may lie, in [0, 1]."""
 LEAST = 1e-6  # of what each counts, where a frame agrees with neither
 
 
@@ -53,12 +58,14 @@ class PortraitDetail:
     light: what it lacks of light and colour, smooth, likewise
     fine: what it lacks besides, (3, scale * height, scale * width)
     keypoints: of the head in the portrait, (8, 2) in pixels of `reconstruction`, if they are known
+    colours: least and most of its red and its blue over its light, (2, 2)
     """
 
     reconstruction: torch.Tensor
     light: torch.Tensor
     fine: torch.Tensor
     keypoints: torch.Tensor | None
+    colours: torch.Tensor
 
     def restore(self, frames: torch.Tensor, keypoints: torch.Tensor | None) -> torch.Tensor:
         """Put the detail into frames.
@@ -88,7 +95,8 @@ class PortraitDetail:
             light = light + _smooth(share / whole) * each.light
             weight = share / whole * amount
             result = result + F.interpolate(weight, size, mode="bilinear") * each.fine
-        return (result + F.interpolate(light, size, mode="bilinear")).clamp(0, 1)
+        result = result + F.interpolate(light, size, mode="bilinear")
+        return _limit_colours(result, *self.colours).clamp(0, 1)
 
     def _see_still(self, frames: torch.Tensor) -> _Seen:
         """Where it lies in the portrait."""
@@ -155,7 +163,26 @@ def measure_detail(
     light_of_all = F.interpolate(light, portrait.shape[1:], mode="bilinear")
     fine = portrait - (enlarged + light_of_all)[0]
     points = None if keypoints is None else keypoints.to(portrait)
-    return PortraitDetail(given, light[0], fine, points)
+    colours = _find_colours(portrait[None])[1][0].flatten(1)
+    colours = torch.stack(
+        [colours.amin(dim=1) - COLOUR_MARGIN, colours.amax(dim=1) + COLOUR_MARGIN]
+    )
+    return PortraitDetail(given, light[0], fine, points, colours)
+
+
+def _find_colours(pictures: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Light (n, 1, height, width) of pictures, and their red and blue over it, (n, 2, ...)."""
+    shares = pictures.new_tensor(LUMA)[:, None, None]
+    light = (shares * pictures).sum(dim=1, keepdim=True)
+    return light, pictures[:, ::2] - light
+
+
+def _limit_colours(pictures: torch.Tensor, least: torch.Tensor, most: torch.Tensor) -> torch.Tensor:
+    """Keep red and blue over the light within (2,) each; the light stays."""
+    light, colours = _find_colours(pictures)
+    red, blue = colours.clamp(least[:, None, None], most[:, None, None]).split(1, dim=1)
+    green = -(LUMA[0] * red + LUMA[2] * blue) / LUMA[1]
+    return light + torch.cat([red, green, blue], dim=1)
 
 
 def _smooth(pictures: torch.Tensor) -> torch.Tensor:

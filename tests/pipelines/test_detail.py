@@ -64,7 +64,7 @@ def test_but_for_its_mouth(keypoints: torch.Tensor | None) -> None:
 def test_where_a_frame_differs_it_stays_and_takes_the_light_only() -> None:
     detail = find_detail()
     frame = detail.reconstruction.clone()
-    frame[:, 40:56, 24:40] = torch.rand(3, 1, 1, generator=torch.Generator().manual_seed(0))
+    frame[:, 40:56, 24:40] = torch.tensor([0.7, 0.3, 0.5])[:, None, None]
     frame[:, 40:56:2, 24:40] = 0
     restored = detail.restore(frame[None], None)[0]
     inside = (slice(None), slice(88, 104), slice(56, 72))
@@ -87,6 +87,38 @@ def test_detail_moves_with_the_head() -> None:
     still = detail.restore(frame[None], None)[0]
     assert (moved - truth)[face].abs().max() < 0.02
     assert (still - truth)[face].abs().max() > 0.06
+
+
+def measure_light(frames: torch.Tensor) -> torch.Tensor:
+    return (torch.tensor([0.2126, 0.7152, 0.0722])[:, None, None] * frames).sum(dim=-3)
+
+
+def test_a_portrait_without_colour_gives_frames_without() -> None:
+    grey = draw_portrait().mean(dim=0, keepdim=True).expand(3, -1, -1)
+    detail = measure_detail(grey, lose(grey), POINTS)
+    frame = detail.reconstruction.clone()
+    frame[:, 40:50, 24:40] += torch.tensor([0.1, -0.05, 0.15])[:, None, None]
+    restored = detail.restore(frame[None], None)[0]
+    assert (restored.amax(dim=0) - restored.amin(dim=0)).max() < 3 / 255
+    bright = (slice(84, 96), slice(52, 76))
+    before = F.interpolate(frame[None] + detail.light, SCALE * SIZE, mode="bicubic")[0]
+    assert (measure_light(restored) - measure_light(before))[bright].abs().max() < 0.03
+
+
+def test_frames_take_no_colour_beyond_the_portraits() -> None:
+    detail = find_detail()
+    frame = detail.reconstruction.clone()
+    frame[:, 40:50, 24:40] = torch.tensor([0.9, 0.1, 0.1])[:, None, None]
+    restored = detail.restore(frame[None], None)[0]
+    portrait = draw_portrait()
+    for channel in (0, 2):  # red and blue over the light
+        own = portrait[channel] - measure_light(portrait)
+        made = restored[channel] - measure_light(restored)
+        assert own.min() - 2 / 255 < made.min()
+        assert made.max() < own.max() + 2 / 255
+    inside = (slice(84, 96), slice(52, 76))
+    assert measure_light(restored)[inside].mean() == pytest.approx(0.27, abs=0.12)
+    assert (restored[0] - restored[2])[inside].mean() > 0.2  # it is red all the same
 
 
 def test_eyes_in_one_point_leave_a_frame_finite() -> None:
