@@ -132,7 +132,6 @@ def test_model_is_the_checkpoint_in_every_command(command: str) -> None:
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (["evaluate", "tiny"], "svp train expression"),
         (["evaluate", "tiny", "--expression-encoder", "gone"], "gone holds no expression encoder"),
         (["evaluate", "head-motion", "gone"], "gone holds no head motion model"),
         (["style", "encode", SPEECH[0], "--audio-encoder", "gone"], "gone is no speech encoder"),
