@@ -14,11 +14,11 @@ from typing import Any
 import numpy as np
 import torch
 from real_pictures import Mouth, compare, read_mouth
-from styles import select_clips
 
 from svp_diffusers.checkpoints.loading import find_checkpoint, load_pipeline
 from svp_diffusers.data.clips import ClipSample
 from svp_diffusers.data.loader import ClipDataset
+from svp_diffusers.evaluation.talking_head.clips import select_look
 from svp_diffusers.measures.pictures import measure_psnr
 from svp_diffusers.media.landmarks import load_face_landmarker
 from svp_diffusers.models.face_landmarker_svp import FaceLandmarker
@@ -57,7 +57,7 @@ def main() -> None:
     for look in LOOKS:
         rows = [
             measure(pipeline, landmarker, clips[entry].decode(), 0 if arguments.plain else 1)
-            for entry in select_clips(clips, look)[: arguments.clips]
+            for entry in select_look(clips, look)[: arguments.clips]
         ]
         others = [
             compare(a.made.opening, b.true.opening)

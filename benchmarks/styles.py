@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from svp_diffusers.checkpoints.loading import find_checkpoint, load_pipeline
 from svp_diffusers.data.loader import ClipDataset
+from svp_diffusers.evaluation.talking_head.clips import select_look
 from svp_diffusers.media.landmarks import load_face_landmarker, track_landmarks
 from svp_diffusers.models.face_landmarker_svp import FaceLandmarker
 from svp_diffusers.pipelines.head_pictures_svp import DrawnKeypoints
@@ -81,16 +82,10 @@ def main() -> None:
         print(f"| {look} | {len(made)} | {recovered:.2f} | {found:.2f} | {shift:.2f} |", flush=True)
 
 
-def select_clips(clips: ClipDataset, look: str) -> list[int]:
-    """The clips of a look."""
-    headers = [entry.header["metadata"] for entry in clips.entries]
-    return [i for i, metadata in enumerate(headers) if metadata.get("look", "drawn") == look]
-
-
 def read_clips(data: str, split: str, look: str, landmarker: FaceLandmarker) -> list[Clip]:
     """Read the true frames; clips without a face are left out."""
     clips, read = ClipDataset(data, split), []
-    for index in select_clips(clips, look):
+    for index in select_look(clips, look):
         clip = clips[index].decode()
         assert clip.frames is not None
         reading = read_mean(list(clip.frames[::TRUE_STEP]), landmarker)
@@ -146,7 +141,7 @@ def make_people(
     """Readings (people, emotions, 52) of test people in all styles, with their own head motion."""
     clips = ClipDataset(data, "test")
     people: dict[str, Readings] = {}
-    for index in select_clips(clips, look):
+    for index in select_look(clips, look):
         person = clips.entries[index].header["metadata"]["identity"]
         if len(people) == number or person in people:
             continue

@@ -10,15 +10,14 @@ import torch
 
 from svp_diffusers import SVPTalkingHeadPipeline
 from svp_diffusers.checkpoints.loading import find_checkpoint, save_checkpoint
-
-NETWORKS = ("unet", "reference_unet", "head_guider", "audio_projector")
+from svp_diffusers.training.denoiser.objective import TRAINED_NETWORKS
 
 first, second, output = sys.argv[1:]
 pipelines = [
     SVPTalkingHeadPipeline.from_pretrained(find_checkpoint(each), dtype=torch.float32)
     for each in (first, second)
 ]
-for name in NETWORKS:
+for name in TRAINED_NETWORKS:
     weights = [getattr(pipeline, name).state_dict() for pipeline in pipelines]
     mean = {key: (value + weights[1][key]) / 2 for key, value in weights[0].items()}
     getattr(pipelines[0], name).load_state_dict(mean)

@@ -35,7 +35,7 @@ from svp_diffusers.training.denoiser.configuration import (
     for_validation,
 )
 from svp_diffusers.training.denoiser.held_batches import HeldBatches, HeldClips
-from svp_diffusers.training.denoiser.objective import DenoisingObjective
+from svp_diffusers.training.denoiser.objective import TRAINED_NETWORKS, DenoisingObjective
 from svp_diffusers.training.expression.batches import select_coefficients
 from svp_diffusers.training.expression.configuration import ExpressionTrainingConfiguration
 from svp_diffusers.training.expression.stage import ExpressionObjective, build_encoder
@@ -47,7 +47,6 @@ from svp_diffusers.training.loop.yaml_file import load_configuration
 from svp_diffusers.training.vae.configuration import VAETrainingConfiguration
 from svp_diffusers.training.vae.stage import VAEObjective
 
-TRAINED_NETWORKS = ("unet", "reference_unet", "head_guider", "audio_projector")
 FILE_BYTES = 15_000_000
 VALIDATION_CLIPS = 64
 

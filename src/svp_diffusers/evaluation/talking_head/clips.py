@@ -58,12 +58,7 @@ class TrueClips:
 
     def __init__(self, root: str, split: str, number: int | None, look: str | None = None) -> None:
         self._dataset = ClipDataset(root, split)
-        headers = [entry.header["metadata"] for entry in self._dataset.entries]
-        chosen = [
-            index
-            for index, metadata in enumerate(headers)
-            if look is None or metadata.get("look", LOOKS[0]) == look
-        ]
+        chosen = select_look(self._dataset, look)
         available = len(chosen)
         number = available if number is None else number
         if number < 1:
@@ -94,6 +89,16 @@ class TrueClips:
     @property
     def _metadata(self) -> list[Mapping[str, Any]]:
         return [self._dataset.entries[index].header["metadata"] for index in self._indices]
+
+
+def select_look(clips: ClipDataset, look: str | None) -> list[int]:
+    """The clips of talkers of a look, a name of `LOOKS`; of None, all."""
+    headers = [entry.header["metadata"] for entry in clips.entries]
+    return [
+        index
+        for index, metadata in enumerate(headers)
+        if look is None or metadata.get("look", LOOKS[0]) == look
+    ]
 
 
 def _check(sample: ClipSample) -> TrueClip:

@@ -37,6 +37,9 @@ JAW_WEIGHT, LIPS_WEIGHT, UPPER_FACE_WEIGHT = 3.0, 1.5, 1.5
 """Of the sync loss. Brows, cheeks, nose and eyes, all that is left, tell styles such as contempt
 and sadness apart; blinks have 1. (Our choice.)"""
 
+TRAINED_NETWORKS = ("unet", "reference_unet", "head_guider", "audio_projector")
+"""Of a pipeline."""
+
 PREDICTION_TYPES = ("epsilon", "v_prediction", "sample")
 
 

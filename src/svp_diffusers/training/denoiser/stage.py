@@ -36,6 +36,7 @@ from svp_diffusers.training.denoiser.distillation import (
     make_student,
 )
 from svp_diffusers.training.denoiser.objective import (
+    TRAINED_NETWORKS,
     DenoisingObjective,
     check_sync,
     leave_style_out,
@@ -47,8 +48,6 @@ from svp_diffusers.training.loop.sharding import is_sharded
 
 LARGE = 100_000_000
 """Weights above which a run says what a step will take."""
-
-TRAINED_NETWORKS = ("unet", "reference_unet", "head_guider", "audio_projector")
 
 
 def train_denoiser(
