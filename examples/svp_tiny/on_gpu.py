@@ -55,20 +55,20 @@ class HeldPictures:
     """Batches of latents with noise for the expression encoder, drawn on the device."""
 
     def __init__(
-        self, latents: Tensor, expression: Tensor, configuration: ExpressionTrainingConfiguration
+        self, pictures: dict[str, Tensor], configuration: ExpressionTrainingConfiguration
     ) -> None:
-        self.latents, self.expression, self.configuration = latents, expression, configuration
+        self.pictures, self.configuration = pictures, configuration
 
     def __call__(self, number: int, rank: int, world_size: int) -> dict[str, Tensor]:
-        """`sample` (n, c, h, w) and `expression` (n, coefficients)."""
-        device = self.latents.device
+        """`sample` and `reference` (n, c, h, w), `expression` (n, coefficients)."""
+        device = self.pictures["sample"].device
         drawn = torch.Generator(device).manual_seed(number)
-        size = self.configuration.batch_size
-        rows = torch.randint(len(self.latents), (size,), generator=drawn, device=device)
-        sample = self.latents[rows].float()
+        size, number_held = self.configuration.batch_size, len(self.pictures["sample"])
+        rows = torch.randint(number_held, (size,), generator=drawn, device=device)
+        batch = {name: value[rows].float() for name, value in self.pictures.items()}
         std = self.configuration.noise * torch.rand(size, 1, 1, 1, generator=drawn, device=device)
-        noise = torch.randn(sample.shape, generator=drawn, device=device)
-        return {"sample": sample + std * noise, "expression": self.expression[rows]}
+        noise = torch.randn(batch["sample"].shape, generator=drawn, device=device)
+        return batch | {"sample": batch["sample"] + std * noise}
 
 
 class HeldFrames:
@@ -148,23 +148,26 @@ def train_expression(options: argparse.Namespace, device: torch.device) -> Expre
         output_dir=str(options.work / "expression"),
     )
     pictures, held_out = (
-        {
-            name: value.flatten(0, 1)
-            for name, value in read_packed(options.packed, f"pictures-{split}", device).items()
-        }
-        for split in ("train", "validation")
+        read_pictures(options.packed, split, device) for split in ("train", "validation")
     )
-    encoder = build_encoder(configuration, held_out["latents"].shape[1])
-    objective = ExpressionObjective(
-        encoder,
-        configuration,
-        held_out["latents"].float(),
-        select_coefficients(held_out["expression"].cpu().numpy()),
-    )
-    expression = select_coefficients(pictures["expression"].cpu().numpy()).to(device)
-    batches = HeldPictures(pictures["latents"], expression, configuration)
+    encoder = build_encoder(configuration, held_out["sample"].shape[1])
+    held_out = {name: value.float() for name, value in held_out.items()}
+    objective = ExpressionObjective(encoder, configuration, held_out)
+    batches = HeldPictures(pictures, configuration)
     run(objective, batches, configuration, device, 60 * options.minutes / 7)
     return encoder
+
+
+def read_pictures(folder: Path, split: str, device: torch.device) -> dict[str, Tensor]:
+    """`sample` and `reference` (n, c, h, w) and `expression` (n, coefficients) of all pictures."""
+    packed = read_packed(folder, f"pictures-{split}", device)
+    frames = packed["latents"].shape[1]
+    expression = packed["expression"].flatten(0, 1).cpu().numpy()
+    return {
+        "sample": packed["latents"].flatten(0, 1),
+        "reference": packed["reference_latents"].repeat_interleave(frames, dim=0),
+        "expression": select_coefficients(expression).to(device),
+    }
 
 
 def train_denoiser(options: argparse.Namespace, device: torch.device) -> None:

@@ -81,13 +81,16 @@ def pack_clips(root: str, name: str, output: Path, frames: int, checkpoint: str 
 
 
 def pack_pictures(root: str, name: str, output: Path) -> None:
-    """Write all latents of `root` and their expressions."""
+    """Write all latents of `root`, their expressions and references."""
     for split in SPLITS:
         clips = ClipDataset(root, split)
         read = [clips[index].decode() for index in range(len(clips))]
         values = {
             "latents": np.stack([clip.latents for clip in read]).astype(np.float32),
             "expression": np.stack([clip.expression for clip in read]),
+            "reference_latents": np.stack([clip.reference_latents for clip in read]).astype(
+                np.float32
+            ),
         }
         packed = {member: torch.from_numpy(value) for member, value in values.items()}
         _write(output, f"pictures-{split}-{name}", packed)

@@ -34,8 +34,10 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         pipeline.style_encoder.add_style(emotion, StyleDistribution(mean, torch.ones_like(mean)))
     pipeline.save_pretrained(folder / "pipeline")
     torch.manual_seed(0)
-    for name, channels in (("pixels", 3), ("latents", 4)):
-        encoder = ExpressionEncoder(channels, ARKIT_BLENDSHAPES, "arkit52", (8, 8), hidden_dim=16)
+    for name, channels, beside in (("pixels", 3, False), ("latents", 4, True), ("beside", 3, True)):
+        encoder = ExpressionEncoder(
+            channels, ARKIT_BLENDSHAPES, "arkit52", (8, 8), hidden_dim=16, with_reference=beside
+        )
         encoder.save_pretrained(folder / name)
     return folder
 
@@ -120,8 +122,9 @@ def test_the_cost_grows_with_steps_and_guidance(folder: Path) -> None:
 
 def test_what_cannot_be_measured_is_refused(folder: Path) -> None:
     pytest.importorskip("matplotlib")
-    with pytest.raises(CheckpointError, match="reads latents"):
-        evaluate(folder, "--expression-encoder", str(folder / "latents"))
+    for unfit in ("latents", "beside"):
+        with pytest.raises(CheckpointError, match="reads latents, or pictures beside a reference"):
+            evaluate(folder, "--expression-encoder", str(folder / unfit))
     with pytest.raises(CheckpointError, match="holds no expression encoder"):
         evaluate(folder, "--expression-encoder", str(folder / "data"))
     with pytest.raises(StyleError, match="looked up by emotion"):

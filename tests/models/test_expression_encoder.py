@@ -34,6 +34,28 @@ def test_it_comes_back_from_a_folder_as_it_was(tmp_path: Path) -> None:
         assert torch.equal(loaded.eval()(latents), encoder.eval()(latents))
 
 
+def test_a_picture_is_read_beside_its_own_reference(tmp_path: Path) -> None:
+    alone = ExpressionEncoder(4, ("jawOpen",), block_out_channels=(8, 16))
+    encoder = ExpressionEncoder(4, ("jawOpen",), block_out_channels=(8, 16), with_reference=True)
+    encoder.save_pretrained(tmp_path)
+    encoder = ExpressionEncoder.from_pretrained(tmp_path).eval()
+    latents, references = torch.rand(2, 3, 4, 16, 16)
+    with torch.no_grad():
+        read = encoder(latents, references)
+        for row in range(3):
+            alone_read = encoder(latents[row : row + 1], references[row : row + 1])
+            torch.testing.assert_close(read[row : row + 1], alone_read, atol=1e-5, rtol=1e-4)
+        assert ((encoder(latents, references.flip(0)) - read)[[0, 2]].abs() > 1e-4).all()
+        # Where nothing differs, only the reference is seen.
+        assert not torch.equal(encoder(latents, latents), encoder(references, references))
+    for wrong, given, message in (
+        (encoder, [latents], "needs a reference"),
+        (alone, [latents, references], "takes no reference"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            wrong(*given)
+
+
 def test_its_gradient_reaches_the_latents() -> None:
     """The sync loss trains a denoiser through it."""
     encoder = ExpressionEncoder(4, ("jawOpen",), block_out_channels=(8, 16)).requires_grad_(False)

@@ -156,10 +156,15 @@ def test_min_snr_weighs_an_error_by_its_timestep(
         assert losses[0] / losses[1] == pytest.approx(min(snr, 5) / (snr + 1), rel=1e-3)
 
 
-def make_encoder() -> ExpressionEncoder:
+def make_encoder(with_reference: bool = False) -> ExpressionEncoder:
     with torch.random.fork_rng():
         torch.manual_seed(0)
-        return ExpressionEncoder(4, ("jawOpen", "mouthPucker"), block_out_channels=(8, 8))
+        return ExpressionEncoder(
+            4,
+            ("jawOpen", "mouthPucker"),
+            block_out_channels=(8, 8),
+            with_reference=with_reference,
+        )
 
 
 def add_expression(batch: dict[str, Tensor]) -> dict[str, Tensor]:
@@ -188,6 +193,24 @@ def test_lips_are_read_from_the_clean_latents_of_any_prediction(
         objective(batch)
     frames = batch["latents"].transpose(1, 2).flatten(0, 1)
     torch.testing.assert_close(read[0], frames, atol=1e-3, rtol=0)
+
+
+def test_every_frame_is_read_beside_the_reference_of_its_clip(start: Path) -> None:
+    objective = make_objective(start, encoder=make_encoder(with_reference=True))
+    batch, read = add_expression(make_batch()), []
+    objective.expression_encoder.register_forward_pre_hook(
+        lambda module, arguments: read.append(arguments)
+    )
+    objective.validation_batches = [batch]
+    with torch.no_grad():
+        objective(batch)
+        objective.validate()
+    assert len(read) == 2
+    for latents, references in read:
+        assert latents.shape == references.shape
+        for clip, reference in enumerate(batch["reference_latents"]):
+            for frame in references[2 * clip : 2 * clip + 2]:
+                assert torch.equal(frame, reference)
 
 
 def test_the_sync_loss_counts_as_much_as_asked(start: Path) -> None:

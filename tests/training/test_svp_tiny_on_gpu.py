@@ -5,6 +5,7 @@ import sys
 from pathlib import Path
 from types import ModuleType
 
+import numpy as np
 import pytest
 import torch
 import yaml
@@ -75,6 +76,14 @@ def test_what_is_packed_is_close_to_what_was_cached(
         torch.testing.assert_close(read["expression"][index], expression, atol=1e-3, rtol=0)
     pictures = scripts["pack"].read_packed(packed, "pictures-validation", torch.device("cpu"))
     assert pictures["latents"].shape[:2] == (4, 20)
+    held = scripts["on_gpu"].read_pictures(packed, "train", torch.device("cpu"))
+    for row in (0, 19, 20, 479):
+        clip = clips[row // 20].decode()
+        read = {name: held[name][row].float() for name in ("sample", "reference")}
+        pairs = {"sample": clip.latents[row % 20], "reference": clip.reference_latents}
+        for name, truth in pairs.items():
+            wrong = np.abs(read[name].numpy() - truth.astype(np.float32)).max()
+            assert wrong < np.abs(clip.latents).max() / 200, (row, name)
     frames = scripts["pack"].read_frames(packed, "frames-train")
     assert frames.pixels.shape == (24, 32, 32, 3)
 

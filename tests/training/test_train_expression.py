@@ -20,6 +20,7 @@ from svp_diffusers.models.autoencoder_svp import SpaceToDepthAutoencoderKL
 from svp_diffusers.models.expression_encoder_svp import ExpressionEncoder
 from svp_diffusers.training.expression.batches import (
     COEFFICIENTS,
+    LatentBatches,
     augment_frame,
     read_latents,
     select_coefficients,
@@ -96,6 +97,7 @@ def test_it_reads_cached_latents(configure: Configure, cached_talkers: str) -> N
     )
     encoder = ExpressionEncoder.from_pretrained(train_expression(configuration))
     assert encoder.config.in_channels == 3
+    assert encoder.config.with_reference
     losses = [line["loss"] for line in read_metrics(configuration) if "loss" in line]
     assert sum(losses[-10:]) < 0.7 * sum(losses[:10])
 
@@ -108,19 +110,55 @@ def test_latents_of_frames_are_those_that_a_vae_gives(configure: Configure, tmp_
     vae = SpaceToDepthAutoencoderKL(block_out_channels=(8, 8, 8), norm_num_groups=4)
     vae.save_pretrained(tmp_path / "vae")
     configuration = configure(input="latents", vae=str(tmp_path / "vae"))
-    latents, expression = read_latents(configuration, "validation", 12)
-    assert (latents.shape, expression.shape) == ((12, 4, 4, 4), (12, 52))
-    all_latents, _ = read_latents(configuration, "validation", 100_000)
-    assert len(all_latents) == len(FrameDataset(configuration.data, "validation"))
+    held = read_latents(configuration, "validation", 12)
+    assert (held.latents.shape, held.expression.shape) == ((12, 4, 4, 4), (12, 52))
+    whole = read_latents(configuration, "validation", 100_000)
+    assert len(whole.latents) == len(FrameDataset(configuration.data, "validation"))
+    assert np.array_equal(whole.clips, np.repeat(np.arange(4), 10))
     sample = ClipDataset(configuration.data, "validation")[0].decode(0, 1)
     assert sample.frames is not None
     assert sample.expression is not None
-    assert np.array_equal(expression[0], sample.expression[0])
-    pixels = torch.from_numpy(sample.frames).permute(0, 3, 1, 2) / 127.5 - 1
+    assert sample.reference is not None
+    assert np.array_equal(held.expression[0], sample.expression[0])
+    pictures = np.stack([sample.frames[0], sample.reference])
+    pixels = torch.from_numpy(pictures).permute(0, 3, 1, 2) / 127.5 - 1
     with torch.no_grad():
         expected = vae.eval().encode(pixels).latent_dist.mode() * vae.config.scaling_factor
     # Latents are stored in half precision.
-    np.testing.assert_allclose(latents[:1], expected.numpy(), rtol=2e-3, atol=2e-3)
+    read = np.stack([held.latents[0], held.references[held.clips[0]]])
+    np.testing.assert_allclose(read, expected.numpy(), rtol=2e-3, atol=2e-3)
+
+
+def test_frames_are_read_beside_the_picture_of_their_own_person(
+    configure: Configure, drawn_talkers: str, tmp_path: Path
+) -> None:
+    """Or beside the first frame of a clip that has none."""
+    clips = ClipDataset(drawn_talkers, "train")
+    with ShardWriter(tmp_path / "cached") as writer:
+        for index in range(3):
+            sample = clips[index].decode()
+            frames = np.arange(len(sample.head_keypoints)) + 100 * index
+            latents = np.broadcast_to(frames[:, None, None, None], (len(frames), 1, 2, 2))
+            reference = None if index == 1 else np.full((1, 2, 2), -index - 1, np.float16)
+            changed = replace(
+                sample,
+                frames=None,
+                reference=None,
+                latents=latents.astype(np.float16),
+                reference_latents=reference,
+            )
+            writer.write(encode_clip(changed))
+    configuration = configure(
+        input="latents", data=str(tmp_path / "cached"), batch_size=64, noise=0.0
+    )
+    held = read_latents(configuration, "train", 15)
+    batch = LatentBatches(held, configuration)(0, 0, 1)
+    latents, references = (batch[name][:, 0, 0, 0].numpy() for name in ("sample", "reference"))
+    assert set(latents // 100) == {0, 1, 2}
+    assert np.array_equal(references, np.array([-1, 100, -3])[(latents // 100).astype(int)])
+    expression = select_coefficients(held.expression).numpy()
+    for latent, row in zip(latents, batch["expression"].numpy(), strict=True):
+        assert np.array_equal(row, expression[held.latents[:, 0, 0, 0] == latent][0])
 
 
 @pytest.mark.slow

@@ -66,7 +66,7 @@ class FrameDataset:
         Raises:
             DatasetError: a frame cannot be read, or is damaged.
         """
-        clips = np.searchsorted(self._ends, indices, side="right")
+        clips = self.find_clips(indices)
         frames = indices - (self._ends[clips] - np.diff(self._ends, prepend=0)[clips])
         read: list[tuple[np.ndarray, ...]] = [()] * len(indices)
         for clip in np.unique(clips):
@@ -76,6 +76,24 @@ class FrameDataset:
             ):
                 read[place] = values
         return FrameBatch(*(np.stack(values) for values in zip(*read, strict=True)))
+
+    def find_clips(self, indices: np.ndarray) -> np.ndarray:
+        """The positions in `clips` of those that hold these frames."""
+        return np.searchsorted(self._ends, indices, side="right")
+
+    def read_references(self, clips: np.ndarray) -> np.ndarray:
+        """The picture `(H, W, 3)` of the person that comes with each of these clips, or the first
+        frame of one that has none.
+
+        Raises:
+            DatasetError: a picture cannot be read, or is damaged.
+        """
+        pictures = []
+        for clip in clips.tolist():
+            own = self.clips.has_member(clip, "reference.jpg")
+            name = "reference" if own else f"{0:06d}"
+            pictures.append(self.clips.read_members(clip, {f"{name}.jpg"}).picture(name))
+        return np.stack(pictures)
 
     def _read_clip(self, clip: int, frames: np.ndarray) -> Iterator[tuple[np.ndarray, ...]]:
         """Picture, head keypoints and expression of each of these frames."""
@@ -121,7 +139,7 @@ class FrameDataset:
         generator = np.random.default_rng(seed)
         drawn = generator.integers(len(self), size=number // frames_per_clip)
         if frames_per_clip > 1:
-            clips = np.searchsorted(self._ends, drawn, side="right").repeat(frames_per_clip)
+            clips = self.find_clips(drawn).repeat(frames_per_clip)
             ends = self._ends[clips]
             drawn = generator.integers(ends - np.diff(self._ends, prepend=0)[clips], ends)
         return drawn[rank * share : (rank + 1) * share], rank * share

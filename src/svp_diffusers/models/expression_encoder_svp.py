@@ -25,6 +25,8 @@ class ExpressionEncoder(ModelMixin, ConfigMixin):
         hidden_dim: size of the features before the last layer.
         patch_size: side of the squares of pixels that are folded into channels first, which is
             cheaper than convolutions at full size.
+        with_reference: whether a second picture of the same person is given, from which the
+            expression stands out: people whom training has not seen are read better.
     """
 
     @register_to_config
@@ -36,8 +38,10 @@ class ExpressionEncoder(ModelMixin, ConfigMixin):
         block_out_channels: tuple[int, ...] = (16, 32, 64, 96),
         hidden_dim: int = 192,
         patch_size: int = 1,
+        with_reference: bool = False,
     ) -> None:
         super().__init__()
+        in_channels *= 1 + with_reference
         self.conv_in = nn.Sequential(
             nn.PixelUnshuffle(patch_size),
             nn.Conv2d(in_channels * patch_size**2, block_out_channels[0], 3, padding=1),
@@ -56,16 +60,25 @@ class ExpressionEncoder(ModelMixin, ConfigMixin):
             nn.Linear(hidden_dim, len(coefficient_names)),
         )
 
-    def forward(self, sample: torch.Tensor) -> torch.Tensor:
-        """Read each picture by itself.
+    def forward(self, sample: torch.Tensor, reference: torch.Tensor | None = None) -> torch.Tensor:
+        """Read each picture by itself, or beside its reference.
 
         Args:
             sample: pictures (n, 3, H, W) in [-1, 1], or latents (n, c, h, w) scaled as the UNet
                 sees them, of about the size that was trained on.
+            reference: as `sample`, of the same person, for an encoder `with_reference`.
 
         Returns:
             Coefficients (n, len(coefficient_names)); trained towards 0..1, not limited to it.
+
+        Raises:
+            ValueError: a reference is missing, or is given to an encoder without.
         """
+        if (reference is not None) != self.config.with_reference:
+            needs = "needs a" if self.config.with_reference else "takes no"
+            raise ValueError(f"this expression encoder {needs} reference")
+        if reference is not None:
+            sample = torch.cat([sample - reference, reference], dim=1)
         coefficients: torch.Tensor = self.head(self.blocks(self.conv_in(sample)))
         return coefficients
 

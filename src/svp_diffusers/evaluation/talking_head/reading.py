@@ -142,13 +142,16 @@ def load_expression_reader(folder: Path | None, device: torch.device) -> Express
     """Load a trained expression encoder, or, if none is named, the package's face landmarker.
 
     Raises:
-        CheckpointError: it is missing, damaged, or reads latents.
+        CheckpointError: it is missing, damaged, or reads latents, or pictures beside a reference.
     """
     from svp_diffusers.models.expression_encoder_svp import ExpressionEncoder
 
     if folder is None:
         return LandmarkReader(load_face_landmarker().to(device))
     encoder = load_network(ExpressionEncoder, folder, "expression encoder")
-    if encoder.config.in_channels != 3:
-        raise CheckpointError(f"{folder} reads latents; give an expression encoder of pixels")
+    if encoder.config.in_channels != 3 or encoder.config.with_reference:
+        raise CheckpointError(
+            f"{folder} reads latents, or pictures beside a reference; give an expression encoder "
+            "of pixels"
+        )
     return EncoderReader(encoder.to(device))

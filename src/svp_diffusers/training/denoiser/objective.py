@@ -188,7 +188,7 @@ class DenoisingObjective(Objective):
             return {"loss": denoising}
         clean = self._clean(noisy, prediction, timesteps)
         true = batch["expression"][..., self.columns]
-        sync = self._weigh_error(self._read_expression(clean), true)
+        sync = self._weigh_error(self._read_expression(clean, batch), true)
         heard = self.lip_reader(tokens.mean(dim=1).float()).unflatten(0, true.shape[:2])
         lips = self._weigh_error(heard, true)
         return {
@@ -214,7 +214,7 @@ class DenoisingObjective(Objective):
             clean = self._clean(noisy, prediction, timesteps)
             errors.append(float((clean - batch["latents"]).square().mean()))
             if self.expression_encoder is not None:
-                read = self._read_expression(clean)[..., self._jaw()]
+                read = self._read_expression(clean, batch)[..., self._jaw()]
                 true = batch["expression"][..., ARKIT_BLENDSHAPES.index("jawOpen")]
                 found = correlate(read.float().cpu().numpy(), true.cpu().numpy())
                 correlations.extend(found[~np.isnan(found)].tolist())
@@ -292,10 +292,13 @@ class DenoisingObjective(Objective):
             return clamped / (snr + 1)
         return clamped if kind == "sample" else clamped / snr
 
-    def _read_expression(self, clean: Tensor) -> Tensor:
+    def _read_expression(self, clean: Tensor, batch: dict[str, Tensor]) -> Tensor:
         assert self.expression_encoder is not None
-        read: Tensor = self.expression_encoder(clean.transpose(1, 2).flatten(0, 1))
-        return read.unflatten(0, (clean.shape[0], clean.shape[2]))
+        frames, reference = clean.shape[2], None
+        if self.expression_encoder.config.with_reference:
+            reference = batch["reference_latents"].repeat_interleave(frames, dim=0)
+        read: Tensor = self.expression_encoder(clean.transpose(1, 2).flatten(0, 1), reference)
+        return read.unflatten(0, (clean.shape[0], frames))
 
     def _jaw(self) -> int:
         return self.columns.index(ARKIT_BLENDSHAPES.index("jawOpen"))

@@ -1,5 +1,7 @@
 """What an expression encoder is trained on: augmented frames, or latents held in memory."""
 
+from dataclasses import dataclass
+
 import numpy as np
 import torch
 import torch.nn.functional as F
@@ -61,26 +63,40 @@ class FrameBatches:
         return {"sample": torch.stack(pixels), "expression": select_coefficients(batch.expression)}
 
 
-class LatentBatches:
-    """Batches of latents with noise; the same number gives the same batch.
+@dataclass(frozen=True)
+class HeldLatents:
+    """`n` frames as latents, scaled as the UNet sees them, of `m` clips.
 
     Args:
         latents: `(n, c, h, w)` float16.
         expression: `(n, 52)`.
-        configuration: of the run.
+        references: `(m, c, h, w)` float16, of the picture of the person that comes with a clip, or
+            of the first frame of a clip that has none.
+        clips: `(n,)`, the clip of each frame.
     """
 
-    def __init__(
-        self,
-        latents: np.ndarray,
-        expression: np.ndarray,
-        configuration: ExpressionTrainingConfiguration,
-    ) -> None:
-        self.latents, self.expression = latents, expression
-        self.configuration = configuration
+    latents: np.ndarray
+    expression: np.ndarray
+    references: np.ndarray
+    clips: np.ndarray
+
+    def to_batch(self, rows: np.ndarray) -> dict[str, Tensor]:
+        """`sample` and `reference` (rows, c, h, w), `expression` (rows, coefficients)."""
+        return {
+            "sample": torch.from_numpy(self.latents[rows]).float(),
+            "reference": torch.from_numpy(self.references[self.clips[rows]]).float(),
+            "expression": select_coefficients(self.expression[rows]),
+        }
+
+
+class LatentBatches:
+    """Batches of latents with noise, and their references; the same number gives the same batch."""
+
+    def __init__(self, held: HeldLatents, configuration: ExpressionTrainingConfiguration) -> None:
+        self.held, self.configuration = held, configuration
 
     def __call__(self, number: int, rank: int, world_size: int) -> dict[str, Tensor]:
-        """This process's part: `sample` (n, c, h, w), `expression` (n, coefficients)."""
+        """This process's part; see `HeldLatents.to_batch`."""
         configuration = self.configuration
         if configuration.batch_size % world_size:
             raise ConfigurationError(
@@ -88,27 +104,22 @@ class LatentBatches:
             )
         share = configuration.batch_size // world_size
         seed = [configuration.seed, number]
-        drawn = np.random.default_rng(seed).integers(len(self.latents), size=share * world_size)
+        drawn = np.random.default_rng(seed).integers(
+            len(self.held.latents), size=share * world_size
+        )
         rows = range(rank * share, (rank + 1) * share)
+        batch = self.held.to_batch(drawn[rows.start : rows.stop])
         noisy = [
-            add_noise(
-                torch.from_numpy(self.latents[drawn[row]]).float(),
-                configuration.noise,
-                np.random.default_rng([*seed, row]),
-            )
-            for row in rows
+            add_noise(sample, configuration.noise, np.random.default_rng([*seed, row]))
+            for row, sample in zip(rows, batch["sample"], strict=True)
         ]
-        expression = self.expression[drawn[rows.start : rows.stop]]
-        return {"sample": torch.stack(noisy), "expression": select_coefficients(expression)}
+        return batch | {"sample": torch.stack(noisy)}
 
 
 def read_latents(
     configuration: ExpressionTrainingConfiguration, split: str, number: int
-) -> tuple[np.ndarray, np.ndarray]:
+) -> HeldLatents:
     """`number` latents spread over a split, or all if there are fewer.
-
-    Returns:
-        Latents `(n, c, h, w)` float16, scaled as the UNet sees them, and expression `(n, 52)`.
 
     Raises:
         ConfigurationError: the dataset has frames, and no VAE is named.
@@ -129,10 +140,11 @@ def read_latents(
     vae = load_network(SpaceToDepthAutoencoderKL, str(configuration.vae), "VAE")
     chosen = frames.spread(number)
     read = [frames.read(part) for part in np.array_split(chosen, -(-len(chosen) // 64))]
-    return (
-        np.concatenate([encode_frames(batch.pixels, vae, 8) for batch in read]),
-        np.concatenate([batch.expression for batch in read]),
-    )
+    latents = np.concatenate([encode_frames(batch.pixels, vae, 8) for batch in read])
+    expression = np.concatenate([batch.expression for batch in read])
+    numbers, places = np.unique(frames.find_clips(chosen), return_inverse=True)
+    references = encode_frames(frames.read_references(numbers), vae, 8)
+    return HeldLatents(latents, expression, references, places)
 
 
 def augment_frame(
@@ -165,12 +177,19 @@ def add_noise(sample: Tensor, largest: float, generator: np.random.Generator) ->
     return sample + std * noise
 
 
-def _read_cached(clips: ClipDataset, number: int) -> tuple[np.ndarray, np.ndarray]:
+def _read_cached(clips: ClipDataset, number: int) -> HeldLatents:
     per_clip = max(1, -(-number // len(clips)))
-    latents, expression = [], []
+    latents, expression, references = [], [], []
     for index in np.unique(np.linspace(0, len(clips) - 1, number).round().astype(int)).tolist():
         length = clips.entries[index].header["frames"]
         frames = np.linspace(0, length - 1, per_clip).round().astype(int)
         latents.append(clips.open_array(index, "latents").read_rows(frames))
         expression.append(clips.open_array(index, "expression").read_rows(frames))
-    return np.concatenate(latents), np.concatenate(expression)
+        stored = clips.read_members(index, ["reference_latents.npy"]).array("reference_latents")
+        references.append(latents[-1][0] if stored is None else stored)
+    return HeldLatents(
+        np.concatenate(latents),
+        np.concatenate(expression),
+        np.stack(references),
+        np.repeat(np.arange(len(latents)), per_clip),
+    )

@@ -12,8 +12,9 @@ class ExpressionTrainingConfiguration(LoopConfiguration):
     """Options of `svp train expression`; every default is our choice, the paper has no such net.
 
     Data:
-        input: what the encoder reads. One of "latents" serves the sync loss of the denoiser; one of
-            "frames" measures what was generated, and no training may see it.
+        input: what the encoder reads. One of "latents" serves the sync loss of the denoiser, and
+            reads them beside those of the clip's reference; one of "frames" measures what was
+            generated, and no training may see it.
         data: dataset of shards in the space "arkit52", whose split "train" is trained on and
             "validation" validated on: with frames, or for "latents" also one cached as latents.
             Best of mixed expressions (`svp data synth --mix-expressions`).

@@ -41,11 +41,11 @@ def train_expression(configuration: ExpressionTrainingConfiguration, resume: boo
         SVPError: see `RunFolder`, `FrameDataset` and `read_latents`; raised before any training.
     """
     run = RunFolder(configuration.output_dir, configuration, resume)
-    batches, held_out, expression = read_data(configuration)
+    batches, held_out = read_data(configuration)
     accelerator = make_accelerator(configuration)
     run.start(accelerator)
-    encoder = build_encoder(configuration, held_out.shape[1])
-    objective = ExpressionObjective(encoder, configuration, held_out, expression)
+    encoder = build_encoder(configuration, held_out["sample"].shape[1])
+    objective = ExpressionObjective(encoder, configuration, held_out)
     train(objective, batches, configuration, run, accelerator)
     folder = run.path / "expression_encoder"
     if accelerator.is_main_process:
@@ -57,28 +57,24 @@ def train_expression(configuration: ExpressionTrainingConfiguration, resume: boo
 
 def read_data(
     configuration: ExpressionTrainingConfiguration,
-) -> tuple[MakeBatch, Tensor, Tensor]:
-    """Training batches, and what is held out: samples (n, c, h, w) and their coefficients."""
+) -> tuple[MakeBatch, dict[str, Tensor]]:
+    """Training batches, and what is held out, as one batch without noise."""
     if configuration.input == "latents":
         training = read_latents(configuration, "train", configuration.latents)
-        latents, expression = read_latents(
-            configuration, "validation", configuration.validation_frames
-        )
-        held_out = torch.from_numpy(latents).float()
-        return LatentBatches(*training, configuration), held_out, select_coefficients(expression)
+        held = read_latents(configuration, "validation", configuration.validation_frames)
+        return LatentBatches(training, configuration), held.to_batch(np.arange(len(held.latents)))
     frames = FrameDataset(configuration.data, "validation")
     batch = frames.read(frames.spread(configuration.validation_frames))
-    return (
-        FrameBatches(FrameDataset(configuration.data, "train"), configuration),
-        to_pixels(batch.pixels),
-        select_coefficients(batch.expression),
-    )
+    return FrameBatches(FrameDataset(configuration.data, "train"), configuration), {
+        "sample": to_pixels(batch.pixels),
+        "expression": select_coefficients(batch.expression),
+    }
 
 
 def build_encoder(
     configuration: ExpressionTrainingConfiguration, in_channels: int
 ) -> ExpressionEncoder:
-    """A new encoder, initial weights from the seed."""
+    """A new encoder, initial weights from the seed; of latents beside those of a reference."""
     blocks = range(1, configuration.num_blocks + 1)
     with torch.random.fork_rng():
         torch.manual_seed(configuration.seed)
@@ -88,6 +84,7 @@ def build_encoder(
             block_out_channels=tuple(block * configuration.base_channels for block in blocks),
             hidden_dim=configuration.hidden_dim,
             patch_size=configuration.patch_size,
+            with_reference=configuration.input == "latents",
         )
 
 
@@ -97,19 +94,18 @@ class ExpressionObjective(Objective):
     Args:
         encoder: to train.
         configuration: weights of the coefficients.
-        held_out: samples (n, c, h, w) to validate on.
-        expression: their coefficients (n, len(COEFFICIENTS)).
+        held_out: a batch to validate on: `sample` and, for an encoder `with_reference`,
+            `reference` (n, c, h, w), and `expression` (n, len(COEFFICIENTS)).
     """
 
     def __init__(
         self,
         encoder: ExpressionEncoder,
         configuration: ExpressionTrainingConfiguration,
-        held_out: Tensor,
-        expression: Tensor,
+        held_out: dict[str, Tensor],
     ) -> None:
         super().__init__()
-        self.encoder, self.held_out, self.expression = encoder, held_out, expression
+        self.encoder, self.held_out = encoder, held_out
         weights = dict.fromkeys(COEFFICIENTS, 1.0)
         weights |= dict.fromkeys(LIPS, configuration.lips_weight)
         weights["jawOpen"] = configuration.jaw_weight
@@ -117,7 +113,8 @@ class ExpressionObjective(Objective):
 
     def forward(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
         """`loss`, and `error`: the mean absolute error of a coefficient."""
-        read, truth = self.encoder(batch["sample"]).float(), batch["expression"]
+        read = self.encoder(batch["sample"], batch.get("reference")).float()
+        truth = batch["expression"]
         loss = F.smooth_l1_loss(read, truth, beta=SMOOTHNESS, reduction="none")
         loss = (self.get_buffer("weights") * loss).mean()
         return {"loss": loss, "error": (read.detach() - truth).abs().mean()}
@@ -125,11 +122,16 @@ class ExpressionObjective(Objective):
     def validate(self) -> dict[str, float]:
         """Correlation of each coefficient, by its name, and the mean `correlation` of all that
         vary."""
-        read = [
-            self.encoder(samples.to(self.encoder.device)).float().cpu()
-            for samples in self.held_out.split(64)
-        ]
-        correlations = correlate(torch.cat(read).numpy(), self.expression.numpy(), axis=0)
+        read = []
+        for rows in torch.arange(len(self.held_out["sample"])).split(64):
+            pictures = [
+                self.held_out[name][rows].to(self.encoder.device)
+                for name in ("sample", "reference")
+                if name in self.held_out
+            ]
+            read.append(self.encoder(*pictures).float().cpu())
+        truth = self.held_out["expression"].cpu().numpy()
+        correlations = correlate(torch.cat(read).numpy(), truth, axis=0)
         mean = float(np.nanmean(correlations))
         return {
             "correlation": mean,
