@@ -11,3 +11,10 @@ def test_tenths_are_told_where_no_bar_can_be_drawn(capsys: pytest.CaptureFixture
             on_progress("frames", done, 40)
         told = capsys.readouterr().err.splitlines()
     assert told == [f"frames: {done} of 40" for done in range(4, 41, 4)]
+
+
+def test_nothing_is_printed_where_nothing_is_done(capsys: pytest.CaptureFixture[str]) -> None:
+    """An error comes next, and its line is the first."""
+    with show_progress():
+        pass
+    assert capsys.readouterr().err == ""

@@ -50,6 +50,9 @@ from svp_diffusers.training.vae.stage import VAEObjective
 FILE_BYTES = 15_000_000
 VALIDATION_CLIPS = 64
 
+GAIN, TINT, MIRRORED = 0.12, 0.08, 0.3
+"""Of frames for the decoder: standard deviations by channel, and a share (our choice)."""
+
 
 class HeldPictures:
     """Batches of latents with noise for the expression encoder, drawn on the device."""
@@ -72,7 +75,8 @@ class HeldPictures:
 
 
 class HeldFrames:
-    """Batches of frames for the VAE's decoder, drawn on the device."""
+    """Batches of frames for the VAE's decoder, drawn on the device: half of them of other colours,
+    some mirrored."""
 
     def __init__(
         self,
@@ -90,11 +94,33 @@ class HeldFrames:
         drawn = torch.Generator(device).manual_seed(number)
         size = (self.batch_size,)
         rows = torch.randint(len(self.pixels), size, generator=drawn, device=device)
+        pixels, keypoints = vary(
+            self.pixels[rows].float() / 127.5 - 1, self.head_keypoints[rows], drawn
+        )
         return {
-            "pixels": self.pixels[rows].float() / 127.5 - 1,
-            "head_keypoints": self.head_keypoints[rows],
+            "pixels": pixels,
+            "head_keypoints": keypoints,
             "noise": torch.randn(*size, *self.latent_shape, generator=drawn, device=device),
         }
+
+
+def vary(pixels: Tensor, keypoints: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+    """Change contrast, brightness and tint of half of the pictures (n, 3, H, W) in [-1, 1], and
+    mirror `MIRRORED` of them, with their head keypoints (n, 8, 2)."""
+    device, size = pixels.device, (len(pixels), 1, 1, 1)
+    gain, tint = (
+        std
+        * torch.randn(len(pixels), 3, 1, 1, generator=generator, device=device)
+        * (torch.rand(size, generator=generator, device=device) < 0.5)
+        for std in (GAIN, TINT)
+    )
+    pixels = ((1 + gain) * pixels + tint).clamp(-1, 1)
+    mirrored = torch.rand(size, generator=generator, device=device) < MIRRORED
+    pixels = torch.where(mirrored, pixels.flip(-1), pixels)
+    edge = keypoints.new_tensor([pixels.shape[-1] - 1, 0])
+    other = (edge - keypoints) * keypoints.new_tensor([1, -1])
+    other[:, 6:] = other[:, 6:].flip(1)  # the eyes, at the left and at the right
+    return pixels, torch.where(mirrored[..., 0], other, keypoints)
 
 
 def count_steps(objective: Objective, make_batch: MakeBatch, seconds: float) -> int:

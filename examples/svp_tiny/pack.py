@@ -4,8 +4,8 @@
 
 CLIPS and PICTURES are what `svp data cache` wrote, of talkers and of mixed expressions; FRAMES is
 what `svp data synth` wrote. Written are some frames of each clip, latents and speech in 8 bits, and
-one frame of each clip of FRAMES as it is: 37 kB a clip of 12 frames, 9 kB of 6 pictures. What it
-is for: `on_gpu.py`.
+frames of each clip of FRAMES as they are: 37 kB a clip of 12 frames, 9 kB of 6 pictures, 8 kB a
+frame. What it is for: `on_gpu.py`.
 """
 
 import argparse
@@ -96,20 +96,21 @@ def pack_pictures(root: str, name: str, output: Path) -> None:
         _write(output, f"pictures-{split}-{name}", packed)
 
 
-def pack_frames(root: str, name: str, output: Path) -> None:
-    """Write one frame of each clip of `root`, still compressed, and its head keypoints."""
+def pack_frames(root: str, name: str, output: Path, number: int) -> None:
+    """Write `number` frames of each clip of `root`, still compressed, and their head keypoints."""
     for split in SPLITS:
         clips = ClipDataset(root, split)
         files, keypoints = [], []
         for index, entry in enumerate(clips.entries):
-            frame = index % entry.header["frames"]
-            files.append(np.frombuffer(clips[index].members[f"{frame:06d}.jpg"], np.uint8))
-            rows = clips.open_array(index, "head_keypoints").read_rows(np.array([frame]))
-            keypoints.append(rows[0])
+            length = entry.header["frames"]
+            frames = (index + np.arange(number) * length // number) % length
+            members = clips[index].members
+            files += [np.frombuffer(members[f"{frame:06d}.jpg"], np.uint8) for frame in frames]
+            keypoints.append(clips.open_array(index, "head_keypoints").read_rows(frames))
         packed = {
             "bytes": torch.from_numpy(np.concatenate(files)),
             "sizes": torch.tensor([len(file) for file in files]),
-            "head_keypoints": torch.from_numpy(np.stack(keypoints)).float(),
+            "head_keypoints": torch.from_numpy(np.concatenate(keypoints)).float(),
         }
         save_file(packed, output / f"frames-{split}-{name}-00000.safetensors")
 
@@ -150,6 +151,7 @@ def main() -> None:
     for kind in ("clips", "pictures", "frames"):
         parser.add_argument(f"--{kind}", nargs="*", default=[])
     parser.add_argument("--frames-per-clip", type=int, default=12)
+    parser.add_argument("--frames-of-each", type=int, default=1, help="clip of FRAMES")
     parser.add_argument("--checkpoint", help="svp-tiny by default; whose styles and speech")
     options = parser.parse_args()
     options.output.mkdir(parents=True)
@@ -159,7 +161,7 @@ def main() -> None:
     for number, root in enumerate(options.pictures):
         pack_pictures(root, str(number), options.output)
     for number, root in enumerate(options.frames):
-        pack_frames(root, str(number), options.output)
+        pack_frames(root, str(number), options.output, options.frames_of_each)
 
 
 if __name__ == "__main__":

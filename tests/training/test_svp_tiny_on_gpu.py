@@ -40,7 +40,7 @@ def packed(
 ) -> Path:
     folder = tmp_path / "packed"
     read = ["--clips", cached, "--pictures", cached, "--frames", drawn_talkers]
-    options = ["--frames-per-clip", 5, "--checkpoint", start]
+    options = ["--frames-per-clip", 5, "--frames-of-each", 2, "--checkpoint", start]
     call(scripts["pack"], monkeypatch, folder, *read, *options)
     return folder
 
@@ -60,7 +60,7 @@ def configure(folder: Path) -> Path:
 
 
 def test_what_is_packed_is_close_to_what_was_cached(
-    scripts: dict[str, ModuleType], packed: Path, cached: Path
+    scripts: dict[str, ModuleType], packed: Path, cached: Path, drawn_talkers: str
 ) -> None:
     read = scripts["pack"].read_packed(packed, "train", torch.device("cpu"))
     clips = ClipDataset(str(cached), "train")
@@ -85,7 +85,11 @@ def test_what_is_packed_is_close_to_what_was_cached(
             wrong = np.abs(read[name].numpy() - truth.astype(np.float32)).max()
             assert wrong < np.abs(clip.latents).max() / 200, (row, name)
     frames = scripts["pack"].read_frames(packed, "frames-train")
-    assert frames.pixels.shape == (24, 32, 32, 3)
+    assert frames.pixels.shape == (48, 32, 32, 3)
+    drawn = ClipDataset(drawn_talkers, "train")[3].decode()
+    for row, frame in ((6, 3), (7, 8)):  # of clip 3, from its frame 3 on, half a clip apart
+        assert np.array_equal(frames.pixels[row], drawn.frames[frame])
+        assert np.array_equal(frames.head_keypoints[row], drawn.head_keypoints[frame])
 
 
 def test_each_clip_and_channel_is_packed_by_its_own_range(scripts: dict[str, ModuleType]) -> None:
@@ -106,6 +110,27 @@ def test_each_clip_and_channel_is_packed_by_its_own_range(scripts: dict[str, Mod
         wrong = (read.float() - values[name]).abs()
         axes = [axis for axis in range(1, wrong.ndim) if wrong.shape[axis] != 2]
         assert (wrong.amax(axes) < values[name].abs().amax(axes) / 200).all(), name
+
+
+def test_a_mirrored_face_has_its_keypoints_in_place(scripts: dict[str, ModuleType]) -> None:
+    pixels = torch.zeros(64, 3, 32, 32)
+    keypoints = torch.tensor([[4, 20], [8, 28], [12, 30], [20, 28], [16, 16], [16, 20], [9, 11]])
+    keypoints = torch.cat([keypoints, torch.tensor([[21, 13]])]).float().repeat(64, 1, 1)
+    pixels[..., 11, 9], pixels[..., 13, 21] = -0.9, 0.9
+    changed, moved = scripts["on_gpu"].vary(pixels, keypoints, torch.Generator().manual_seed(0))
+    mirrored = moved[:, 6, 0] != 9
+    assert 8 < mirrored.sum() < 32
+    for picture, points in zip(changed[mirrored], moved[mirrored].long(), strict=True):
+        left, right = points[6], points[7]
+        assert left[0] < right[0]
+        # The bright eye was at the right.
+        assert picture[0, left[1], left[0]] > 0.5
+        assert picture[0, right[1], right[0]] < -0.5
+        assert picture[0, 0, 0] > picture[0, right[1], right[0]]
+    assert torch.equal(moved[~mirrored], keypoints[~mirrored])
+    background = changed[:, :, 0, 0]
+    assert 16 < (background != 0).any(1).sum() < 48
+    assert changed.abs().max() <= 1
 
 
 def test_the_denoiser_is_trained_and_put_into_a_checkpoint(

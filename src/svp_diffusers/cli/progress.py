@@ -37,6 +37,7 @@ def show_progress() -> Iterator[Callable[[str, int, int], None]]:
         MofNCompleteColumn(),
         TimeRemainingColumn(),
         console=console,
+        disable=not console.is_terminal,
     ) as progress:
 
         def on_progress(task: str, done: int, total: int) -> None:
