@@ -6,6 +6,7 @@ import re
 import subprocess
 import sys
 import threading
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -83,6 +84,20 @@ def test_single_frames_are_read_without_the_others(tmp_path, make_clip, monkeypa
         np.testing.assert_array_equal(getattr(batch, name), values[[199, 1, 199]])
     np.testing.assert_array_equal(batch.head_keypoints, clip.head_keypoints[[199, 1, 199]])
     assert sum(read) < frames.clips.entries[1].bytes / 50
+
+
+def test_a_clip_without_a_reference_gives_its_first_frame(tmp_path, make_clip):
+    samples = [replace(make_clip(key=f"c{seed}", seed=seed), reference=None) for seed in range(3)]
+    reference = 255 - samples[1].frames[0]
+    samples[1] = replace(samples[1], reference=reference)
+    with ShardWriter(tmp_path / "clips") as writer:
+        for sample in samples:
+            writer.write(encode_clip(sample))
+    frames = FrameDataset(str(tmp_path / "clips"), "train")
+    read = frames.read_references(np.array([2, 1]))
+    assert np.array_equal(read[0], frames.clips[2].decode().frames[0])
+    assert np.array_equal(read[1], frames.clips[1].decode().reference)
+    assert np.array_equal(frames.find_clips(np.arange(len(frames))[:: len(frames) // 3]), [0, 1, 2])
 
 
 class _RangeHandler(http.server.SimpleHTTPRequestHandler):
