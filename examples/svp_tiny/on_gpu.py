@@ -75,8 +75,8 @@ class HeldPictures:
 
 
 class HeldFrames:
-    """Batches of frames for the VAE's decoder, drawn on the device: half of them of other colours,
-    some mirrored."""
+    """Batches of frames for the VAE's decoder, drawn on the device: most of other colours, some
+    mirrored."""
 
     def __init__(
         self,
@@ -105,8 +105,8 @@ class HeldFrames:
 
 
 def vary(pixels: Tensor, keypoints: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-    """Change contrast, brightness and tint of half of the pictures (n, 3, H, W) in [-1, 1], and
-    mirror `MIRRORED` of them, with their head keypoints (n, 8, 2)."""
+    """Change the contrast of half of the pictures (n, 3, H, W) in [-1, 1], brightness and tint of
+    half, and mirror `MIRRORED` of them, with their head keypoints (n, 8, 2)."""
     device, size = pixels.device, (len(pixels), 1, 1, 1)
     gain, tint = (
         std
