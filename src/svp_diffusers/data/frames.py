@@ -91,7 +91,7 @@ class FrameDataset:
         pictures = []
         for clip in clips.tolist():
             own = self.clips.has_member(clip, "reference.jpg")
-            name = "reference" if own else f"{0:06d}"
+            name = "reference" if own else "000000"
             pictures.append(self.clips.read_members(clip, {f"{name}.jpg"}).picture(name))
         return np.stack(pictures)
 
