@@ -61,10 +61,43 @@ def test_lips_close_for_p_b_m_and_round_for_u() -> None:
     assert closed[names.index("mouthPucker")] > 0.15
 
 
-def test_a_pause_brings_the_lips_to_rest() -> None:
+def test_loudness_moves_the_jaw_little() -> None:
+    """Real mouths open by the sound that is said, hardly by its loudness."""
+    phonemes = (Phoneme("ɑ", 0.0, 1.0),)
+    half_silent = np.concatenate([np.full(8_000, 0.01), np.ones(8_000)]).astype(np.float32)
+
+    performance = perform(phonemes, half_silent, Manner(), 25, FPS, np.random.default_rng(0))
+
+    silent, loud = (track(performance, "jawOpen")[[3, 21]]).tolist()
+    assert 0.7 < silent / loud < 0.9
+
+
+def test_a_short_pause_leaves_the_lips_parted() -> None:
+    phonemes = (Phoneme("m", 0.0, 0.2), Phoneme("", 0.2, 0.6), Phoneme("m", 0.6, 0.8))
+    moments = np.array([0.1, 0.4])
+
+    jaw = blend_visemes(phonemes, moments, 0.03)[:, LIP_COEFFICIENTS.index("jawOpen")]
+
+    assert jaw[0] < 0.01
+    assert 0.1 < jaw[1] < 0.2
+
+
+def test_a_long_pause_brings_the_lips_to_rest() -> None:
     phonemes = (Phoneme("ɑ", 0.0, 0.2), Phoneme("", 0.2, 1.0))
 
-    assert blend_visemes(phonemes, np.array([0.8]), 0.04).max() < 0.05
+    assert blend_visemes(phonemes, np.array([0.8]), 0.03).max() < 0.01
+
+
+def test_spread_lips_show_the_teeth_and_voiced_stops_close_the_jaw() -> None:
+    names = list(LIP_COEFFICIENTS)
+    phonemes = (Phoneme("iː", 0.0, 0.3), Phoneme("d", 0.3, 0.6), Phoneme("ɛ", 0.6, 0.9))
+
+    spread, stop, vowel = blend_visemes(phonemes, np.array([0.15, 0.45, 0.75]), 0.03)
+
+    parting = [names.index("mouthLowerDown"), names.index("mouthUpperUp")]
+    assert (spread[parting] > 0.15).all()
+    jaw = names.index("jawOpen")
+    assert stop[jaw] < 0.3 * spread[jaw] + 0.01 < 0.5 * vowel[jaw]
 
 
 def test_silence_without_phonemes_is_a_still_mouth() -> None:

@@ -22,6 +22,7 @@ from svp_diffusers.pipelines.speech_svp import AUDIO_STRIDE as STRIDE
 from svp_diffusers.speech.features import load_audio_features
 from svp_diffusers.talkers.speech import parse_phonemes
 from svp_diffusers.talkers.synthesis import SynthesisSettings, make_clip
+from svp_diffusers.talkers.manner import Manner
 from svp_diffusers.talkers.visemes import blend_visemes
 from svp_diffusers.training.audio.batches import (
     SpeechBatchSampler,
@@ -141,7 +142,7 @@ def test_a_window_carries_the_lips_of_its_moments(configure: Configure) -> None:
     )
     stored = ClipDataset(configuration.data, "train")[0]
     times = (start + locate_embeddings(len(window))) / 16_000
-    lips = blend_visemes(parse_phonemes(stored.metadata["phonemes"]), times, 0.04)
+    lips = blend_visemes(parse_phonemes(stored.metadata["phonemes"]), times, Manner().onset)
     # Lips are known every 2.5 ms; in half of that they move by 3 % at the very most.
     np.testing.assert_allclose(batch.lips[0], lips, atol=0.03)
 

@@ -40,7 +40,7 @@ class Manner:
 
     opening: float = 1.0
     articulation: float = 1.0
-    onset: float = 0.040
+    onset: float = 0.030
     smile: float = 0.06
     frown: float = 0.03
     stretch: float = 0.0
@@ -70,7 +70,7 @@ MANNER_NAMES = tuple(field.name for field in fields(Manner))
 
 _EMOTION_CHANGES: dict[str, dict[str, float]] = {
     "angry": {
-        **{"opening": 0.25, "articulation": 0.25, "onset": -0.012, "frown": 0.30, "press": 0.10},
+        **{"opening": 0.25, "articulation": 0.25, "onset": -0.008, "frown": 0.30, "press": 0.10},
         **{"brow_down": 0.85, "squint": 0.30, "sneer": 0.40, "upper_lip": 0.15, "nod": 0.045},
         **{"brow_emphasis": -0.10, "head_pitch": 0.06, "tempo": 0.4, "blink_rate": -0.1},
     },
@@ -84,7 +84,7 @@ _EMOTION_CHANGES: dict[str, dict[str, float]] = {
         **{"squint": 0.45, "cheek": 0.40, "head_pitch": -0.05, "sway": 0.2, "stretch": 0.1},
     },
     "fear": {
-        **{"opening": -0.05, "onset": -0.008, "stretch": 0.55, "brow_inner": 0.85, "frown": 0.15},
+        **{"opening": -0.05, "onset": -0.005, "stretch": 0.55, "brow_inner": 0.85, "frown": 0.15},
         **{"brow_outer": 0.25, "brow_down": 0.15, "eye_wide": 0.80, "blink_rate": 0.5},
         **{"gaze_wander": 0.20, "sway": 0.3, "tempo": 0.8, "nod": -0.015, "head_pitch": 0.02},
     },
@@ -107,7 +107,7 @@ _EMOTION_CHANGES: dict[str, dict[str, float]] = {
 }
 
 _SPEAKER_SPREAD = Manner(
-    **{"opening": 0.16, "articulation": 0.14, "onset": 0.006, "smile": 0.08, "frown": 0.05},
+    **{"opening": 0.16, "articulation": 0.14, "onset": 0.004, "smile": 0.08, "frown": 0.05},
     **{"stretch": 0.03, "dimple": 0.05, "sneer": 0.03, "press": 0.03, "upper_lip": 0.05},
     **{"brow_inner": 0.08, "brow_outer": 0.08, "brow_down": 0.06, "eye_wide": 0.06, "squint": 0.06},
     **{"cheek": 0.05, "lopsided": 0.15, "brow_emphasis": 0.10, "blink_rate": 0.08, "nod": 0.014},

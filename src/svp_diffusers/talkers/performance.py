@@ -84,7 +84,7 @@ def _move_lips(
         for track in (name,) if name in tracks else (f"{name}Left", f"{name}Right"):
             tracks[track] += manner.articulation * values
     jaw = lips[:, LIP_COEFFICIENTS.index("jawOpen")]
-    tracks["jawOpen"] = manner.opening * (0.45 + 0.55 * loudness) * jaw
+    tracks["jawOpen"] = manner.opening * (0.70 + 0.20 * loudness) * jaw
 
 
 def _hold_expression(
