@@ -20,9 +20,9 @@ from svp_diffusers.pipelines.sound_svp import AUDIO_RECEPTIVE_FIELD as HEARD
 from svp_diffusers.pipelines.sound_svp import open_sound
 from svp_diffusers.pipelines.speech_svp import AUDIO_STRIDE as STRIDE
 from svp_diffusers.speech.features import load_audio_features
+from svp_diffusers.talkers.manner import Manner
 from svp_diffusers.talkers.speech import parse_phonemes
 from svp_diffusers.talkers.synthesis import SynthesisSettings, make_clip
-from svp_diffusers.talkers.manner import Manner
 from svp_diffusers.talkers.visemes import blend_visemes
 from svp_diffusers.training.audio.batches import (
     SpeechBatchSampler,
