@@ -9,13 +9,20 @@ import pytest
 import torch
 
 from svp_diffusers.data.cache import encode_frames
-from svp_diffusers.data.frames import FrameDataset
+from svp_diffusers.data.frames import FrameDataset, to_pixels
+from svp_diffusers.data.loader import ClipDataset
+from svp_diffusers.data.shards import ShardWriter
 from svp_diffusers.errors import ConfigurationError, DatasetError
 from svp_diffusers.measures.face_regions import locate_eyes, locate_mouth, weigh_face
 from svp_diffusers.models.autoencoder_svp import SpaceToDepthAutoencoderKL
 from svp_diffusers.training.vae.configuration import VAETrainingConfiguration
 from svp_diffusers.training.vae.discriminator import build_discriminator
-from svp_diffusers.training.vae.stage import VAEBatches, build_vae, train_vae
+from svp_diffusers.training.vae.stage import (
+    VAEBatches,
+    build_vae,
+    measure_scaling_factor,
+    train_vae,
+)
 from training_runs import check_resumption, read_metrics
 
 Configure = Callable[..., VAETrainingConfiguration]
@@ -73,8 +80,22 @@ def test_a_decoder_is_trained_further_for_the_same_latents(
     assert changed
     assert all(name.startswith(("decoder", "post_quant_conv")) for name in changed)
     assert read_metrics(further)[-1]["psnr"] > read_metrics(configure("before"))[-1]["psnr"]
-    with pytest.raises(ConfigurationError, match="patch_size"):
-        train_vae(configure("other", decoder_of=str(before), patch_size=4))
+    for option in ("patch_size", "norm_num_groups"):
+        with pytest.raises(ConfigurationError, match=option):
+            train_vae(configure("other", decoder_of=str(before), **{option: 4}))
+
+
+def test_the_scale_of_latents_is_measured_on_few_frames(drawn_talkers: str, tmp_path: Path) -> None:
+    clips = ClipDataset(drawn_talkers, "train")
+    with ShardWriter(tmp_path / "few") as writer:
+        writer.write(clips[0])
+    frames = FrameDataset(str(tmp_path / "few"), "train")
+    assert len(frames) == 10
+    vae = SpaceToDepthAutoencoderKL(block_out_channels=(8, 8), norm_num_groups=4).eval()
+    with torch.no_grad():
+        pixels = to_pixels(frames.read(np.arange(10)).pixels)
+        expected = 1 / vae.encode(pixels).latent_dist.mode().std()
+    assert measure_scaling_factor(vae, frames) == pytest.approx(float(expected), rel=1e-4)
 
 
 def test_a_discriminator_and_its_opponent_learn_against_each_other(

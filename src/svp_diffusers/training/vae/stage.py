@@ -100,7 +100,7 @@ def load_vae(folder: str, wanted: FrozenDict) -> SpaceToDepthAutoencoderKL:
     """
     vae = load_network(SpaceToDepthAutoencoderKL, folder, "VAE")
     names = ("patch_size", "block_out_channels", "layers_per_block", "latent_channels")
-    for name in names:
+    for name in (*names, "norm_num_groups"):
         if list(np.atleast_1d(vae.config[name])) != list(np.atleast_1d(wanted[name])):
             raise ConfigurationError(
                 f"the VAE {folder} has {name} {vae.config[name]}, the configuration {wanted[name]}"
@@ -216,7 +216,8 @@ class VAEObjective(Objective):
 def measure_scaling_factor(vae: SpaceToDepthAutoencoderKL, frames: FrameDataset) -> float:
     """The inverse of the standard deviation of latents, over frames spread over the data."""
     latents = []
-    for indices in np.array_split(frames.spread(SCALING_FRAMES), SCALING_FRAMES // 8):
+    chosen = frames.spread(SCALING_FRAMES)
+    for indices in np.array_split(chosen, -(-len(chosen) // 8)):
         pixels = to_pixels(frames.read(indices).pixels)
         latents.append(vae.encode(pixels).latent_dist.mode())
     return 1 / float(torch.cat(latents).std())
