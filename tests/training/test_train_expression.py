@@ -13,7 +13,7 @@ from svp_diffusers.data.clips import encode_clip
 from svp_diffusers.data.frames import FrameDataset, to_pixels
 from svp_diffusers.data.loader import ClipDataset
 from svp_diffusers.data.shards import ShardWriter
-from svp_diffusers.errors import CheckpointError, ConfigurationError
+from svp_diffusers.errors import CheckpointError, ConfigurationError, DatasetError
 from svp_diffusers.expression.arkit import ARKIT_BLENDSHAPES
 from svp_diffusers.measures.correlation import correlate
 from svp_diffusers.models.autoencoder_svp import SpaceToDepthAutoencoderKL
@@ -100,6 +100,24 @@ def test_it_reads_cached_latents(configure: Configure, cached_talkers: str) -> N
     assert encoder.config.with_reference
     losses = [line["loss"] for line in read_metrics(configuration) if "loss" in line]
     assert sum(losses[-10:]) < 0.7 * sum(losses[:10])
+
+
+@pytest.mark.parametrize("kind", ["frames", "latents"])
+@pytest.mark.parametrize("space", ["bfm64", None])
+def test_other_expressions_than_arkit_are_refused(
+    configure: Configure, cached_talkers: str, tmp_path: Path, kind: str, space: str | None
+) -> None:
+    """Their columns mean something else, though there are enough of them."""
+    configuration = configure(input=kind)
+    clips = ClipDataset(cached_talkers if kind == "latents" else configuration.data)
+    with ShardWriter(tmp_path / "others") as writer:
+        for index in range(len(clips)):
+            sample = clips[index].decode()
+            expression = None if space is None else np.zeros((10, 64), np.float32)
+            changed = replace(sample, expression=expression, expression_space=space)
+            writer.write(encode_clip(changed))
+    with pytest.raises(DatasetError, match=r"must all have an expression|learns from arkit52"):
+        train_expression(replace(configuration, data=str(tmp_path / "others")))
 
 
 def test_latents_of_frames_are_those_that_a_vae_gives(configure: Configure, tmp_path: Path) -> None:

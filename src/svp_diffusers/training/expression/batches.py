@@ -10,7 +10,7 @@ from torch import Tensor
 from svp_diffusers.checkpoints.loading import load_network
 from svp_diffusers.data.frames import FrameDataset, to_pixels
 from svp_diffusers.data.loader import ClipDataset
-from svp_diffusers.errors import ConfigurationError
+from svp_diffusers.errors import ConfigurationError, DatasetError
 from svp_diffusers.expression.arkit import ARKIT_BLENDSHAPES
 from svp_diffusers.models.autoencoder_svp import SpaceToDepthAutoencoderKL
 from svp_diffusers.training.expression.configuration import ExpressionTrainingConfiguration
@@ -38,6 +38,17 @@ _COLUMNS = [ARKIT_BLENDSHAPES.index(name) for name in COEFFICIENTS]
 def select_coefficients(expression: np.ndarray) -> Tensor:
     """The columns `COEFFICIENTS` of `(n, 52)` as float32 `(n, len(COEFFICIENTS))`."""
     return torch.from_numpy(expression[:, _COLUMNS]).float()
+
+
+def check_space(clips: ClipDataset) -> None:
+    """Raise `DatasetError` for a clip whose expression is not of ARKit's coefficients."""
+    for entry in clips.entries:
+        space = entry.header["expression_space"]
+        if space != "arkit52":
+            raise DatasetError(
+                f"clip {entry.key!r} of {clips.root} has {space or 'no'} expressions; an "
+                "expression encoder learns from arkit52, as of `svp data synth`"
+            )
 
 
 class FrameBatches:
@@ -124,9 +135,10 @@ def read_latents(
     Raises:
         ConfigurationError: the dataset has frames, and no VAE is named.
         CheckpointError: the VAE cannot be loaded.
-        DatasetError: see `FrameDataset`; or a cached clip has no expression.
+        DatasetError: see `FrameDataset` and `check_space`.
     """
     clips = ClipDataset(configuration.data, split)
+    check_space(clips)
     if clips.entries[0].header["pictures"] == "latents":
         return _read_cached(clips, number)
     if configuration.vae is None:

@@ -16,6 +16,7 @@ from svp_diffusers.training.expression.batches import (
     LIPS,
     FrameBatches,
     LatentBatches,
+    check_space,
     read_latents,
     select_coefficients,
 )
@@ -63,9 +64,12 @@ def read_data(
         training = read_latents(configuration, "train", configuration.latents)
         held = read_latents(configuration, "validation", configuration.validation_frames)
         return LatentBatches(training, configuration), held.to_batch(np.arange(len(held.latents)))
+    training = FrameDataset(configuration.data, "train")
     frames = FrameDataset(configuration.data, "validation")
+    for each in (training, frames):
+        check_space(each.clips)
     batch = frames.read(frames.spread(configuration.validation_frames))
-    return FrameBatches(FrameDataset(configuration.data, "train"), configuration), {
+    return FrameBatches(training, configuration), {
         "sample": to_pixels(batch.pixels),
         "expression": select_coefficients(batch.expression),
     }
