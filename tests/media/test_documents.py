@@ -55,6 +55,9 @@ BILLION_LAUGHS = "a0: &a0 [x, x]\n" + "".join(
         (b"a: " + b"1" * 5000, "digits"),
         (b"a: 1\n---\nb: 2", "single document"),
         (b"a: 2026-99-99", "month"),
+        (b"a: 1\nb: 2\na: 3", "says a twice"),
+        (b"c:\n  a: 1\n  a: 3", "says a twice"),
+        (b"a: !!map [1]", "expected a mapping"),
     ],
 )
 def test_other_yaml_is_refused_at_once(data: bytes, message: str) -> None:

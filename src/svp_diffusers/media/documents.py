@@ -6,6 +6,7 @@ whoever reads it adds the file's name and the kind of error.
 
 import json
 import math
+from collections import Counter
 from typing import Any, TypeVar
 
 import yaml
@@ -73,7 +74,7 @@ def _name_first(error: ValidationError) -> str:
 
 
 class _PlainLoader(yaml.SafeLoader):
-    """Without aliases, by which a few bytes become gigabytes, and of bounded depth."""
+    """Without aliases, by which a few bytes become gigabytes, of bounded depth, each key once."""
 
     def __init__(self, text: str) -> None:
         super().__init__(text)
@@ -88,6 +89,14 @@ class _PlainLoader(yaml.SafeLoader):
         node = super().compose_node(parent, index)
         self._depth -= 1
         return node
+
+    def construct_mapping(self, node: Any, deep: bool = False) -> Any:
+        pairs = node.value if isinstance(node, yaml.MappingNode) else []
+        names = [key.value for key, _ in pairs if isinstance(key, yaml.ScalarNode)]
+        twice = sorted(name for name, number in Counter(names).items() if number > 1)
+        if twice:
+            raise yaml.YAMLError(f"it says {', '.join(twice[:5])} twice; keep one")
+        return super().construct_mapping(node, deep)
 
 
 def _refuse_constant(name: str) -> None:
