@@ -115,6 +115,7 @@ class _ModelIndex(Description):
     audio_guidance_scale: _Scale | None = None
     style_guidance_scale: _Scale | None = None
     shared_noise: Annotated[float, Field(ge=0, le=1)] = 0.0
+    min_portrait_psnr: _Scale = 0.0
     fps: Annotated[float, Field(ge=1, le=MAXIMUM_FPS)] = 25.0
     context_length: _Number = 24
     context_overlap: _NumberOrZero = 4
