@@ -149,7 +149,11 @@ BAD: dict[str, tuple[type[SVPError], Callable[[Path, Path], Change]]] = {
     ),
     "keypoints outside the picture": (
         FaceError,
-        lambda f, t: {"portrait_keypoints": keypoints(t, np.full((8, 2), 999.0))},
+        lambda f, t: {"portrait_keypoints": keypoints(t, 999.0 + UPRIGHT)},
+    ),
+    "keypoints in one place": (
+        FaceError,
+        lambda f, t: {"portrait_keypoints": keypoints(t, np.full((8, 2), 30.0))},
     ),
     "keypoints of another layout": (
         FaceError,

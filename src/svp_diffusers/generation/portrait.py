@@ -128,7 +128,8 @@ def read_portrait_keypoints(
         f"{picture.width}x{picture.height} picture"
     )
     if np.ptp(given, axis=0).max() <= 1:
-        raise FaceError(f"{request.portrait_keypoints} has values from 0 to 1; {expected}")
+        what = "values from 0 to 1" if given.max() < 2 else "all points in one place"
+        raise FaceError(f"{request.portrait_keypoints} has {what}; {expected}")
     if not ((given >= 0).all() and (given <= picture.size).all()):
         raise FaceError(f"{request.portrait_keypoints} has points outside; {expected}")
     across, down = np.subtract(*given[[7, 6]] if layout == "head8" else given[[1, 0]])
