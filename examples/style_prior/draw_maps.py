@@ -3,7 +3,7 @@
 python examples/style_prior/draw_maps.py ENCODER MANIFEST DATA_ROOT OUTPUT_PREFIX
 """
 
-import sys
+import argparse
 from dataclasses import replace
 
 import torch
@@ -14,11 +14,16 @@ from svp_diffusers.evaluation.style_encoder.representations import encode_clip_w
 from svp_diffusers.speech.features import load_audio_features
 from svp_diffusers.style.plot import plot_styles
 
-encoder_path, manifest, root, prefix = sys.argv[1:]
-encoder = load_style_encoder(encoder_path)
+parser = argparse.ArgumentParser(description=__doc__)
+for argument in ("encoder", "manifest", "data_root", "output_prefix"):
+    parser.add_argument(argument)
+arguments = parser.parse_args()
+encoder = load_style_encoder(arguments.encoder)
 config = encoder.config
 features = load_audio_features(config.audio_features)
-clips = read_style_clips(manifest, root, config.expression_space, features, split="test")
+clips = read_style_clips(
+    arguments.manifest, arguments.data_root, config.expression_space, features, split="test"
+)
 if config.expression_centring == "speaker":
     clips = center_speakers(clips)
 with torch.no_grad():
@@ -27,4 +32,4 @@ with torch.no_grad():
     ]
 for what in ("style", "speaker"):
     named = [replace(s, name=getattr(c, what)) for s, c in zip(styles, clips, strict=True)]
-    plot_styles(named, f"{prefix}_by_{what}.png")
+    plot_styles(named, f"{arguments.output_prefix}_by_{what}.png")

@@ -3,7 +3,7 @@
 python examples/svp_tiny/average_weights.py FIRST SECOND OUTPUT
 """
 
-import sys
+import argparse
 from pathlib import Path
 
 import torch
@@ -12,13 +12,16 @@ from svp_diffusers import SVPTalkingHeadPipeline
 from svp_diffusers.checkpoints.loading import find_checkpoint, save_checkpoint
 from svp_diffusers.training.denoiser.objective import TRAINED_NETWORKS
 
-first, second, output = sys.argv[1:]
+parser = argparse.ArgumentParser(description=__doc__)
+for argument in ("first", "second", "output"):
+    parser.add_argument(argument)
+arguments = parser.parse_args()
 pipelines = [
     SVPTalkingHeadPipeline.from_pretrained(find_checkpoint(each), dtype=torch.float32)
-    for each in (first, second)
+    for each in (arguments.first, arguments.second)
 ]
 for name in TRAINED_NETWORKS:
     weights = [getattr(pipeline, name).state_dict() for pipeline in pipelines]
     mean = {key: (value + weights[1][key]) / 2 for key, value in weights[0].items()}
     getattr(pipelines[0], name).load_state_dict(mean)
-save_checkpoint(pipelines[0], Path(output))
+save_checkpoint(pipelines[0], Path(arguments.output))

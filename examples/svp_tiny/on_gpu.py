@@ -287,10 +287,13 @@ def apply(options: argparse.Namespace) -> None:
     trained: dict[str, Tensor] = {}
     for path in sorted(options.trained.rglob("*.safetensors")):
         trained |= load_file(path)
+    networks = (*TRAINED_NETWORKS, "vae")
+    if not any(name.partition(".")[0] in networks for name in trained):
+        raise SystemExit(f"{options.trained} holds nothing that `train` or `decode` wrote")
     pipeline = SVPTalkingHeadPipeline.from_pretrained(
         str(find_checkpoint(options.checkpoint)), dtype=torch.float16
     )
-    for network in (*TRAINED_NETWORKS, "vae"):
+    for network in networks:
         beginning = f"{network}."
         found = {
             name.removeprefix(beginning): value

@@ -123,9 +123,17 @@ def _write(output: Path, name: str, values: dict[str, Tensor]) -> None:
         save_file({key: value[part].contiguous() for key, value in packed.items()}, path)
 
 
+def find_packed(folder: Path, name: str) -> list[Path]:
+    """All files of one kind; ends the script where there are none."""
+    paths = sorted(folder.rglob(f"{name}-*.safetensors"))
+    if not paths:
+        raise SystemExit(f"{folder} holds no {name}-*.safetensors: see `pack.py --help`")
+    return paths
+
+
 def read_packed(folder: Path, name: str, device: torch.device) -> dict[str, Tensor]:
     """All files of one kind, joined on `device`."""
-    paths = sorted(folder.rglob(f"{name}-*.safetensors"))
+    paths = find_packed(folder, name)
     parts = [unpack(load_file(path), device) for path in paths]
     return {key: torch.cat([part[key] for part in parts]) for key in parts[0]}
 
@@ -133,7 +141,7 @@ def read_packed(folder: Path, name: str, device: torch.device) -> dict[str, Tens
 def read_frames(folder: Path, name: str) -> FrameBatch:
     """All frames of one kind, without their expressions."""
     pixels, keypoints = [], []
-    for path in sorted(folder.rglob(f"{name}-*.safetensors")):
+    for path in find_packed(folder, name):
         packed = load_file(path)
         data, end = packed["bytes"].numpy().tobytes(), 0
         for size in packed["sizes"].tolist():
@@ -154,6 +162,10 @@ def main() -> None:
     parser.add_argument("--frames-of-each", type=int, default=1, help="clip of FRAMES")
     parser.add_argument("--checkpoint", help="svp-tiny by default; whose styles and speech")
     options = parser.parse_args()
+    if not (options.clips or options.pictures or options.frames):
+        parser.error("name what to pack: --clips, --pictures or --frames")
+    if options.output.exists():
+        parser.error(f"{options.output} is there already: name another folder")
     options.output.mkdir(parents=True)
     for number, root in enumerate(options.clips):
         frames, checkpoint = options.frames_per_clip, options.checkpoint

@@ -173,3 +173,25 @@ def test_the_decoder_is_trained_and_the_encoder_stays(
     for part, changes in (("encoder", False), ("quant_conv", False), ("decoder", True)):
         old, new = (getattr(vae, part).state_dict() for vae in (before, after))
         assert all(torch.equal(old[name], new[name]) for name in old) is not changes, part
+
+
+def test_what_is_not_there_ends_a_script_in_one_line(
+    scripts: dict[str, ModuleType],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    empty = tmp_path / "empty"
+    empty.mkdir()
+    for wrong, said in (([tmp_path / "new"], "what to pack"), ([empty, "--clips", "x"], "already")):
+        with pytest.raises(SystemExit):
+            call(scripts["pack"], monkeypatch, *wrong)
+        assert said in capsys.readouterr().err
+    assert not (tmp_path / "new").exists()
+    for command in ("train", "decode"):
+        with pytest.raises(SystemExit, match="holds no"):
+            call(scripts["on_gpu"], monkeypatch, command, empty, "-o", tmp_path / "out")
+    result = tmp_path / "result"
+    with pytest.raises(SystemExit, match="holds nothing"):
+        call(scripts["on_gpu"], monkeypatch, "apply", empty, SVP_TINY, result)
+    assert not result.exists()
