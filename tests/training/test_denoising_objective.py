@@ -223,6 +223,12 @@ def test_the_sync_loss_counts_as_much_as_asked(start: Path) -> None:
         assert losses["loss"] == pytest.approx(float(losses["denoising"] + weight * sync))
 
 
+def test_an_expression_encoder_of_frames_is_refused(start: Path) -> None:
+    encoder = ExpressionEncoder(in_channels=3, coefficient_names=("jawOpen",))
+    with pytest.raises(ConfigurationError, match="reads pictures of 3 channels"):
+        make_objective(start, encoder=encoder)
+
+
 def test_a_scheduler_that_predicts_something_else_is_refused(start: Path) -> None:
     with pytest.raises(ConfigurationError, match="FlowMatchEulerDiscreteScheduler predicts None"):
         make_objective(start, FlowMatchEulerDiscreteScheduler())

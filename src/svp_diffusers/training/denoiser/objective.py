@@ -55,7 +55,8 @@ class DenoisingObjective(Objective):
         sampler: of the clip that validations show, if they show one.
 
     Raises:
-        ConfigurationError: the scheduler predicts what no loss is known for.
+        ConfigurationError: the scheduler predicts what no loss is known for, or the expression
+            encoder reads something else than the pipeline's latents.
     """
 
     sync_weights: Tensor
@@ -93,6 +94,13 @@ class DenoisingObjective(Objective):
         self.validation_batches = validation_batches
         self.sampler = sampler
         if expression_encoder is not None:
+            read, made = expression_encoder.config.in_channels, self.unet.config.out_channels
+            if read != made:
+                raise ConfigurationError(
+                    f"the expression encoder reads pictures of {read} channels, the pipeline's "
+                    f"latents have {made}: name one that `svp train expression` trained with "
+                    "`input: latents` of this pipeline's VAE"
+                )
             expression_encoder.requires_grad_(False)
             names = expression_encoder.config.coefficient_names
             self.columns = [ARKIT_BLENDSHAPES.index(name) for name in names]
