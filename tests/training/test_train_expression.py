@@ -120,6 +120,11 @@ def test_other_expressions_than_arkit_are_refused(
         train_expression(replace(configuration, data=str(tmp_path / "others")))
 
 
+def test_a_patch_that_does_not_fit_is_refused(configure: Configure) -> None:
+    with pytest.raises(ConfigurationError, match="patch_size 3 does not divide frames of 32x32"):
+        train_expression(configure(patch_size=3))
+
+
 def test_latents_of_frames_are_those_that_a_vae_gives(configure: Configure, tmp_path: Path) -> None:
     with pytest.raises(ConfigurationError, match="name the VAE"):
         train_expression(configure(input="latents"))

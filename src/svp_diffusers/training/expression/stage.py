@@ -8,6 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from svp_diffusers.data.frames import FrameDataset, to_pixels
+from svp_diffusers.errors import ConfigurationError
 from svp_diffusers.measures.correlation import correlate
 from svp_diffusers.media.output import atomic_folder
 from svp_diffusers.models.expression_encoder_svp import ExpressionEncoder
@@ -40,9 +41,16 @@ def train_expression(configuration: ExpressionTrainingConfiguration, resume: boo
 
     Raises:
         SVPError: see `RunFolder`, `FrameDataset` and `read_latents`; raised before any training.
+        ConfigurationError: pictures that `patch_size` does not divide.
     """
     run = RunFolder(configuration.output_dir, configuration, resume)
     batches, held_out = read_data(configuration)
+    height, width = held_out["sample"].shape[2:]
+    if height % configuration.patch_size or width % configuration.patch_size:
+        raise ConfigurationError(
+            f"patch_size {configuration.patch_size} does not divide {configuration.input} of "
+            f"{width}x{height}"
+        )
     accelerator = make_accelerator(configuration)
     run.start(accelerator)
     encoder = build_encoder(configuration, held_out["sample"].shape[1])
