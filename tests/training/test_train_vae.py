@@ -91,7 +91,7 @@ def test_the_scale_of_latents_is_measured_on_few_frames(drawn_talkers: str, tmp_
         writer.write(clips[0])
     frames = FrameDataset(str(tmp_path / "few"), "train")
     assert len(frames) == 10
-    vae = SpaceToDepthAutoencoderKL(block_out_channels=(8, 8), norm_num_groups=4).eval()
+    vae = SpaceToDepthAutoencoderKL(block_out_channels=(8, 8, 8), norm_num_groups=4).eval()
     with torch.no_grad():
         pixels = to_pixels(frames.read(np.arange(10)).pixels)
         expected = 1 / vae.encode(pixels).latent_dist.mode().std()
