@@ -208,6 +208,7 @@ for name, output in {
 }.items():
     BAD[f"output: {name}"] = lambda _, o=output: [*GENERATE[:3], "-o", o]
 BAD["output: a folder"] = lambda folder: [*GENERATE[:3], "-o", folder_named("v.mp4")(folder)]
+BAD["output of a talker: a picture"] = lambda _: ["data", "talker", "-o", "talker.png"]
 BAD["output: a pipe"] = lambda folder: [*GENERATE[:3], "-o", fifo("v.mp4")(folder)]
 
 # Training

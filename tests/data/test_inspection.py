@@ -11,6 +11,7 @@ from svp_diffusers.data.clips import encode_clip
 from svp_diffusers.data.inspection import draw_contact_sheet, summarize
 from svp_diffusers.data.loader import ClipDataset
 from svp_diffusers.data.shards import ShardWriter
+from svp_diffusers.errors import OutputError
 
 
 @pytest.fixture
@@ -47,6 +48,9 @@ def test_the_command_counts_and_draws(dataset, tmp_path):
     shown = CliRunner().invoke(app, ["inspect", dataset.root, "--sheet", str(sheet)])
     assert shown.stdout.startswith("3 clips, ")
     assert sheet.read_bytes().startswith(b"\x89PNG")
+    other = CliRunner().invoke(app, ["inspect", dataset.root, "--sheet", str(tmp_path / "a.jpg")])
+    assert isinstance(other.exception, OutputError)
+    assert not (tmp_path / "a.jpg").exists()
 
 
 def test_the_command_fails_on_a_flipped_byte(dataset):

@@ -329,7 +329,7 @@ BAD: dict[str, tuple[type[SVPError], Callable[[Path, Path], Change]]] = {
             "detect_face": False,
         },
     ),
-    "an output that is no MP4": (ConfigurationError, lambda f, t: {"output": t / "video.avi"}),
+    "an output that is no MP4": (OutputError, lambda f, t: {"output": t / "video.avi"}),
 }
 
 

@@ -95,6 +95,9 @@ def test_outputs_that_cannot_be_written(tmp_path):
             check_output(path)
         with pytest.raises(OutputError, match=message):
             write_video(path, make_frames(5), Fraction(25))
+    with pytest.raises(OutputError, match=r"a\.avi must end in \.mp4 or \.mov"):
+        check_output(tmp_path / "a.avi", ".mp4", ".mov")
+    assert check_output(tmp_path / "A.MP4", ".mp4")
     assert check_output(tmp_path / "deep" / "down" / "a.mp4")
     assert not (tmp_path / "deep").exists()
 

@@ -67,7 +67,7 @@ def talker(
     from svp_diffusers.media.output import check_output
     from svp_diffusers.talkers.talker import film_talker
 
-    check_output(output)
+    check_output(output, ".mp4")
     film_talker(output, text, emotion, seed, size, parse_fps(fps), seconds, look)
 
 
@@ -166,8 +166,10 @@ def inspect(
     """Count clips and hours, by split, speaker and emotion; draw a contact sheet."""
     from svp_diffusers.data.inspection import draw_contact_sheet, summarize
     from svp_diffusers.data.loader import ClipDataset
-    from svp_diffusers.media.output import atomic_path
+    from svp_diffusers.media.output import atomic_path, check_output
 
+    if sheet is not None:
+        check_output(sheet, ".png")
     clips = ClipDataset(dataset, split)
     say(summarize(clips).describe())
     if sheet is not None:

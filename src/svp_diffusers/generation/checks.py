@@ -80,13 +80,11 @@ def check_request(request: GenerationRequest) -> list[Path]:
         raise ConfigurationError(
             "--stream makes one performance of one face: leave out --num-styles and --speaker."
         )
-    if request.output.suffix.lower() != ".mp4":
-        raise ConfigurationError(f"The output must end in .mp4; got {request.output.name!r}.")
     for path in request.files().values():
         check_input(path)
     outputs = name_outputs(request)
     for path in outputs:
-        check_output(path)
+        check_output(path, ".mp4")
         check_output(get_manifest_path(path))
     return outputs
 

@@ -12,14 +12,16 @@ from svp_diffusers.errors import OutputError
 from svp_diffusers.media.locking import hold, short_name
 
 
-def check_output(path: str | Path) -> Path:
+def check_output(path: str | Path, *endings: str) -> Path:
     """The path, when a file can be written there; nothing is created.
 
-    Raises `OutputError` when it is a folder or a special file, when a part of the path is a file,
-    when the folder (or the nearest existing one above it) may not be written, or when the name is
-    not UTF-8, which containers need.
+    Raises `OutputError` when its name has none of the endings, if there are any, when it is a
+    folder or a special file, when a part of the path is a file, when the folder (or the nearest
+    existing one above it) may not be written, or when the name is not UTF-8, which containers need.
     """
     path = Path(path)
+    if endings and path.suffix.lower() not in endings:
+        raise OutputError(f"{path} must end in {' or '.join(endings)}: that is what is written")
     try:
         str(path).encode()
     except UnicodeEncodeError as error:

@@ -41,6 +41,7 @@ STYLE_FILE_FORMAT = "svp-style"
 MOST_SCALE = 100  # of temperature and intensity, as of a call of the pipeline
 MOST_WEIGHT = 1e30  # of styles that are mixed
 FEW_NAMES = 5  # that an error message lists
+MAXIMUM_NAME = 200  # characters of a style's name, as a configuration may have
 RESERVED_NAMES = ("prior", "from_audio")  # of styles that are in no bank
 RESERVED_CHARACTERS = ",:/\\"  # of schedules and of files
 STYLE_FILE = "style.safetensors"  # its name in a repository on the Hub
@@ -637,14 +638,19 @@ class StyleEncoder(ModelMixin, ConfigMixin):
         """Put a single style into the bank, under a new name; save the model to keep it.
 
         Raises:
-            ValueError: the name is none, empty, taken, or means something else where styles are
-                named, the style is none, not finite, or of another encoder or size, or the weights
-                are offloaded.
+            ValueError: the name is none, empty, too long, unprintable, taken, or means something
+                else where styles are named, the style is none, not finite, or of another encoder or
+                size, or the weights are offloaded.
         """
         self._check_bank_is_here()
         names = list(self.config.style_names)
         if not isinstance(name, str) or not name or name in names:
             raise ValueError(f"cannot add style {name!r}: give a name that no other style has.")
+        if len(name) > MAXIMUM_NAME or not name.isprintable():
+            raise ValueError(
+                f"cannot add style {name[:MAXIMUM_NAME]!r}: a name has at most {MAXIMUM_NAME} "
+                "characters, all of which can be printed."
+            )
         if name in RESERVED_NAMES or set(name) & set(RESERVED_CHARACTERS):
             raise ValueError(
                 f"cannot add style {name!r}: {', '.join(RESERVED_NAMES)} mean something else, and "

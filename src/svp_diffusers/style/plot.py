@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from svp_diffusers.errors import MissingDependencyError, OutputError, StyleError
+from svp_diffusers.errors import MissingDependencyError, StyleError
 from svp_diffusers.media.output import atomic_path, check_output
 from svp_diffusers.models.style_encoder_svp import StyleDistribution
 from svp_diffusers.style.storage import check_same_space
@@ -45,9 +45,7 @@ def check_plot_output(path: str | Path) -> Path:
     Raises:
         OutputError: if it cannot, or is of another kind than `PICTURE_SUFFIXES`.
     """
-    if Path(path).suffix.lower() not in PICTURE_SUFFIXES:
-        raise OutputError(f"{path} is no picture to draw: use {', '.join(PICTURE_SUFFIXES)}")
-    return check_output(path)
+    return check_output(path, *PICTURE_SUFFIXES)
 
 
 def plot_styles(styles: Sequence[StyleDistribution], path: str | Path) -> None:

@@ -109,12 +109,10 @@ def check_lip_sync(request: LipSyncRequest) -> None:
         raise ConfigurationError(f"--dtype must be one of {known}; got {request.dtype!r}.")
     if request.face_index is not None and request.bbox is not None:
         raise ConfigurationError("--bbox says where the face is: leave out --face-index.")
-    if request.output.suffix.lower() != ".mp4":
-        raise ConfigurationError(f"The output must end in .mp4; got {request.output.name!r}.")
     for path in request.files().values():
         check_input(path)
-    for path in (request.output, get_manifest_path(request.output)):
-        check_output(path)
+    check_output(request.output, ".mp4")
+    check_output(get_manifest_path(request.output))
     check_overwritten([*request.files().values(), request.sign_key], [request.output])
 
 
