@@ -99,6 +99,29 @@ def batch_passes(passes: Sequence[GuidancePass], num_frames: int) -> list[Sequen
     return [[each] for each in passes]
 
 
+def limit_guidance(
+    guided: torch.Tensor, conditioned: torch.Tensor, limit: float | None
+) -> torch.Tensor:
+    """Keep what guidance adds to a prediction within a norm, in which faces are not torn.
+
+    As the norm threshold of adaptive projected guidance (arXiv 2410.02416), which is of a whole
+    picture; that it holds at each position by itself is our choice.
+
+    Args:
+        guided: predictions (b, c, f, h, w).
+        conditioned: those with all conditions, to which guidance adds.
+        limit: the largest norm over the channels of a position; None for none.
+
+    Returns:
+        Predictions in the shape of `guided`.
+    """
+    if limit is None:
+        return guided
+    added = guided - conditioned
+    norm = torch.linalg.vector_norm(added, dim=1, keepdim=True)
+    return conditioned + added * (limit / norm.clamp(min=limit))
+
+
 def check_distilled_scales(ranges: Mapping[str, Sequence[float]], scales: Sequence[float]) -> None:
     """Raise `ValueError` for a scale outside the range that a distilled UNet was trained for."""
     for name, scale in zip(GUIDANCE_SCALES, scales, strict=True):

@@ -56,6 +56,8 @@ INDEX = {
     "num_inference_steps": [0, -1, 2.5, "2", 10**9, None, True],
     "guidance_scale": [-1, "1", None, [1]],
     "shared_noise": [-0.1, 1.1, "1", None],
+    "noise_limit": [0, -1, "2", [1]],
+    "guidance_limit": [0, -1, "2", [1]],
     "min_portrait_psnr": [-1, "22", None, [22]],
     "fps": [0, 0.001, 1e9, "25", None],
     "context_length": [0, 10**9, 2.5, "24", None],

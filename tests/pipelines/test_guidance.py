@@ -13,6 +13,7 @@ from svp_diffusers.pipelines.guidance_svp import (
     GuidancePass,
     batch_passes,
     embed_guidance,
+    limit_guidance,
     plan_distilled_guidance,
     plan_guidance,
 )
@@ -102,6 +103,33 @@ def test_each_condition_is_amplified_by_its_scale(tiny_pipeline: SVPTalkingHeadP
         nothing + 3.5 * (portrait - nothing) + 2.0 * (heard - portrait) + 1.5 * (styled - heard)
     )
     torch.testing.assert_close(guided, expected, atol=1e-5, rtol=1e-5)
+
+
+def test_what_guidance_adds_stays_within_a_limit() -> None:
+    """At each position by itself, in the direction that it has."""
+    conditioned = draw(2, 4, FRAMES, 8, 8, seed=1)
+    guided = conditioned + draw(2, 4, FRAMES, 8, 8, seed=2)
+    added = limit_guidance(guided, conditioned, 1.5) - conditioned
+    wanted = guided - conditioned
+    norm = wanted.norm(dim=1, keepdim=True)
+    assert 0.1 < (norm > 1.5).float().mean() < 0.9
+    torch.testing.assert_close(added, torch.where(norm > 1.5, 1.5 * wanted / norm, wanted))
+    assert limit_guidance(guided, conditioned, None) is guided
+
+
+@pytest.mark.parametrize("scales", [(1.0, 2.0, 1.5), (3.5, 2.0, 1.5), (3.5, None, None)])
+def test_a_checkpoint_limits_guidance(
+    tiny_pipeline: SVPTalkingHeadPipeline, scales: tuple[float, float | None, float | None]
+) -> None:
+    passes = plan_guidance(*scales)
+    guided, _, _ = watch(tiny_pipeline, passes)
+    conditioned, _, _ = watch(tiny_pipeline, [replace(passes[-1], weight=1.0)])
+    limit = 0.5 * float((guided - conditioned).norm(dim=1).max())
+    limited = SVPTalkingHeadPipeline(**tiny_pipeline.components, guidance_limit=limit)
+    found, _, _ = watch(limited, passes)
+    expected = limit_guidance(guided, conditioned, limit)
+    torch.testing.assert_close(found, expected, atol=1e-5, rtol=1e-5)
+    assert (found - guided).abs().max() > 1e-3
 
 
 def test_few_frames_are_predicted_in_all_passes_at_once(

@@ -134,13 +134,15 @@ def test_a_student_starts_as_its_teacher(teacher: Path) -> None:
 
 
 def make_objective(
-    teacher: Path, cached: Path, **options: Any
+    teacher: Path, cached: Path, limit: float | None = None, **options: Any
 ) -> tuple[DistillationObjective, dict[str, torch.Tensor], SVPTalkingHeadPipeline]:
     """An objective, a batch for it, and its teacher."""
     configuration = configure(teacher, cached, Path("nowhere"), **options)
     pipeline = SVPTalkingHeadPipeline.from_pretrained(teacher)
     batches, _ = read_batches(pipeline, configuration, consecutive=False)
-    taught = SVPTalkingHeadPipeline(**pipeline.components, **CALL)
+    if limit is not None:
+        pipeline.register_to_config(guidance_limit=limit)
+    taught = SVPTalkingHeadPipeline(**pipeline.components, **CALL, guidance_limit=limit)
     taught.unet = make_student(pipeline.unet, configuration.guidance_ranges)
     batch = batches(0, 0, 1)
     return DistillationObjective(taught, configuration, [batch]), batch, pipeline
@@ -170,12 +172,13 @@ def test_a_student_that_knows_nothing_yet_is_as_far_as_no_guidance(
     assert metrics["validation_told_1_mse"] < 1e-6
 
 
+@pytest.mark.parametrize("limit", [None, 0.01])
 @pytest.mark.parametrize("scales", [(1.0, 2.0, 3.0), (2.5, 1.5, 4.0)])
 def test_the_lesson_is_the_pipelines_own_guidance(
-    teacher: Path, cached: Path, scales: tuple[float, float, float]
+    teacher: Path, cached: Path, scales: tuple[float, float, float], limit: float | None
 ) -> None:
     objective, batch, pipeline = make_objective(
-        teacher, cached, clips_per_batch=1, most_guidance_scale=scales[0]
+        teacher, cached, limit, clips_per_batch=1, most_guidance_scale=scales[0]
     )
     noisy, timestep = batch["noise"], torch.tensor([500])
     with torch.no_grad():
@@ -191,6 +194,10 @@ def test_the_lesson_is_the_pipelines_own_guidance(
         attention = {f"{name}_attention_scale": 1.0 for name in ("reference", "audio", "style")}
         own = pipeline.predict(noisy, timestep[0], conditions, plan_guidance(*scales), attention)
     torch.testing.assert_close(lesson, own, atol=1e-5, rtol=1e-5)
+    objective.guidance_limit = None
+    with torch.no_grad():
+        unlimited = objective.guide(noisy, timestep, given, torch.tensor([scales]))
+    assert torch.equal(unlimited, lesson) is (limit is None)
 
 
 def test_a_step_is_the_schedulers(teacher: Path, cached: Path) -> None:

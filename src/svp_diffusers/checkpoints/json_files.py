@@ -91,6 +91,7 @@ _Number = Annotated[int, Field(ge=1, le=10_000)]
 _NumberOrZero = Annotated[int, Field(ge=0, le=10_000)]
 _Dim = Annotated[int, Field(ge=1, le=2**16)]
 _Scale = Annotated[float, Field(ge=0, le=1e6)]
+_Limit = Annotated[float, Field(gt=0, le=1e6)]
 _Name = Annotated[str, Field(min_length=1, max_length=200), AfterValidator(_check_printable)]
 # The library or file of a component's class, and its name; both are None if there is none.
 _Component = Annotated[list[_Name | None], Field(min_length=2, max_length=2)] | None
@@ -115,6 +116,8 @@ class _ModelIndex(Description):
     audio_guidance_scale: _Scale | None = None
     style_guidance_scale: _Scale | None = None
     shared_noise: Annotated[float, Field(ge=0, le=1)] = 0.0
+    noise_limit: _Limit | None = None
+    guidance_limit: _Limit | None = None
     min_portrait_psnr: _Scale = 0.0
     fps: Annotated[float, Field(ge=1, le=MAXIMUM_FPS)] = 25.0
     context_length: _Number = 24

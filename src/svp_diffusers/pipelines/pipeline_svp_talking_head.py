@@ -37,7 +37,7 @@ from .call_svp import CallInputs, CallMixin, CallSettings, Turn, in_turn
 from .checkpoint_svp import CheckpointMixin
 from .conditions_svp import HEAD_FRAMES, Conditions, ConditionsMixin
 from .detail_svp import VideoDetail
-from .guidance_svp import GuidancePass, batch_passes
+from .guidance_svp import GuidancePass, batch_passes, limit_guidance
 from .handler_svp import EndpointHandler  # noqa: F401, which a checkpoint carries by this import
 from .head_frames_svp import HeadFramesMixin, read_places
 from .head_pictures_svp import HeadPictures
@@ -115,6 +115,8 @@ class SVPTalkingHeadPipeline(
             and are averaged where they overlap, as in AnimateAnyone and EchoMimic.
         window_shift: frames that cyclic windows move on from step to step.
         noise_limit: the largest value of the noise that is drawn, if there is a limit.
+        guidance_limit: the largest norm of what guidance adds to the UNet's prediction at a
+            position, if there is a limit; see `limit_guidance`.
         detail_scale: the default of a call.
         min_portrait_psnr: a warning is given for a portrait whose reconstruction by the VAE has a
             lower PSNR (dB): it is unlike all that the checkpoint was trained on. 0 never warns.
@@ -157,6 +159,7 @@ class SVPTalkingHeadPipeline(
         cyclic_windows: bool = False,
         window_shift: int = 0,
         noise_limit: float | None = None,
+        guidance_limit: float | None = None,
         detail_scale: int = 0,
     ) -> None:
         super().__init__()
@@ -191,6 +194,7 @@ class SVPTalkingHeadPipeline(
             "audio_guidance_scale": audio_guidance_scale,
             "style_guidance_scale": style_guidance_scale,
             "noise_limit": noise_limit,
+            "guidance_limit": guidance_limit,
         }
         # In an index, what is null is a component that is left out.
         self.register_to_config(
@@ -252,7 +256,8 @@ class SVPTalkingHeadPipeline(
             predicted = self.unet(clips, timestep, **given, return_dict=False)[0]
             for each, own in zip(batch, predicted.to(latents.dtype).split(1), strict=True):
                 prediction = prediction + each.weight * own
-        return prediction
+        # The last pass is that of all conditions.
+        return limit_guidance(prediction, own, self.config.get("guidance_limit"))
 
     def plan_windows(
         self, num_frames: int, settings: CallSettings, step: int

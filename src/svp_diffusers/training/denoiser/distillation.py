@@ -19,6 +19,7 @@ from svp_diffusers.pipelines.guidance_svp import (
     GUIDANCE_DIM,
     GUIDANCE_SCALES,
     embed_guidance,
+    limit_guidance,
 )
 from svp_diffusers.pipelines.pipeline_svp_talking_head import SVPTalkingHeadPipeline
 from svp_diffusers.training.denoiser.batches import DenoisingBatches
@@ -78,6 +79,7 @@ class DistillationObjective(DenoisingObjective):
             pipeline.config.guidance_scale if scale is None else scale
             for scale in pipeline.fill_guidance_scales()
         ]
+        self.guidance_limit = pipeline.config.get("guidance_limit")
         self.default_steps = pipeline.config.num_inference_steps
         steps: list[tuple[int, int]] = []
         for number in (self.default_steps, 2 * self.default_steps):
@@ -120,7 +122,8 @@ class DistillationObjective(DenoisingObjective):
     def guide(
         self, noisy: Tensor, timesteps: Tensor, conditions: dict[str, Any], scales: Tensor
     ) -> Tensor:
-        """What guidance with scales (b, 3) makes of the teacher, as `plan_guidance` says."""
+        """What guidance with scales (b, 3) makes of the teacher, as `plan_guidance` says, within
+        the checkpoint's limit."""
         dtype, told = self.teacher.dtype, noisy.new_zeros(1, GUIDANCE_DIM).to(self.teacher.dtype)
         tokens = conditions["encoder_hidden_states"]
         portrait = {**conditions, "encoder_hidden_states": torch.zeros_like(tokens), "style": None}
@@ -141,7 +144,7 @@ class DistillationObjective(DenoisingObjective):
                 noisy.to(dtype), timesteps, **given, timestep_cond=told, return_dict=False
             )
             guided = guided + weight[:, None, None, None, None] * predicted.float()
-        return guided
+        return limit_guidance(guided, predicted.float(), self.guidance_limit)
 
     def take_step(
         self, noisy: Tensor, prediction: Tensor, timesteps: Tensor, following: Tensor
