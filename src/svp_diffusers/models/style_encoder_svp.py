@@ -638,19 +638,15 @@ class StyleEncoder(ModelMixin, ConfigMixin):
         """Put a single style into the bank, under a new name; save the model to keep it.
 
         Raises:
-            ValueError: the name is none, empty, too long, unprintable, taken, or means something
-                else where styles are named, the style is none, not finite, or of another encoder or
-                size, or the weights are offloaded.
+            ValueError: the name is taken, or one that no style may have; the style is none, not
+                finite, or of another encoder or size; or the weights are offloaded.
         """
         self._check_bank_is_here()
         names = list(self.config.style_names)
         if not isinstance(name, str) or not name or name in names:
             raise ValueError(f"cannot add style {name!r}: give a name that no other style has.")
         if len(name) > MAXIMUM_NAME or not name.isprintable():
-            raise ValueError(
-                f"cannot add style {name[:MAXIMUM_NAME]!r}: a name has at most {MAXIMUM_NAME} "
-                "characters, all of which can be printed."
-            )
+            raise ValueError(f"cannot add style: {MAXIMUM_NAME} printable characters at most.")
         if name in RESERVED_NAMES or set(name) & set(RESERVED_CHARACTERS):
             raise ValueError(
                 f"cannot add style {name!r}: {', '.join(RESERVED_NAMES)} mean something else, and "
@@ -661,8 +657,7 @@ class StyleEncoder(ModelMixin, ConfigMixin):
             raise ValueError(f"one style is needed, got a batch {tuple(style.mean.shape)}.")
         if not (style.mean.isfinite().all() and style.std.isfinite().all()):
             raise ValueError("the style has numbers that are NaN or infinite.")
-        row = torch.stack([style.mean, style.std])[None].to(self.bank)
-        self.bank = torch.cat([self.bank, row])
+        self.bank = torch.cat([self.bank, torch.stack([style.mean, style.std])[None].to(self.bank)])
         self.register_to_config(style_names=[*names, name])
 
     def remove_style(self, name: str) -> None:

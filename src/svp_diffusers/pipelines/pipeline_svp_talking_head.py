@@ -104,19 +104,15 @@ class SVPTalkingHeadPipeline(
         image_encoder: CLIP's, of UNets that attend to an embedding of the portrait. Optional.
         num_inference_steps: the default of a call, as are the next seven: they depend on how a
             checkpoint was trained, so it carries them.
-        guidance_scale: the default of a call.
-        audio_guidance_scale: the default of a call.
-        style_guidance_scale: the default of a call.
+        guidance_scale, audio_guidance_scale, style_guidance_scale: the defaults of a call.
         shared_noise: the default of a call.
         fps: the default of a call.
-        context_length: the default of a call.
-        context_overlap: the default of a call.
+        context_length, context_overlap: the defaults of a call.
         cyclic_windows: whether windows of frames run over the end of the video to its beginning,
             and are averaged where they overlap, as in AnimateAnyone and EchoMimic.
         window_shift: frames that cyclic windows move on from step to step.
         noise_limit: the largest value of the noise that is drawn, if there is a limit.
-        guidance_limit: the largest norm of what guidance adds to the UNet's prediction at a
-            position, if there is a limit; see `limit_guidance`.
+        guidance_limit: the most that guidance adds, if there is a limit: see `limit_guidance`.
         detail_scale: the default of a call.
         min_portrait_psnr: a warning is given for a portrait whose reconstruction by the VAE has a
             lower PSNR (dB): it is unlike all that the checkpoint was trained on. 0 never warns.
@@ -239,7 +235,7 @@ class SVPTalkingHeadPipeline(
             latents: (1, channels, frames of the window, height, width).
             timestep: of the diffusion.
             conditions: of the window.
-            passes: of `plan_guidance`.
+            passes: of `plan_guidance`; the last is that of all conditions.
             attention_scales: of the UNet.
 
         Returns:
@@ -256,7 +252,6 @@ class SVPTalkingHeadPipeline(
             predicted = self.unet(clips, timestep, **given, return_dict=False)[0]
             for each, own in zip(batch, predicted.to(latents.dtype).split(1), strict=True):
                 prediction = prediction + each.weight * own
-        # The last pass is that of all conditions.
         return limit_guidance(prediction, own, self.config.get("guidance_limit"))
 
     def plan_windows(

@@ -72,12 +72,11 @@ def read_data(
         training = read_latents(configuration, "train", configuration.latents)
         held = read_latents(configuration, "validation", configuration.validation_frames)
         return LatentBatches(training, configuration), held.to_batch(np.arange(len(held.latents)))
-    training = FrameDataset(configuration.data, "train")
-    frames = FrameDataset(configuration.data, "validation")
-    for each in (training, frames):
+    frames, held_out = (FrameDataset(configuration.data, each) for each in ("train", "validation"))
+    for each in (frames, held_out):
         check_space(each.clips)
-    batch = frames.read(frames.spread(configuration.validation_frames))
-    return FrameBatches(training, configuration), {
+    batch = held_out.read(held_out.spread(configuration.validation_frames))
+    return FrameBatches(frames, configuration), {
         "sample": to_pixels(batch.pixels),
         "expression": select_coefficients(batch.expression),
     }
