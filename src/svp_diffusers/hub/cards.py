@@ -157,9 +157,10 @@ CARDS = {
         "7,600 steps of 16 frames of 278 people for the denoiser); then the VAE was trained "
         "further on 400 people, and the denoiser, for 1,053 steps of 256 frames on one H200, on "
         "200, most of them rendered from CC0 models; and last for 2,600 steps of 24 frames on one "
-        "core, where sampling in one step starts (the mean with what it was before), and twice for "
-        "850 on 120 people whose rounded lips close, of which it is the mean. The VAE's decoder "
-        "was trained for 3,000 steps of 8 frames more, of 1,098 people, on one core. "
+        "core, where sampling in one step starts (the mean with what it was before), twice for 850 "
+        "on 120 people whose rounded lips close (the mean), and for 1,100 and twice 500 on the same "
+        "people with lips that were held against real ones (the mean). The VAE's decoder was "
+        "trained for 3,000 steps of 8 frames more, of 1,098 people, on one core. "
         "The motion modules are switched off. How heads move was learned from the poses of the "
         "drawn talkers. `svp evaluate tiny` measures it on people, voices and sentences that no "
         "stage sees.",
