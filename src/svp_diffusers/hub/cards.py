@@ -145,8 +145,8 @@ CARDS = {
         "follow real speech weakly, a mouth that stands open in the portrait stays open, closed "
         "lips melt into the skin, a moustache or glasses may vanish, and mouth and chin may "
         "dissolve for a moment, the whole face where the head turns far or the light comes from "
-        "the side. Styles are weak: of eight, 46 % are recovered in drawn people and 25 % in "
-        "rendered ones (61 and 39 in true frames). Portraits that its VAE does not know come out "
+        "the side. Styles are weak: of eight, 52 % are recovered in drawn people and 29 % in "
+        "rendered ones (59 and 44 in true frames). Portraits that its VAE does not know come out "
         "wrong; it warns.",
         license="apache-2.0",
         licenses={"all weights": "Apache-2.0"},
