@@ -28,6 +28,7 @@ from svp_diffusers.errors import (
     ConfigurationError,
     FaceError,
     MediaError,
+    OutputError,
     SVPError,
 )
 from svp_diffusers.generation.lip_sync import run
@@ -332,7 +333,7 @@ BAD: dict[str, tuple[Any, type[SVPError], str]] = {
         "--guidance-scale",
     ),
     "dtype": (lambda f: {"dtype": "int8"}, ConfigurationError, "--dtype"),
-    "suffix": (lambda f: {"output": f / "out.avi"}, ConfigurationError, ".mp4"),
+    "suffix": (lambda f: {"output": f / "out.avi"}, OutputError, ".mp4"),
     "face": (lambda f: {"face_index": 3}, FaceError, "there is no face 3"),
     "two faces": (
         lambda f: {"face_index": 0, "bbox": (1, 1, 9, 9)},
