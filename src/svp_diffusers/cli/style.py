@@ -154,9 +154,10 @@ def plot(
 ) -> None:
     """Draw a map of styles, or of all in a checkpoint's bank."""
     from svp_diffusers.checkpoints.loading import load_style_encoder
-    from svp_diffusers.style.plot import check_plot_output, plot_styles
+    from svp_diffusers.media.output import check_output
+    from svp_diffusers.style.plot import PICTURE_SUFFIXES, plot_styles
 
-    check_plot_output(output)
+    check_output(output, *PICTURE_SUFFIXES)
     if styles:
         loaded = _load(styles, model)
     else:

@@ -39,15 +39,6 @@ def project_styles(
     return centred @ axes.T, covariances, singular[:2] ** 2 / max((singular**2).sum(), 1e-12)
 
 
-def check_plot_output(path: str | Path) -> Path:
-    """Check, before styles are loaded, that a picture of them can be written there.
-
-    Raises:
-        OutputError: if it cannot, or is of another kind than `PICTURE_SUFFIXES`.
-    """
-    return check_output(path, *PICTURE_SUFFIXES)
-
-
 def plot_styles(styles: Sequence[StyleDistribution], path: str | Path) -> None:
     """Write a map of the styles as a picture, coloured by name.
 
@@ -56,7 +47,7 @@ def plot_styles(styles: Sequence[StyleDistribution], path: str | Path) -> None:
         MissingDependencyError: matplotlib is not installed.
         OutputError: the picture cannot be written, or is of another kind than `PICTURE_SUFFIXES`.
     """
-    path = check_plot_output(path)
+    path = check_output(path, *PICTURE_SUFFIXES)
     means, covariances, shares = project_styles(styles)
     try:
         from matplotlib.figure import Figure
